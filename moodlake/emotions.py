@@ -1,0 +1,129 @@
+"""Label spaces and distributions over them.
+
+A *label space* names the emotions in a fixed order. A *distribution* is an array whose last
+axis runs over those emotions, holds values in [0, 1] and sums to 1.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """A named, ordered set of emotions.
+
+    Raises:
+        ValueError: fewer than two emotions, a repeated one, or one that cannot be a column name.
+    """
+
+    name: str
+    emotions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.emotions) < 2:
+            raise ValueError(f"label space {self.name!r} needs at least two emotions")
+        if len(set(self.emotions)) != len(self.emotions):
+            raise ValueError(f"label space {self.name!r} repeats an emotion: {self.emotions}")
+        for emotion in self.emotions:
+            if not emotion.isidentifier():
+                raise ValueError(
+                    f"label space {self.name!r}: {emotion!r} cannot be a table column; "
+                    "use letters, digits and underscores"
+                )
+
+    def __len__(self) -> int:
+        return len(self.emotions)
+
+    def index(self, emotion: str) -> int:
+        """Position of `emotion`; ValueError names the emotions of the space if it is not one."""
+        if emotion not in self.emotions:
+            raise ValueError(f"{emotion!r} is not in {self.name}: {', '.join(self.emotions)}")
+        return self.emotions.index(emotion)
+
+
+@cache
+def _known_spaces() -> dict[str, LabelSpace]:
+    text = resources.files("moodlake").joinpath("label_spaces.toml").read_text("utf-8")
+    return {
+        name: LabelSpace(name, tuple(entry["emotions"]))
+        for name, entry in tomllib.loads(text).items()
+    }
+
+
+def label_space(name: str) -> LabelSpace:
+    """The label space called `name` in label_spaces.toml; ValueError lists those there are."""
+    spaces = _known_spaces()
+    if name not in spaces:
+        raise ValueError(f"unknown label space {name!r}; known: {', '.join(sorted(spaces))}")
+    return spaces[name]
+
+
+def from_votes(votes: ArrayLike, *, outlier_votes: int = 0) -> NDArray[np.float64]:
+    """Distributions from annotators' votes.
+
+    Args:
+        votes: (..., E) non-negative counts, one column an emotion.
+        outlier_votes: counts of at most this many are taken as slips and removed. FER+ uses 1
+            (Barsoum et al., 2016, section 3).
+
+    Returns:
+        (..., E) float64; each row sums to 1.
+
+    Raises:
+        ValueError: a negative or non-finite count, or a row with no vote left (named by number).
+    """
+    counts = np.array(votes, dtype=np.float64)
+    if not np.isfinite(counts).all() or (counts < 0).any():
+        raise ValueError("votes must be finite counts of 0 or more")
+    counts[counts <= outlier_votes] = 0
+    totals = counts.sum(axis=-1, keepdims=True)
+    if (totals == 0).any():
+        rows = np.flatnonzero(totals.reshape(-1) == 0)[:5].tolist()
+        raise ValueError(f"no votes left to make a distribution of in rows {rows}")
+    return counts / totals
+
+
+def from_probabilities(probabilities: ArrayLike) -> NDArray[np.float64]:
+    """Checked distributions, with rounding in the source file evened out.
+
+    Raises:
+        ValueError: a value outside [0, 1], or a row whose sum is off 1 by over `SUM_TOLERANCE`.
+    """
+    values = np.asarray(probabilities, dtype=np.float64)
+    if not np.isfinite(values).all() or (values < 0).any() or (values > 1 + SUM_TOLERANCE).any():
+        raise ValueError("probabilities must lie between 0 and 1")
+    totals = values.sum(axis=-1, keepdims=True)
+    off = np.abs(totals.reshape(-1) - 1) > SUM_TOLERANCE
+    if off.any():
+        row = int(np.flatnonzero(off)[0])
+        raise ValueError(
+            f"row {row}: probabilities sum to {totals.reshape(-1)[row]:.4f}, not 1; "
+            "was a column dropped without renormalising?"
+        )
+    return values / totals
+
+
+def from_labels(labels: Sequence[str], space: LabelSpace) -> NDArray[np.float64]:
+    """One-hot distributions (N, E) from hard labels; ValueError for a label not in the space."""
+    return np.eye(len(space))[[space.index(label) for label in labels]]
+
+
+def dominant(distribution: ArrayLike, space: LabelSpace) -> str:
+    """The most probable emotion of one distribution (E,); the first one on a tie."""
+    return space.emotions[int(np.argmax(np.asarray(distribution)))]
+
+
+def entropy(distributions: ArrayLike) -> NDArray[np.float64]:
+    """Shannon entropy in nats, over the last axis: 0 when certain, log(E) when all are equal."""
+    p = np.asarray(distributions, dtype=np.float64)
+    return -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1) + 0.0

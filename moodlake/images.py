@@ -1,0 +1,176 @@
+"""Bytes to pixels: formats, orientation, limits. Imports no torch.
+
+Training and serving decode through this one module, so that they see the same pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from moodlake.reasons import Reason, Rejected
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_ORIENTATION_TAG = 0x0112
+_SIMPLE_JPEG_MODES = ("L", "RGB")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused before decoding. Defaults hold a 50-megapixel camera's JPEG."""
+
+    max_bytes: int = 32 * 2**20
+    max_pixels: int = 64_000_000
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An upright image.
+
+    Attributes:
+        pixels: (h, w, 3) uint8 RGB; may be smaller than the original (see `decode`).
+        width, height: size of the original after its EXIF orientation is applied.
+        format: Pillow's name of the format, one of FORMATS.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    format: str
+
+    @property
+    def scale(self) -> float:
+        """Original pixels per decoded pixel; at least 1."""
+        return self.width / self.pixels.shape[1]
+
+
+def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) -> DecodedImage:
+    """Decode the first frame of an image to upright RGB.
+
+    Grey, palette, CMYK and 16-bit images are converted; transparency is laid over white.
+
+    Args:
+        data: the encoded file, one of FORMATS.
+        limits: checked on the length and on the header, before any pixel is decoded.
+        short_side: allow a JPEG to be decoded at a smaller scale as long as its shorter side
+            keeps this many pixels; 0 decodes at full size. Scaled decoding is several times faster.
+
+    Raises:
+        Rejected: with the reason why this is not an image that can be scored.
+    """
+    limits = limits or Limits()
+    if not data:
+        raise Rejected(Reason.EMPTY, "0 bytes")
+    if len(data) > limits.max_bytes:
+        raise Rejected(Reason.TOO_LARGE, f"{len(data)} bytes; the limit is {limits.max_bytes}")
+    image = _open(data)
+    width, height = image.size
+    header: dict[str, Any] = {"width": width, "height": height, "format": image.format}
+    if width * height > limits.max_pixels:
+        raise Rejected(
+            Reason.TOO_MANY_PIXELS,
+            f"{width} x {height} pixels; the limit is {limits.max_pixels}",
+            **header,
+        )
+    try:
+        pixels = _decode_pixels(image, data, short_side)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise anything from OSError to struct.error
+        raise Rejected(Reason.TRUNCATED, str(error)[:200], **header) from error
+    if _is_rotated(image):
+        width, height = height, width
+    return DecodedImage(pixels, width, height, str(image.format))
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header only."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large images; `Limits.max_pixels` decides here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise Rejected(Reason.TOO_MANY_PIXELS, str(error)) from error
+    except UnidentifiedImageError as error:
+        known = _signature(data)
+        if known in FORMATS:
+            raise Rejected(Reason.TRUNCATED, f"damaged {known} header") from error
+        if known:
+            raise Rejected(
+                Reason.UNSUPPORTED_FORMAT, f"{known}; use {', '.join(FORMATS)}", format=known
+            ) from error
+        raise Rejected(Reason.NOT_AN_IMAGE, f"starts with {data[:12]!r}") from error
+    except Exception as error:  # damaged headers: SyntaxError, struct.error, ValueError, ...
+        raise Rejected(Reason.TRUNCATED, str(error)[:200]) from error
+
+
+def _signature(data: bytes) -> str | None:
+    """The image format that the first bytes announce, without parsing further."""
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"avis"):
+        return "AVIF" if data[8:11] == b"avi" else "HEIF"
+    if data.lstrip()[:5].lower() in (b"<svg ", b"<svg>"):
+        return "SVG"
+    Image.init()
+    prefix = data[:16]
+    for name, (_, accept) in Image.OPEN.items():
+        # One- and two-letter signatures (PPM's "P6") would take plain text for an image.
+        if name in ("PPM", "MPEG", "TGA", "PCD") or accept is None:
+            continue
+        accepted = accept(prefix)
+        if accepted and not isinstance(accepted, str):
+            return name
+    return None
+
+
+def _is_rotated(image: Image.Image) -> bool:
+    return image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+
+
+def _decode_pixels(image: Image.Image, data: bytes, short_side: int) -> NDArray[np.uint8]:
+    if image.format == "JPEG" and image.mode in _SIMPLE_JPEG_MODES:
+        try:
+            pixels = simplejpeg.decode_jpeg(
+                data,
+                fastdct=True,
+                fastupsample=True,
+                min_width=short_side or image.width,
+                min_height=short_side or image.height,
+            )
+            return _upright(pixels, image.getexif().get(_ORIENTATION_TAG, 1))
+        except ValueError:
+            pass  # an unusual or damaged file: Pillow reads the first and names the second
+    image.seek(0)
+    image.load()
+    return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo the EXIF orientation 1 to 8 (Exif 2.32, tag 274)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise Rejected(Reason.UNSUPPORTED_FORMAT, "floating-point pixels have no fixed range")
+    if image.mode.startswith("I"):
+        wide = np.asarray(image, dtype=np.int64)
+        narrow = wide >> 8 if wide.max(initial=0) > 255 else wide
+        return Image.fromarray(narrow.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,55 @@
+"""From an RGB crop to the model's input: the one object that training and serving share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a crop becomes the model's input; stored with the model.
+
+    Attributes:
+        size: side of the square input in pixels.
+        channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
+        mean, std: of pixel values on the scale 0 to 1; one number for all channels.
+
+    Raises:
+        ValueError: a size or std that is not positive, or channels other than 1 and 3.
+    """
+
+    size: int
+    channels: int
+    mean: float = 0.5
+    std: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or self.channels not in (1, 3) or self.std <= 0:
+            raise ValueError(f"size >= 8, channels 1 or 3 and std > 0 are needed, not {self}")
+
+    def resize(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8 RGB of any size -> (channels, size, size) uint8."""
+        image = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if self.channels == 1 else pixels
+        if image.shape[:2] != (self.size, self.size):
+            shrinks = min(image.shape[:2]) >= self.size
+            interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            image = cv2.resize(image, (self.size, self.size), interpolation=interpolation)
+        channels_last = image.reshape(self.size, self.size, self.channels)
+        return np.ascontiguousarray(channels_last.transpose(2, 0, 1), dtype=np.uint8)
+
+    def normalise(self, resized: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(..., channels, size, size) uint8 -> float32 with the model's mean and deviation."""
+        scale = np.float32(1 / (255 * self.std))
+        return resized.astype(np.float32) * scale - np.float32(self.mean / self.std)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(h, w, 3) uint8 RGB -> (channels, size, size) float32."""
+        return self.normalise(self.resize(pixels))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,70 @@
+"""Why an image was not scored: the one list that server, scorer, gate and report share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What became of an input."""
+
+    SCORED = "scored"
+    REJECTED = "rejected"
+
+
+class Reason(StrEnum):
+    """Why an input was rejected. Query and group by the value; show people `explanation`."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    NO_FACE = "no_face"
+    VANISHED = "vanished"
+    MODEL_ERROR = "model_error"
+
+    @property
+    def explanation(self) -> str:
+        """One sentence for a person."""
+        return _EXPLANATIONS[self]
+
+
+_EXPLANATIONS = {
+    Reason.EMPTY: "The file has no bytes.",
+    Reason.TOO_LARGE: "The file has more bytes than the limit allows.",
+    Reason.TOO_MANY_PIXELS: "The image has more pixels than the limit allows; it was not decoded.",
+    Reason.NOT_AN_IMAGE: "The bytes are not an image, whatever the name says.",
+    Reason.TRUNCATED: "The image is damaged or ends too early.",
+    Reason.UNSUPPORTED_FORMAT: "The image format is not one of those that are read.",
+    Reason.NO_FACE: "No face was found, and the model reads faces.",
+    Reason.VANISHED: "The object was listed but gone, or changed, when it was read.",
+    Reason.MODEL_ERROR: "The model failed on this image.",
+}
+
+
+class Rejected(Exception):
+    """An input that cannot be scored.
+
+    Attributes:
+        reason: the code to group by.
+        detail: what was found, for the person who looks into it.
+        width, height, format: what the header told before the rejection, if it could be read.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        format: str | None = None,
+    ) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+        self.width = width
+        self.height = height
+        self.format = format

@@ -1,0 +1,222 @@
+"""What there is to score: objects of a bucket, files of a folder, members of a ZIP."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from moodlake.reasons import Reason, Rejected
+
+DOWNLOAD_THREADS = 16
+_GONE = {"NoSuchKey", "404", "412", "PreconditionFailed", "NoSuchVersion"}
+
+
+class SourceError(Exception):
+    """A source that cannot be listed or read; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class SourceObject:
+    """One version of one object: the identity that is scored once per model.
+
+    Attributes:
+        bucket: the bucket; for local files the folder or ZIP they came from.
+        key: the object's name, decoded, as S3 lists it.
+        etag: of the content, without quotes; "" for local files until they are read.
+        size: bytes.
+        last_modified: ISO 8601, UTC.
+        version_id: in a versioned bucket, where the listing tells it.
+    """
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    last_modified: str
+    version_id: str | None = None
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """(bucket, key, etag)."""
+        return self.bucket, self.key, self.etag
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Objects, and how to read one of them.
+
+    `read` returns the bytes, and raises Rejected (vanished) for an object that is gone or
+    was overwritten since it was listed.
+    """
+
+    objects: Iterable[SourceObject]
+    read: Callable[[SourceObject], bytes]
+
+
+def s3_client() -> BaseClient:
+    """An S3 client from the standard AWS variables, sized for the download threads."""
+    config = Config(
+        max_pool_connections=DOWNLOAD_THREADS,
+        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=5,
+        read_timeout=60,
+    )
+    return boto3.client("s3", config=config)
+
+
+def list_bucket(
+    client: BaseClient, bucket: str, prefix: str = "", pattern: str = "*"
+) -> Iterator[SourceObject]:
+    """Every object under `prefix` whose key matches the glob `pattern`, in key order.
+
+    Raises:
+        SourceError: the bucket is missing, the credentials are wrong, or S3 is out of reach.
+    """
+    try:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
+            for entry in page.get("Contents", ()):
+                if fnmatch.fnmatchcase(entry["Key"], pattern):
+                    yield SourceObject(
+                        bucket,
+                        entry["Key"],
+                        entry["ETag"].strip('"'),
+                        entry["Size"],
+                        entry["LastModified"].astimezone(UTC).isoformat(),
+                    )
+    except (ClientError, BotoCoreError) as error:
+        raise SourceError(explain_s3_error(error, bucket)) from error
+
+
+def read_object(client: BaseClient, item: SourceObject) -> bytes:
+    """The bytes of exactly the version that was listed.
+
+    Raises:
+        Rejected: vanished, if that version is no longer there.
+        SourceError: S3 is out of reach or refuses.
+    """
+    try:
+        answer = client.get_object(Bucket=item.bucket, Key=item.key, IfMatch=f'"{item.etag}"')
+        return answer["Body"].read()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _GONE:
+            raise Rejected(Reason.VANISHED, "gone or overwritten since it was listed") from error
+        raise SourceError(explain_s3_error(error, item.bucket)) from error
+    except BotoCoreError as error:
+        raise SourceError(explain_s3_error(error, item.bucket)) from error
+
+
+def explain_s3_error(error: Exception, bucket: str) -> str:
+    """What went wrong with a bucket and what to do about it, in one sentence."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    if code in ("NoSuchBucket", "404"):
+        return f"bucket {bucket!r} does not exist; create it or check the name"
+    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"):
+        return (
+            f"S3 refused the credentials for bucket {bucket!r} ({code}); "
+            "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+        )
+    if "credentials" in str(error).lower():
+        return "no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return f"S3 failed for bucket {bucket!r}: {error}; check AWS_ENDPOINT_URL and the network"
+
+
+def bucket_source(bucket: str, prefix: str = "", pattern: str = "*") -> Source:
+    """A bucket as a source."""
+    client = s3_client()
+    return Source(
+        list_bucket(client, bucket, prefix, pattern), lambda item: read_object(client, item)
+    )
+
+
+def folder_source(folder: Path) -> Source:
+    """All files under `folder`, hidden ones left out, in name order."""
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.parts)
+    )
+    return files_source(paths, folder)
+
+
+def files_source(paths: list[Path], folder: Path | None = None) -> Source:
+    """Local files; keys are relative to `folder`, or else their names."""
+
+    def describe(path: Path) -> SourceObject:
+        stat = path.stat()
+        root, key = (folder, path.relative_to(folder)) if folder else (path.parent, path.name)
+        modified = datetime.fromtimestamp(stat.st_mtime, UTC).isoformat()
+        return SourceObject(str(root), str(key), "", stat.st_size, modified)
+
+    def read(item: SourceObject) -> bytes:
+        try:
+            return (Path(item.bucket) / item.key).read_bytes()
+        except OSError as error:
+            raise Rejected(Reason.VANISHED, str(error)) from error
+
+    return Source([describe(path) for path in paths], read)
+
+
+def zip_source(path: Path) -> Source:
+    """The files in a ZIP, read one at a time and never unpacked to disk.
+
+    Raises:
+        SourceError: the file is not a ZIP.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise SourceError(f"{path} cannot be read as a ZIP: {error}") from error
+
+    def read(item: SourceObject) -> bytes:
+        try:
+            return archive.read(item.key)
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise Rejected(Reason.TRUNCATED, f"damaged in the ZIP: {error}") from error
+
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    return Source([_zip_entry(path, entry) for entry in entries], read)
+
+
+def _zip_entry(path: Path, entry: zipfile.ZipInfo) -> SourceObject:
+    modified = datetime(*entry.date_time, tzinfo=UTC).isoformat()
+    return SourceObject(str(path), entry.filename, "", entry.file_size, modified)
+
+
+def open_source(text: str) -> Source:
+    """The source that a person named: s3://bucket/prefix, a folder, a ZIP or a file.
+
+    Raises:
+        SourceError: there is nothing at that place.
+    """
+    if text.startswith("s3://"):
+        bucket, _, prefix = text.removeprefix("s3://").partition("/")
+        return bucket_source(bucket, prefix)
+    path = Path(text)
+    if path.is_dir():
+        return folder_source(path)
+    if not path.is_file():
+        raise SourceError(f"{text}: no such file or folder (a bucket is written s3://name/prefix)")
+    if zipfile.is_zipfile(path):
+        return zip_source(path)
+    return files_source([path])
+
+
+def content_etag(data: bytes) -> str:
+    """The ETag that S3 gives to an object uploaded in one piece: its MD5."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -1,0 +1,230 @@
+"""The steps of one scoring run, as the DAG calls them: plan, score a shard, publish, record.
+
+Steps hand over small values only; a run's plan and scored rows wait under the results' own prefix
+until they are published:
+
+    <results>/work/<run id>/<shard id>.json       what a shard holds
+    <results>/work/<run id>/<shard id>.arrow      its rows, scored and not yet published
+    <results>/refused/<run id>/<shard id>.arrow   its rows, if the gate refused them
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from moodlake.faces import FaceMode
+from moodlake.model import ModelIdentity
+from moodlake.scoring import storage
+from moodlake.scoring.client import ServerClient, ServerError
+from moodlake.scoring.inventory import Source, SourceError, list_bucket, read_object, s3_client
+from moodlake.scoring.quality import audit
+from moodlake.scoring.scorer import DEFAULT_BATCH_SIZE, score_objects
+from moodlake.scoring.shards import DEFAULT_SHARD_SIZE, Shard, plan
+from moodlake.scoring.tables import (
+    ResultsTable,
+    count_outcomes,
+    record_run,
+    results_schema,
+    to_table,
+)
+from moodlake.settings import PROJECT_ROOT, Settings
+
+
+class RunIncomplete(Exception):
+    """A run that did not publish all it planned; the message says which shards and why."""
+
+
+@dataclass(frozen=True)
+class RunParams:
+    """What a person may ask of a run.
+
+    Raises:
+        ValueError: a size below 1 or an unknown face mode, named.
+    """
+
+    bucket: str
+    prefix: str = ""
+    batch_size: int = DEFAULT_BATCH_SIZE
+    shard_size: int = DEFAULT_SHARD_SIZE
+    faces: str = FaceMode.LARGEST
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "shard_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        FaceMode(self.faces)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned run: enough to score, publish and record it from any worker."""
+
+    run_id: str
+    params: RunParams
+    model: ModelIdentity
+    shard_ids: tuple[str, ...]
+    started_at: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Run:
+        return cls(
+            values["run_id"],
+            RunParams(**values["params"]),
+            ModelIdentity(**values["model"]),
+            tuple(values["shard_ids"]),
+            values["started_at"],
+        )
+
+
+def connect(settings: Settings) -> ServerClient:
+    """The model server of this installation."""
+    return ServerClient(settings.server_url, settings.server_keys)
+
+
+def plan_run(run_id: str, params: RunParams, settings: Settings) -> Run:
+    """List the bucket and store the shards of what this model has not scored yet.
+
+    Raises:
+        SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
+    """
+    started_at = datetime.now(UTC).isoformat()
+    model = connect(settings).identity
+    done = ResultsTable(settings.results_table).done(params.bucket, model.digest)
+    objects = list_bucket(s3_client(), params.bucket, params.prefix)
+    shard_ids = []
+    for shard in plan(objects, model_digest=model.digest, done=done, shard_size=params.shard_size):
+        storage.write_bytes(_work_uri(settings, run_id, f"{shard.id}.json"), shard.to_json())
+        shard_ids.append(shard.id)
+    return Run(run_id, params, model, tuple(shard_ids), started_at)
+
+
+def score_shard(run: Run, shard_id: str, settings: Settings) -> int:
+    """Score one shard and stage its rows; returns how many.
+
+    A shard that is staged already is left as it is, so that a retry costs nothing.
+
+    Raises:
+        ServerError: the server is out of reach or no longer serves the model of the plan.
+    """
+    staged = _work_uri(settings, run.run_id, f"{shard_id}.arrow")
+    data = storage.read_bytes(staged)
+    if data is not None:
+        return _from_bytes(data).num_rows
+    planned = storage.read_bytes(_work_uri(settings, run.run_id, f"{shard_id}.json"))
+    if planned is None:
+        raise SourceError(f"the plan of shard {shard_id} is gone; trigger a new run")
+    shard = Shard.from_json(planned)
+    server = connect(settings)
+    if server.identity != run.model:
+        raise ServerError(
+            f"the run was planned for {run.model} but {settings.server_url} serves "
+            f"{server.identity}; trigger a new run"
+        )
+    client = s3_client()
+    rows = score_objects(
+        Source(shard.objects, lambda item: read_object(client, item)),
+        server,
+        run_id=run.run_id,
+        shard_id=shard_id,
+        faces=FaceMode(run.params.faces),
+        batch_size=run.params.batch_size,
+    )
+    table = to_table(list(rows), server.space)
+    storage.write_bytes(staged, _to_bytes(table))
+    return table.num_rows
+
+
+def publish(run: Run, settings: Settings) -> dict[str, Any]:
+    """Audit what was scored, commit what passes, record the run; returns the record.
+
+    A shard that fails the gate is set aside under refused/; the others are committed all the same.
+
+    Raises:
+        RunIncomplete: some shards were not scored, or not let through by the gate; the message
+            names the expectations they failed.
+    """
+    server = connect(settings)
+    passed: dict[str, pa.Table] = {}
+    problems = []
+    for shard_id in run.shard_ids:
+        data = storage.read_bytes(_work_uri(settings, run.run_id, f"{shard_id}.arrow"))
+        if data is None:
+            problems.append(f"shard {shard_id} was not scored (its task's log tells why)")
+        elif failures := audit(_from_bytes(data), server.space, run.model.digest):
+            aside = storage.join(settings.results_uri, "refused", run.run_id, f"{shard_id}.arrow")
+            storage.write_bytes(aside, data)
+            reasons = "; ".join(map(str, failures))
+            problems.append(f"shard {shard_id} failed the gate: {reasons}; its rows are in {aside}")
+        else:
+            passed[shard_id] = _from_bytes(data)
+    rows = pa.concat_tables([results_schema(server.space).empty_table(), *passed.values()])
+    if passed:
+        ResultsTable(settings.results_table).commit(rows, list(passed))
+    record = _record(run, rows, server.provenance)
+    record_run(settings.runs_table, record)
+    for shard_id in run.shard_ids:
+        for suffix in ("json", "arrow"):
+            storage.delete(_work_uri(settings, run.run_id, f"{shard_id}.{suffix}"))
+    if problems:
+        raise RunIncomplete(
+            f"{len(problems)} of {len(run.shard_ids)} shards were not published; {problems[0]}. "
+            "What passed is in the table; a new run takes up the rest"
+        )
+    return record
+
+
+def _record(run: Run, rows: pa.Table, provenance: dict[str, Any]) -> dict[str, Any]:
+    scored, rejected, reasons = count_outcomes(rows)
+    started_at, ended_at = datetime.fromisoformat(run.started_at), datetime.now(UTC)
+    return {
+        "run_id": run.run_id,
+        "bucket": run.params.bucket,
+        "prefix": run.params.prefix,
+        "model_name": run.model.name,
+        "model_version": run.model.version,
+        "model_digest": run.model.digest,
+        "provenance": json.dumps(provenance),
+        "git_commit": _git_commit(),
+        "params": json.dumps(asdict(run.params)),
+        "objects": rows.num_rows,
+        "shards": len(run.shard_ids),
+        "scored": scored,
+        "rejected": rejected,
+        "reasons": json.dumps(reasons),
+        "started_at": started_at,
+        "ended_at": ended_at,
+        "images_per_second": rows.num_rows / (ended_at - started_at).total_seconds(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, where it runs from a checkout."""
+    try:
+        command = ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _work_uri(settings: Settings, run_id: str, name: str) -> str:
+    return storage.join(settings.results_uri, "work", run_id, name)
+
+
+def _to_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _from_bytes(data: bytes) -> pa.Table:
+    return pa.ipc.open_file(data).read_all()

@@ -1,0 +1,146 @@
+"""The gate before the results table: Great Expectations over the rows that are to be committed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from moodlake.emotions import SUM_TOLERANCE, LabelSpace
+from moodlake.reasons import Reason, Status
+from moodlake.scoring.tables import IDENTITY, results_schema
+
+_MOST_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An expectation that the rows did not meet.
+
+    Attributes:
+        expectation: what was expected, in words.
+        rows: how many rows are at fault; 0 where it is about the rows as a whole.
+        examples: keys of some of them.
+    """
+
+    expectation: str
+    rows: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = f" ({self.rows} rows, such as {', '.join(self.examples)})" if self.rows else ""
+        return self.expectation + where
+
+
+def audit(rows: pa.Table, space: LabelSpace, model_digest: str) -> list[Failure]:
+    """Check rows against the contract of the results table; an empty list means they meet it.
+
+    Args:
+        rows: of one shard.
+        space: the label space that the model's distributions are over.
+        model_digest: of the model that was to be used.
+    """
+    missing = [name for name in results_schema(space).names if name not in rows.column_names]
+    if missing:
+        return [Failure(f"columns {missing} are there", 0, ())]
+    # Great Expectations takes seconds to import: only the gate pays for it.
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    frame = _with_checks(rows.to_pandas(), space)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    suite = gx.ExpectationSuite("results", expectations=_expectations(space, model_digest))
+    batch = (
+        context.data_sources.add_pandas("results")
+        .add_dataframe_asset("rows")
+        .add_batch_definition_whole_dataframe("shard")
+        .get_batch({"dataframe": frame})
+    )
+    result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
+    return [_failure(item, frame) for item in result.results if not item.success]
+
+
+def _with_checks(frame: pd.DataFrame, space: LabelSpace) -> pd.DataFrame:
+    """The rows with what is derived from several columns, so that one expectation can test it."""
+    scored = frame["status"] == str(Status.SCORED)
+    probabilities = frame[list(space.emotions)]
+    return frame.assign(
+        distribution_sum=probabilities.sum(axis=1).where(scored),
+        distribution_size=probabilities.notna().sum(axis=1).where(scored),
+        invented=(probabilities.notna().any(axis=1) & ~scored),
+        reason_fits_status=scored == frame["reason"].isna(),
+    )
+
+
+def _expectations(space: LabelSpace, model_digest: str) -> list[Any]:
+    """The contract of the results table, each with its meaning in words."""
+    from great_expectations import expectations as gxe
+
+    def in_words(kind: type, words: str, **settings: Any) -> Any:
+        return kind(meta={"words": words}, **settings)
+
+    between, in_set = gxe.ExpectColumnValuesToBeBetween, gxe.ExpectColumnValuesToBeInSet
+    low, high = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
+    return [
+        in_words(
+            gxe.ExpectCompoundColumnsToBeUnique,
+            "one row per identity",
+            column_list=list(IDENTITY),
+        ),
+        *(
+            in_words(gxe.ExpectColumnValuesToNotBeNull, f"{name} is there", column=name)
+            for name in ("bucket", "key", "etag", "run_id", "scored_at", "data_date")
+        ),
+        in_words(in_set, "status is known", column="status", value_set=list(map(str, Status))),
+        in_words(in_set, "reason is known", column="reason", value_set=list(map(str, Reason))),
+        in_words(
+            in_set,
+            "a reason where rejected and only there",
+            column="reason_fits_status",
+            value_set=[True],
+        ),
+        in_words(in_set, "no distribution where rejected", column="invented", value_set=[False]),
+        in_words(
+            between,
+            "a probability for every emotion",
+            column="distribution_size",
+            min_value=len(space),
+        ),
+        in_words(
+            between,
+            f"distributions sum to 1 within {SUM_TOLERANCE}",
+            column="distribution_sum",
+            min_value=low,
+            max_value=high,
+        ),
+        *(
+            in_words(
+                between,
+                f"{emotion} lies between 0 and 1",
+                column=emotion,
+                min_value=0,
+                max_value=1,
+            )
+            for emotion in space.emotions
+        ),
+        in_words(
+            in_set,
+            "the model is the one the run was planned for",
+            column="model_digest",
+            value_set=[model_digest],
+        ),
+    ]
+
+
+def _failure(result: Any, frame: pd.DataFrame) -> Failure:
+    words = result.expectation_config.meta["words"]
+    if result.exception_info.get("raised_exception"):
+        words += f" (the check itself failed: {result.exception_info['exception_message']})"
+    index = result.result.get("unexpected_index_list") or []
+    keys = frame.loc[index[:_MOST_EXAMPLES], "key"]
+    return Failure(words, len(index), tuple(keys))

@@ -1,0 +1,92 @@
+"""A self-contained HTML page of results: for a person to look at, with nothing loaded from outside."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+from jinja2 import Environment, PackageLoader
+from PIL import Image
+
+from moodlake.images import decode
+from moodlake.reasons import Reason, Rejected, Status
+from moodlake.scoring.tables import emotion_columns
+
+_THUMBNAIL_HEIGHT = 240
+# Paul Tol's "muted" palette: told apart by colour-blind readers too.
+_COLOURS = {
+    "happiness": "#ddaa33", "happy": "#ddaa33", "joy": "#ddaa33",
+    "neutral": "#8a929c", "surprise": "#44aa99", "sadness": "#4477aa", "sad": "#4477aa",
+    "anger": "#cc6677", "angry": "#cc6677", "disgust": "#999933", "fear": "#882255",
+    "contempt": "#aa4499",
+}  # fmt: skip
+_OTHER_COLOUR = "#5b6878"
+
+
+def render_report(
+    rows: pa.Table,
+    *,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    read_image: Callable[[dict[str, Any]], bytes] | None = None,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        rows: of the results table.
+        title: the heading.
+        facts: (name, value) pairs shown on top.
+        read_image: gives the bytes of a row's image, of which a small copy is put into the page;
+            None keeps all pixels out of it.
+    """
+    emotions = emotion_columns(rows.schema)
+    records = rows.to_pylist()
+    scored = [_card(row, emotions, read_image) for row in records if row["status"] == Status.SCORED]
+    rejected = [
+        {**row, "explanation": Reason(row["reason"]).explanation}
+        for row in records
+        if row["status"] == Status.REJECTED
+    ]
+    environment = Environment(loader=PackageLoader("moodlake.scoring", "."), autoescape=True)
+    return environment.get_template("report.html").render(
+        title=title, facts=facts, scored=scored, rejected=rejected, percent=_percent
+    )
+
+
+def _card(
+    row: dict[str, Any],
+    emotions: Sequence[str],
+    read_image: Callable[[dict[str, Any]], bytes] | None,
+) -> dict[str, Any]:
+    present = [emotion for emotion in emotions if row[emotion] is not None]
+    bars = [
+        {
+            "emotion": emotion,
+            "probability": row[emotion],
+            "percent": round(100 * row[emotion], 1),
+            "colour": _COLOURS.get(emotion, _OTHER_COLOUR),
+        }
+        for emotion in sorted(present, key=lambda emotion: -row[emotion])
+    ]
+    thumbnail = _thumbnail(read_image(row)) if read_image else None
+    return {**row, "bars": bars, "thumbnail": thumbnail, "most_entropy": math.log(len(present))}
+
+
+def _thumbnail(data: bytes) -> str | None:
+    """A small JPEG as a data URI; None if the image can no longer be read."""
+    try:
+        image = Image.fromarray(decode(data, short_side=_THUMBNAIL_HEIGHT).pixels)
+    except Rejected:
+        return None
+    image.thumbnail((2 * _THUMBNAIL_HEIGHT, _THUMBNAIL_HEIGHT))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _percent(probability: float) -> str:
+    return f"{100 * probability:.0f} %" if probability >= 0.005 else "< 1 %"

@@ -1,0 +1,64 @@
+"""Small whole files in a folder or under an s3:// prefix: plans and staged shards."""
+
+from __future__ import annotations
+
+from pyarrow import fs
+
+from moodlake.scoring.inventory import SourceError
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri` with path parts added."""
+    return "/".join([uri.rstrip("/"), *parts])
+
+
+def _locate(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a URI or local path."""
+    if "://" in uri:
+        filesystem, path = fs.FileSystem.from_uri(uri)
+        return filesystem, path
+    return fs.LocalFileSystem(), uri
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a whole file: readers see all of it or nothing.
+
+    Raises:
+        SourceError: the place cannot be written.
+    """
+    filesystem, path = _locate(uri)
+    try:
+        if isinstance(filesystem, fs.LocalFileSystem):
+            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            with filesystem.open_output_stream(f"{path}.part") as stream:
+                stream.write(data)
+            filesystem.move(f"{path}.part", path)
+            return
+        # An S3 object appears when its upload is completed, whole.
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+    except OSError as error:
+        raise SourceError(f"cannot write {uri}: {error}") from error
+
+
+def read_bytes(uri: str) -> bytes | None:
+    """The file's content, or None if there is no such file.
+
+    Raises:
+        SourceError: the place cannot be read.
+    """
+    filesystem, path = _locate(uri)
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SourceError(f"cannot read {uri}: {error}") from error
+
+
+def delete(uri: str) -> None:
+    """Remove a file; one that is absent is no error."""
+    filesystem, path = _locate(uri)
+    if filesystem.get_file_info(path).type != fs.FileType.NotFound:
+        filesystem.delete_file(path)

@@ -1,0 +1,67 @@
+"""Where the parts of one installation find each other: one place for addresses and names.
+
+Values come from environment variables, so that a laptop, Airflow's workers and a cluster differ
+in configuration only. S3 itself is configured with the standard AWS variables
+(AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+RELEASED_ARCHIVE = PROJECT_ROOT / "model_store" / "emotions.mar"
+MODEL_NAME = "emotions"
+"""The name that TorchServe serves the model under: POST /predictions/emotions."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Addresses of one installation.
+
+    Attributes:
+        images_bucket: bucket that the scheduled DAG scores.
+        results_uri: folder or s3:// prefix that holds the Delta tables and the work in hand.
+        server_url: TorchServe's inference address.
+        server_keys: TorchServe's key_file.json, or None where no token is wanted.
+    """
+
+    images_bucket: str = "moodlake-images"
+    results_uri: str = "s3://moodlake-results"
+    server_url: str = "http://127.0.0.1:8080"
+    server_keys: Path | None = None
+
+    @property
+    def results_table(self) -> str:
+        """The Delta table with one row per object version and model."""
+        return f"{self.results_uri.rstrip('/')}/results"
+
+    @property
+    def runs_table(self) -> str:
+        """The Delta table with one row per run."""
+        return f"{self.results_uri.rstrip('/')}/runs"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read MOODLAKE_IMAGES_BUCKET, _RESULTS_URI, _SERVER_URL and _SERVER_KEYS."""
+        keys = environ.get("MOODLAKE_SERVER_KEYS")
+        return cls(
+            images_bucket=environ.get("MOODLAKE_IMAGES_BUCKET", cls.images_bucket),
+            results_uri=environ.get("MOODLAKE_RESULTS_URI", cls.results_uri),
+            server_url=environ.get("MOODLAKE_SERVER_URL", cls.server_url),
+            server_keys=Path(keys) if keys else None,
+        )
+
+    def to_environment(self) -> dict[str, str]:
+        """The same settings as environment variables, for child processes."""
+        environment = {
+            "MOODLAKE_IMAGES_BUCKET": self.images_bucket,
+            "MOODLAKE_RESULTS_URI": self.results_uri,
+            "MOODLAKE_SERVER_URL": self.server_url,
+        }
+        if self.server_keys:
+            environment["MOODLAKE_SERVER_KEYS"] = str(self.server_keys)
+        return environment

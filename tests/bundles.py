@@ -1,0 +1,66 @@
+"""A tiny real bundle for tests that need a model but not a good one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+from openvino import opset13 as ops
+
+from moodlake.emotions import label_space
+from moodlake.model import digest_of
+from moodlake.settings import PROJECT_ROOT
+
+SIZE = 16
+
+
+def write_bundle(
+    folder: Path, *, space_name: str = "ferplus", faces: str = "none", seed: int = 0
+) -> Path:
+    """A bundle whose network is one random linear layer over 16 x 16 grey pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    space = label_space(space_name)
+    pixels = ops.parameter([-1, 1, SIZE, SIZE], np.float32, name="pixels")
+    weights = np.random.default_rng(seed).normal(0, 0.05, (SIZE * SIZE, len(space)))
+    flat = ops.reshape(pixels, ops.constant(np.array([-1, SIZE * SIZE])), special_zero=False)
+    logits = ops.matmul(flat, ops.constant(weights.astype(np.float32)), False, False)
+    network = openvino.Model([logits], [pixels])
+    openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
+    meta: dict[str, Any] = {
+        "name": "emotions",
+        "version": "test",
+        "label_space": {"name": space.name, "emotions": list(space.emotions)},
+        "preprocessing": {"size": SIZE, "channels": 1, "mean": 0.5, "std": 0.25},
+        "temperature": 1.0,
+        "faces": faces,
+        "files": {
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in ("model.xml", "model.bin")
+        },
+        "provenance": {"data_name": "random weights"},
+    }
+    meta["digest"] = digest_of(meta)
+    (folder / "model.json").write_text(json.dumps(meta), "utf-8")
+    return folder
+
+
+def write_archive(path: Path, **options: Any) -> Path:
+    """The tiny bundle as a TorchServe archive with the real handler."""
+    folder = write_bundle(path.parent / f"{path.stem}-bundle", **options)
+    manifest = {
+        "createdOn": "01/01/2026 00:00:00",
+        "runtime": "python",
+        "model": {"modelName": "emotions", "handler": "emotion_handler.py", "modelVersion": "1.0"},
+        "archiverVersion": "0.12.0",
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+        archive.write(PROJECT_ROOT / "handlers" / "emotion_handler.py", "emotion_handler.py")
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+    return path

@@ -3,8 +3,9 @@
 A request is one image as the body, or many as multipart parts. Every image gets an answer of its
 own, in the order of the parts; one bad image never fails another, or the request.
 
-Options, as query parameters: `faces` = none | largest | all; `describe` = true for what the model
-is instead of predictions.
+Options, as multipart fields or as request headers with the prefix X-Moodlake- (TorchServe does
+not hand query parameters on): `faces` = none | largest | all; `describe` = true for what the
+model is, instead of predictions.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ class EmotionHandler:
         for index, request in enumerate(requests):
             context.set_response_content_type(index, "application/json")
             try:
-                answers.append(json.dumps(self._answer(request), ensure_ascii=False))
+                options = _options(request, context.get_all_request_header(index))
+                answers.append(json.dumps(self._answer(request, options), ensure_ascii=False))
             except ValueError as error:
                 context.set_response_status(400, "Bad Request", index)
                 answers.append(json.dumps({"code": 400, "message": str(error)}))
         return answers
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        options = {name: _text(request[name]) for name in _OPTIONS if name in request}
+    def _answer(self, request: dict[str, Any], options: dict[str, str]) -> dict[str, Any]:
         answer: dict[str, Any] = {"model": dataclasses.asdict(self.model.identity)}
         if options.get("describe") == "true":
             space = self.model.space
@@ -61,6 +62,12 @@ class EmotionHandler:
                 for name, prediction in zip(images, predictions, strict=True)
             ]
         }
+
+
+def _options(request: dict[str, Any], headers: dict[str, str]) -> dict[str, str]:
+    lowered = {name.lower(): value for name, value in headers.items()}
+    given = {name: lowered.get(f"x-moodlake-{name}", request.get(name)) for name in _OPTIONS}
+    return {name: _text(value) for name, value in given.items() if value is not None}
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ Training and serving decode through this one module, so that they see the same p
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +125,10 @@ def _signature(data: bytes) -> str | None:
         # One- and two-letter signatures (PPM's "P6") would take plain text for an image.
         if name in ("PPM", "MPEG", "TGA", "PCD") or accept is None:
             continue
-        accepted = accept(prefix)
+        try:
+            accepted = accept(prefix)
+        except struct.error:  # fewer bytes than the format's signature
+            continue
         if accepted and not isinstance(accepted, str):
             return name
     return None

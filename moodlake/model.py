@@ -169,6 +169,8 @@ class Model:
             return _Prepared(image, faces, [self.preprocessing(pixels) for pixels in crops])
         except Rejected as error:
             return error
+        except Exception as error:  # whatever one image provokes must not reach its neighbours
+            return Rejected(Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"[:200])
 
     def _prediction(self, item: _Prepared, distributions: list[NDArray[np.float32]]) -> Prediction:
         scored = [as_dict(row, self.space) for row in distributions]

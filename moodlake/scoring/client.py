@@ -55,7 +55,7 @@ class ServerClient:
         self._attempts = attempts
         self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5))
         self._token = self._read_token()
-        description = self._request(f"/predictions/{MODEL_NAME}", params={"describe": "true"})
+        description = self._request({"describe": "true"})
         self.identity = ModelIdentity(**description["model"])
         space = description["label_space"]
         self.space = LabelSpace(space["name"], tuple(space["emotions"]))
@@ -77,9 +77,8 @@ class ServerClient:
             (f"{index:06d}", (f"{index:06d}", data, _PART_TYPE))
             for index, data in enumerate(images)
         ]
-        params = {"faces": str(faces)} if faces else {}
         try:
-            answer = self._request(f"/predictions/{MODEL_NAME}", params=params, files=parts)
+            answer = self._request({"faces": str(faces)} if faces else {}, parts)
         except _BatchFailed as error:
             if len(images) == 1:
                 return [Prediction.rejected(Rejected(Reason.MODEL_ERROR, str(error)))]
@@ -108,7 +107,7 @@ class ServerClient:
                 "is TorchServe running? MOODLAKE_SERVER_KEYS names its key_file.json"
             ) from error
 
-    def _request(self, path: str, **request: Any) -> dict[str, Any]:
+    def _request(self, options: dict[str, str], parts: Sequence[Any] = ()) -> dict[str, Any]:
         """POST with retries.
 
         Raises:
@@ -120,7 +119,7 @@ class ServerClient:
             if attempt:
                 time.sleep(min(5.0, 0.2 * 2**attempt) * random.uniform(0.5, 1))
             try:
-                return self._post(path, **request)
+                return self._post(options, parts)
             except (httpx.TransportError, _BatchFailed) as error:
                 problem = error
                 if isinstance(error, _BatchFailed) and not error.args[1]:
@@ -132,11 +131,12 @@ class ServerClient:
             "start it with `moodlake up` or set MOODLAKE_SERVER_URL"
         ) from problem
 
-    def _post(self, path: str, **request: Any) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        if "files" not in request:
-            headers["Content-Type"] = "application/json"
-        answer = self._http.post(self._url + path, headers=headers, **request)
+    def _post(self, options: dict[str, str], parts: Sequence[Any]) -> dict[str, Any]:
+        headers = {f"X-Moodlake-{name}": value for name, value in options.items()}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        url = f"{self._url}/predictions/{MODEL_NAME}"
+        answer = self._http.post(url, headers=headers, files=parts or None)
         if answer.status_code == 200:
             result: dict[str, Any] = answer.json()
             return result
@@ -147,7 +147,7 @@ class ServerClient:
                     "key_file.json of the TorchServe that runs there"
                 )
             self._token = fresh
-            return self._post(path, **request)
+            return self._post(options, parts)
         if answer.status_code == 404:
             raise ServerError(f"{self._url} serves no model named {MODEL_NAME!r}")
         message = f"HTTP {answer.status_code}: {answer.text[:200]}"

@@ -61,11 +61,12 @@ class Source:
     """Objects, and how to read one of them.
 
     `read` returns the bytes, and raises Rejected (vanished) for an object that is gone or
-    was overwritten since it was listed.
+    was overwritten since it was listed. `total` is their number, where it is known beforehand.
     """
 
     objects: Iterable[SourceObject]
     read: Callable[[SourceObject], bytes]
+    total: int | None = None
 
 
 def s3_client() -> BaseClient:
@@ -169,7 +170,7 @@ def files_source(paths: list[Path], folder: Path | None = None) -> Source:
         except OSError as error:
             raise Rejected(Reason.VANISHED, str(error)) from error
 
-    return Source([describe(path) for path in paths], read)
+    return Source([describe(path) for path in paths], read, len(paths))
 
 
 def zip_source(path: Path) -> Source:
@@ -190,7 +191,7 @@ def zip_source(path: Path) -> Source:
             raise Rejected(Reason.TRUNCATED, f"damaged in the ZIP: {error}") from error
 
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    return Source([_zip_entry(path, entry) for entry in entries], read)
+    return Source([_zip_entry(path, entry) for entry in entries], read, len(entries))
 
 
 def _zip_entry(path: Path, entry: zipfile.ZipInfo) -> SourceObject:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +83,7 @@ def open_writer(target: str, space: LabelSpace) -> Iterator[Writer]:
     try:
         yield writer
         writer.close()
-        os.replace(part, path)
+        part.replace(path)
     except BaseException:
         writer.close()
         part.unlink(missing_ok=True)

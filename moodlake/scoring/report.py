@@ -1,4 +1,4 @@
-"""A self-contained HTML page of results: for a person to look at, with nothing loaded from outside."""
+"""A self-contained HTML page of results for a person to look at; it loads nothing from outside."""
 
 from __future__ import annotations
 

@@ -1,0 +1,24 @@
+"""Data sets: an adapter a file, all with one interface.
+
+An adapter is a function `load(params) -> Annotated` that reads the published files of one data
+set and knows its label space, its splits and its rules for which rows to drop.
+"""
+
+from __future__ import annotations
+
+from training.datasets import drawn, ferplus
+from training.datasets.base import Annotated, DatasetError
+from training.params import DataParams
+
+_ADAPTERS = {"drawn": drawn.load, "ferplus": ferplus.load}
+
+
+def load_dataset(params: DataParams) -> Annotated:
+    """The data set that `params.name` names.
+
+    Raises:
+        DatasetError: there is no such adapter, or its files are absent or damaged.
+    """
+    if params.name not in _ADAPTERS:
+        raise DatasetError(f"data.name={params.name!r} is not one of {', '.join(_ADAPTERS)}")
+    return _ADAPTERS[params.name](params)

@@ -1,0 +1,186 @@
+"""The `moodlake` command."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from moodlake.faces import FaceMode
+from moodlake.model import Model
+from moodlake.reasons import Status
+from moodlake.scoring.client import ServerClient
+from moodlake.scoring.inventory import open_source
+from moodlake.scoring.outputs import export, open_writer
+from moodlake.scoring.scorer import Engine, score_objects, take
+from moodlake.scoring.tables import ResultsTable, emotion_columns
+from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
+
+DEFAULT_STATE = PROJECT_ROOT / ".moodlake"
+CANDIDATE_ARCHIVE = PROJECT_ROOT / "build" / "emotions.mar"
+
+_MENDABLE = (BundleError, DeltaError, OSError, ServerError, SourceError, ValueError)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From images in a bucket to a table of emotion distributions.\n\n"
+    "Start with `moodlake demo`, or score a folder at once:\n\n"
+    "moodlake score photos/ --out results.csv",
+)
+console = Console()
+errors = Console(stderr=True)
+
+StateDir = Annotated[
+    Path, typer.Option("--state", help="Where the local servers keep their files and logs.")
+]
+
+
+@app.command()
+def score(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SRC...", help="Folders, files, ZIPs or s3://bucket/prefix."),
+    ],
+    out: Annotated[str, typer.Option(help="*.csv, *.parquet, or a folder or s3:// for Delta.")],
+    faces: Annotated[
+        FaceMode | None, typer.Option(help="What to read; the model's own default if not given.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="URL of a model server; without it, score in this process.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="The server's key_file.json, if it wants a token.")
+    ] = None,
+    model: Annotated[Path, typer.Option(help="The archive to score with.")] = RELEASED_ARCHIVE,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per request.")] = 16,
+) -> None:
+    """Score images and write one row for each, scored or rejected with its reason."""
+    with _explained():
+        opened = [open_source(text) for text in sources]
+        engine = _engine(endpoint, keys, model)
+        run_id = f"cli-{uuid.uuid4().hex[:12]}"
+        counts: Counter[str] = Counter()
+        with open_writer(out, engine.space) as writer:
+            for source in opened:
+                rows = score_objects(
+                    source, engine, run_id=run_id, faces=faces, batch_size=batch_size
+                )
+                for chunk in take(_tracked(rows, source.total), 1000):
+                    writer.write(chunk)
+                    counts.update(row["status"] for row in chunk)
+    console.print(f"{counts['scored']} scored, {counts['rejected']} rejected -> [bold]{out}")
+
+
+@app.command()
+def table(
+    out: Annotated[
+        str | None, typer.Option(help="Export to *.csv or *.parquet instead of printing.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Only the rows that this run wrote.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
+    uri: Annotated[
+        str | None, typer.Option(help="The Delta table; the installation's own if not given.")
+    ] = None,
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Print the results table, or export it."""
+    with _explained():
+        if uri is None:
+            _use_running_stack(state)
+        rows = ResultsTable(uri or Settings.from_environment().results_table).read(run)
+        if out:
+            export(rows, out)
+            console.print(f"{rows.num_rows} rows -> [bold]{out}")
+        else:
+            print_results(rows, limit)
+
+
+@app.command()
+def release(
+    candidate: Annotated[Path, typer.Argument(help="The archive to release.")] = CANDIDATE_ARCHIVE,
+    released: Annotated[Path, typer.Option(help="The archive it replaces.")] = RELEASED_ARCHIVE,
+    force: Annotated[
+        bool, typer.Option(help="Release even if the metrics do not compare.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Show both models' metrics and promote the candidate to the released archive."""
+    from moodlake.release import compare, promote
+
+    with _explained():
+        comparisons = compare(candidate, released, force=force)
+    shown = Table("metric", "released", "candidate", title="Validation metrics")
+    for item in comparisons:
+        values = (item.released, item.candidate)
+        cells = ["-" if value is None else f"{value:.4f}" for value in values]
+        shown.add_row(item.metric, *cells, style="red" if item.is_worse else None)
+    console.print(shown)
+    if not yes:
+        typer.confirm(f"Replace {released} with {candidate}?", abort=True)
+    promote(candidate, released)
+    console.print(
+        f"Released [bold]{released}[/]. Update model_store/MODEL_CARD.md and commit both."
+    )
+
+
+def print_results(rows: pa.Table, limit: int) -> None:
+    """The most telling columns of a results table, as a table in the terminal."""
+    shown = Table("key", "status", "dominant", "confidence", "then", "entropy", "faces")
+    emotions = emotion_columns(rows.schema)
+    for row in rows.slice(0, limit).to_pylist():
+        if row["status"] == Status.SCORED:
+            ranked = sorted(emotions, key=lambda emotion: -(row[emotion] or 0))
+            others = ", ".join(f"{name} {row[name]:.0%}" for name in ranked[1:3])
+            outcome = [
+                f"[bold]{row['dominant']}",
+                f"{row['confidence']:.0%}",
+                others,
+                f"{row['entropy']:.2f}",
+                str(row["faces"]),
+            ]
+        else:
+            outcome = [f"[yellow]{row['reason']}"]
+        shown.add_row(escape(row["key"]), row["status"], *outcome)
+    console.print(shown)
+    if rows.num_rows > limit:
+        console.print(f"{limit} of {rows.num_rows} rows; --limit shows more, --out exports all")
+
+
+def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:
+    if endpoint:
+        return ServerClient(endpoint, keys or Settings.from_environment().server_keys)
+    return Model.load(model, streams=os.cpu_count() or 1)
+
+
+def _tracked(rows: Iterable[dict[str, Any]], total: int | None) -> Iterator[dict[str, Any]]:
+    """The rows as they come, with a progress bar while they do."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors) as progress:
+        yield from progress.track(rows, total=total, description="Scoring")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn the errors that a person can mend into one message and exit code 1."""
+    try:
+        yield
+    except _MENDABLE as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}")
+        raise typer.Exit(1) from error

@@ -1,0 +1,67 @@
+"""Promote a candidate archive to the released one, after showing both models' metrics."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moodlake.model import BundleError, Model, read_meta
+
+HIGHER_IS_BETTER = ("accuracy", "top2_accuracy", "macro_f1", "mean_pearson")
+LOWER_IS_BETTER = ("kl", "calibration_error")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of both models; None where a model does not state it."""
+
+    metric: str
+    released: float | None
+    candidate: float | None
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the candidate falls behind the released model."""
+        if self.released is None or self.candidate is None:
+            return False
+        if self.metric in LOWER_IS_BETTER:
+            return self.candidate > self.released
+        return self.candidate < self.released
+
+
+def compare(candidate: Path, released: Path, *, force: bool = False) -> list[Comparison]:
+    """The metrics of both archives side by side, as their provenance states them.
+
+    Raises:
+        BundleError: the candidate is absent or damaged, or is a model of other data than the
+            released one, so that their metrics do not compare (unless `force`).
+    """
+    if not candidate.exists():
+        raise BundleError(f"{candidate} is not there; `dvc repro` builds it")
+    Model.load(candidate)
+    new = read_meta(candidate)["provenance"]
+    old = read_meta(released)["provenance"] if released.exists() else {}
+    if old and not force and old.get("data_name") != new.get("data_name"):
+        raise BundleError(
+            f"the candidate was measured on {new.get('data_name')!r}, the released model on "
+            f"{old.get('data_name')!r}: their metrics do not compare; use --force to release it"
+        )
+    return [
+        Comparison(metric, _metric(old, metric), _metric(new, metric))
+        for metric in (*HIGHER_IS_BETTER, *LOWER_IS_BETTER)
+    ]
+
+
+def promote(candidate: Path, released: Path) -> None:
+    """Copy the candidate over the released archive, whole."""
+    released.parent.mkdir(parents=True, exist_ok=True)
+    part = released.with_name(released.name + ".part")
+    shutil.copyfile(candidate, part)
+    part.replace(released)
+
+
+def _metric(provenance: dict[str, Any], name: str) -> float | None:
+    value = provenance.get("metrics", {}).get(name)
+    return float(value) if isinstance(value, int | float) else None

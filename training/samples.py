@@ -1,0 +1,76 @@
+"""The prepared data set: one Parquet file of images, votes and distributions, and its facts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from moodlake.emotions import LabelSpace
+from moodlake.faces import FaceMode
+from moodlake.images import decode
+from moodlake.preprocessing import Preprocessing
+
+SAMPLES_FILE = Path("data/prepared/samples.parquet")
+FACTS_FILE = Path("data/prepared/facts.json")
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("split", pa.string()),
+        ("image", pa.binary()),
+        ("pixels_sha256", pa.string()),
+        ("votes", pa.list_(pa.float64())),
+        ("distribution", pa.list_(pa.float64())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the later stages and the model's provenance need to know of the data.
+
+    Attributes:
+        name: the data set.
+        space: its label space.
+        faces: the face mode of a model trained on it.
+        digest: SHA-256 over identities, splits, pixels and votes.
+    """
+
+    name: str
+    space: LabelSpace
+    faces: FaceMode
+    digest: str
+
+
+def read_facts(path: Path = FACTS_FILE) -> Facts:
+    """The facts that `prepare` wrote."""
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    space = content["label_space"]
+    return Facts(
+        content["name"],
+        LabelSpace(space["name"], tuple(space["emotions"])),
+        FaceMode(content["faces"]),
+        content["digest"],
+    )
+
+
+def load_split(
+    split: str, preprocessing: Preprocessing, path: Path = SAMPLES_FILE
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Images (N, channels, size, size) uint8 and distributions (N, E) float32 of one split.
+
+    Images are decoded and resized by the code that serves: see moodlake.images.
+    """
+    rows = pq.read_table(
+        path, columns=["image", "distribution"], filters=pc.field("split") == split
+    )
+    images = [preprocessing.resize(decode(data.as_py()).pixels) for data in rows["image"]]
+    return np.stack(images), np.array(rows["distribution"].to_pylist(), np.float32)

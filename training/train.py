@@ -1,0 +1,227 @@
+"""Stage `train`: fit a network to the annotators' distributions by KL divergence.
+
+A run that was interrupted goes on from its last whole epoch; see `_Checkpoint`.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from moodlake.preprocessing import Preprocessing
+from training.architectures import build
+from training.augment import augment
+from training.files import written_whole
+from training.metrics import kl_divergence, top_k_accuracy
+from training.params import ModelParams, Params, ParamsError, TrainParams, load_params
+from training.samples import load_split, read_facts
+
+WEIGHTS_FILE = Path("build/weights.safetensors")
+CURVES_FILE = Path("build/curves.csv")
+CHECKPOINT_FILE = Path("training/runs/checkpoint.pt")
+_GRADIENT_NORM = 5.0
+_WARM_UP = 0.2
+
+
+@dataclass
+class Split:
+    """Images (N, C, s, s) uint8 and distributions (N, E) float32."""
+
+    images: NDArray[np.uint8]
+    distributions: NDArray[np.float32]
+
+
+def preprocessing_of(params: ModelParams) -> Preprocessing:
+    """The preprocessing of a network with these parameters."""
+    return Preprocessing(params.size, params.channels)
+
+
+def predict(
+    network: nn.Module, images: NDArray[np.uint8], preprocessing: Preprocessing
+) -> NDArray[np.float32]:
+    """Distributions (N, E) of a network over resized images (N, C, s, s) uint8."""
+    network.eval()
+    with torch.inference_mode():
+        batches = [
+            network(torch.from_numpy(preprocessing.normalise(images[start : start + 256])))
+            for start in range(0, len(images), 256)
+        ]
+        distributions: NDArray[np.float32] = torch.softmax(torch.cat(batches), 1).numpy()
+    return distributions
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        params: the recipe.
+        train, valid: the splits.
+        checkpoint: where the state goes after each epoch.
+        key: what the run depends on; a checkpoint of another key is not taken up.
+    """
+
+    def __init__(
+        self, params: Params, train: Split, valid: Split, checkpoint: Path, key: str
+    ) -> None:
+        recipe = params.train
+        torch.manual_seed(recipe.seed)
+        self.params, self.train, self.valid = params, train, valid
+        self.preprocessing = preprocessing_of(params.model)
+        network = build(params.model, train.distributions.shape[1])
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network)
+        self.steps = max(1, len(train.images) // recipe.batch_size)
+        self.optimizer = _optimizer(self.network, recipe)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer,
+            recipe.learning_rate,
+            total_steps=recipe.epochs * self.steps,
+            pct_start=_WARM_UP,
+            div_factor=10,
+            final_div_factor=300,
+        )
+        self.epoch, self.curves = 0, list[dict[str, float]]()
+        self._checkpoint, self._key = checkpoint, key
+
+    def run(self) -> nn.Module:
+        """Train to the last epoch; returns the averaged network."""
+        self._resume()
+        while self.epoch < self.params.train.epochs:
+            loss = self._train_epoch()
+            self.epoch += 1
+            self.curves.append(
+                {"epoch": self.epoch, "train_loss": round(loss, 5), **self._measure()}
+            )
+            print(json.dumps(self.curves[-1]), flush=True)
+            self._save()
+        return self.average
+
+    def _train_epoch(self) -> float:
+        """One pass over the training split; returns the mean loss."""
+        recipe = self.params.train
+        seed = recipe.seed * 100_003 + self.epoch
+        generator = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)
+        self.network.train()
+        order = torch.randperm(len(self.train.images), generator=generator)
+        batches = order[: self.steps * recipe.batch_size].split(recipe.batch_size)
+        total = 0.0
+        label = f"epoch {self.epoch + 1}/{recipe.epochs}"
+        for rows in tqdm(batches, label, disable=not sys.stderr.isatty(), leave=False):
+            total += self._step(rows, generator)
+        return total / len(batches)
+
+    def _step(self, rows: Tensor, generator: torch.Generator) -> float:
+        pixels = torch.from_numpy(self.train.images[rows.numpy()]).float() / 255
+        changed = augment(pixels, self.params.augment, generator)
+        inputs = (changed - self.preprocessing.mean) / self.preprocessing.std
+        target = torch.from_numpy(self.train.distributions[rows.numpy()])
+        logits = self.network(inputs.contiguous(memory_format=torch.channels_last))
+        loss = functional.kl_div(torch.log_softmax(logits, 1), target, reduction="batchmean")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
+        self.optimizer.step()
+        self.schedule.step()
+        self._update_average()
+        return loss.item()
+
+    def _update_average(self) -> None:
+        """Exponential moving average of the weights, with a short memory at the start."""
+        step = self.schedule.last_epoch
+        decay = min(self.params.train.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            pairs = zip(
+                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+            )
+            for mean, value in pairs:
+                mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
+
+    def _measure(self) -> dict[str, float]:
+        predicted = predict(self.average, self.valid.images, self.preprocessing)
+        return {
+            "valid_kl": round(kl_divergence(self.valid.distributions, predicted), 5),
+            "valid_accuracy": round(top_k_accuracy(self.valid.distributions, predicted, 1), 5),
+        }
+
+    def _stateful(self) -> dict[str, Any]:
+        return {
+            "network": self.network,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+
+    def _save(self) -> None:
+        state = {name: part.state_dict() for name, part in self._stateful().items()}
+        state |= {"key": self._key, "epoch": self.epoch, "curves": self.curves}
+        with written_whole(self._checkpoint) as part:
+            torch.save(state, part)
+
+    def _resume(self) -> None:
+        if not self._checkpoint.exists():
+            return
+        state = torch.load(self._checkpoint, weights_only=True)
+        if state["key"] != self._key:
+            return
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
+        self.epoch, self.curves = state["epoch"], state["curves"]
+        print(f"resuming after epoch {self.epoch}", flush=True)
+
+
+def _optimizer(network: nn.Module, recipe: TrainParams) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum; no weight decay on biases and batch norms."""
+    weights = [value for value in network.parameters() if value.ndim > 1]
+    others = [value for value in network.parameters() if value.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+
+
+def run_key(params: Params, data_digest: str) -> str:
+    """What a run's result depends on, as a digest."""
+    relevant = {**params.to_dict(), "data": data_digest, "archive": None}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def main() -> None:
+    """Run the stage."""
+    try:
+        params = load_params()
+        preprocessing = preprocessing_of(params.model)
+        splits = [Split(*load_split(split, preprocessing)) for split in ("train", "valid")]
+        trainer = Trainer(
+            params, splits[0], splits[1], CHECKPOINT_FILE, run_key(params, read_facts().digest)
+        )
+    except ParamsError as error:
+        sys.exit(f"train: {error}")
+    network = trainer.run()
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    with written_whole(WEIGHTS_FILE) as part:
+        safetensors.torch.save_file(weights, part)
+    with written_whole(CURVES_FILE) as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(trainer.curves[0]))
+        writer.writeheader()
+        writer.writerows(trainer.curves)
+    CHECKPOINT_FILE.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

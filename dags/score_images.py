@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
 
 
 @dag(
@@ -35,8 +36,8 @@ from airflow.sdk import Param, dag, get_current_context, task
     doc_md=__doc__,
 )
 def score_images() -> None:
-    @task(multiple_outputs=True)
-    def plan_shards() -> dict[str, Any]:
+    @task
+    def plan_shards() -> list[str]:
         from moodlake.scoring.pipeline import RunParams, plan_run
         from moodlake.settings import Settings
 
@@ -44,31 +45,31 @@ def score_images() -> None:
         settings = Settings.from_environment()
         params = dict(context["params"])
         params["bucket"] = params["bucket"] or settings.images_bucket
-        return plan_run(context["run_id"], RunParams(**params), settings).to_dict()
+        return plan_run(context["run_id"], RunParams(**params), settings)
 
-    # One worker of TorchServe a slot: more tasks would only queue there.
-    @task(pool="torchserve", map_index_template="{{ task.op_kwargs['shard_id'][:8] }}")
-    def score_shard(run: dict[str, Any], shard_id: str) -> int:
-        from moodlake.scoring import pipeline
+    # A slot for each worker of TorchServe: more tasks would only queue there.
+    @task(pool="torchserve")
+    def score(shard_id: str) -> int:
+        from moodlake.scoring.pipeline import score_shard
         from moodlake.settings import Settings
 
-        return pipeline.score_shard(
-            pipeline.Run.from_dict(run), shard_id, Settings.from_environment()
-        )
+        run_id = get_current_context()["run_id"]
+        return score_shard(run_id, shard_id, Settings.from_environment())
 
     # Also after a shard has failed: what was scored is published, and then this task fails.
     @task(trigger_rule="all_done")
-    def publish(run: dict[str, Any] | None) -> dict[str, Any]:
+    def publish() -> dict[str, Any]:
         from moodlake.scoring import pipeline
         from moodlake.settings import Settings
 
-        if run is None:
-            raise RuntimeError("nothing was planned: see the log of plan_shards")
-        record = pipeline.publish(pipeline.Run.from_dict(run), Settings.from_environment())
+        run_id = get_current_context()["run_id"]
+        try:
+            record = pipeline.publish(run_id, Settings.from_environment())
+        except pipeline.RunIncomplete as error:
+            raise AirflowFailException(str(error)) from error
         return {name: record[name] for name in ("objects", "scored", "rejected", "reasons")}
 
-    run = plan_shards()
-    score_shard.partial(run=run).expand(shard_id=run["shard_ids"]) >> publish(run)
+    score.expand(shard_id=plan_shards()) >> publish()
 
 
 score_images()

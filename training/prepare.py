@@ -30,7 +30,7 @@ def prepare(data: Annotated, name: str, samples: Path, facts: Path) -> dict[str,
     Training rows whose pixels also occur in the validation split are dropped and counted: a
     model must not be tested on what it has learnt.
     """
-    digests = [hashlib.sha256(np.ascontiguousarray(image)).hexdigest() for image in data.pixels]
+    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in data.pixels]
     held_out = {
         digest for digest, split in zip(digests, data.splits, strict=True) if split == "valid"
     }

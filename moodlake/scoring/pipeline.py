@@ -3,6 +3,7 @@
 Steps hand over small values only; a run's plan and scored rows wait under the results' own prefix
 until they are published:
 
+    <results>/work/<run id>/run.json              what was asked for, the model, the shards
     <results>/work/<run id>/<shard id>.json       what a shard holds
     <results>/work/<run id>/<shard id>.arrow      its rows, scored and not yet published
     <results>/refused/<run id>/<shard id>.arrow   its rows, if the gate refused them
@@ -34,6 +35,8 @@ from moodlake.scoring.tables import (
     to_table,
 )
 from moodlake.settings import PROJECT_ROOT, Settings
+
+_RUN_FILE = "run.json"
 
 
 class RunIncomplete(Exception):
@@ -71,11 +74,12 @@ class Run:
     shard_ids: tuple[str, ...]
     started_at: str
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Run:
+    def from_json(cls, data: bytes) -> Run:
+        values = json.loads(data)
         return cls(
             values["run_id"],
             RunParams(**values["params"]),
@@ -90,8 +94,8 @@ def connect(settings: Settings) -> ServerClient:
     return ServerClient(settings.server_url, settings.server_keys)
 
 
-def plan_run(run_id: str, params: RunParams, settings: Settings) -> Run:
-    """List the bucket and store the shards of what this model has not scored yet.
+def plan_run(run_id: str, params: RunParams, settings: Settings) -> list[str]:
+    """List the bucket and store shards of what this model has not scored yet; returns their ids.
 
     Raises:
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
@@ -104,10 +108,19 @@ def plan_run(run_id: str, params: RunParams, settings: Settings) -> Run:
     for shard in plan(objects, model_digest=model.digest, done=done, shard_size=params.shard_size):
         storage.write_bytes(_work_uri(settings, run_id, f"{shard.id}.json"), shard.to_json())
         shard_ids.append(shard.id)
-    return Run(run_id, params, model, tuple(shard_ids), started_at)
+    run = Run(run_id, params, model, tuple(shard_ids), started_at)
+    storage.write_bytes(_work_uri(settings, run_id, _RUN_FILE), run.to_json())
+    return shard_ids
 
 
-def score_shard(run: Run, shard_id: str, settings: Settings) -> int:
+def _read_run(run_id: str, settings: Settings) -> Run:
+    data = storage.read_bytes(_work_uri(settings, run_id, _RUN_FILE))
+    if data is None:
+        raise SourceError(f"run {run_id} has no plan: planning failed, or it is published already")
+    return Run.from_json(data)
+
+
+def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     """Score one shard and stage its rows; returns how many.
 
     A shard that is staged already is left as it is, so that a retry costs nothing.
@@ -115,11 +128,12 @@ def score_shard(run: Run, shard_id: str, settings: Settings) -> int:
     Raises:
         ServerError: the server is out of reach or no longer serves the model of the plan.
     """
-    staged = _work_uri(settings, run.run_id, f"{shard_id}.arrow")
+    run = _read_run(run_id, settings)
+    staged = _work_uri(settings, run_id, f"{shard_id}.arrow")
     data = storage.read_bytes(staged)
     if data is not None:
         return _from_bytes(data).num_rows
-    planned = storage.read_bytes(_work_uri(settings, run.run_id, f"{shard_id}.json"))
+    planned = storage.read_bytes(_work_uri(settings, run_id, f"{shard_id}.json"))
     if planned is None:
         raise SourceError(f"the plan of shard {shard_id} is gone; trigger a new run")
     shard = Shard.from_json(planned)
@@ -133,7 +147,7 @@ def score_shard(run: Run, shard_id: str, settings: Settings) -> int:
     rows = score_objects(
         Source(shard.objects, lambda item: read_object(client, item)),
         server,
-        run_id=run.run_id,
+        run_id=run_id,
         shard_id=shard_id,
         faces=FaceMode(run.params.faces),
         batch_size=run.params.batch_size,
@@ -143,7 +157,7 @@ def score_shard(run: Run, shard_id: str, settings: Settings) -> int:
     return table.num_rows
 
 
-def publish(run: Run, settings: Settings) -> dict[str, Any]:
+def publish(run_id: str, settings: Settings) -> dict[str, Any]:
     """Audit what was scored, commit what passes, record the run; returns the record.
 
     A shard that fails the gate is set aside under refused/; the others are committed all the same.
@@ -152,6 +166,7 @@ def publish(run: Run, settings: Settings) -> dict[str, Any]:
         RunIncomplete: some shards were not scored, or not let through by the gate; the message
             names the expectations they failed.
     """
+    run = _read_run(run_id, settings)
     server = connect(settings)
     passed: dict[str, pa.Table] = {}
     problems = []
@@ -171,9 +186,9 @@ def publish(run: Run, settings: Settings) -> dict[str, Any]:
         ResultsTable(settings.results_table).commit(rows, list(passed))
     record = _record(run, rows, server.provenance)
     record_run(settings.runs_table, record)
-    for shard_id in run.shard_ids:
-        for suffix in ("json", "arrow"):
-            storage.delete(_work_uri(settings, run.run_id, f"{shard_id}.{suffix}"))
+    leftovers = [f"{shard}.{kind}" for shard in run.shard_ids for kind in ("json", "arrow")]
+    for name in [*leftovers, _RUN_FILE]:
+        storage.delete(_work_uri(settings, run_id, name))
     if problems:
         raise RunIncomplete(
             f"{len(problems)} of {len(run.shard_ids)} shards were not published; {problems[0]}. "

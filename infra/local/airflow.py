@@ -1,0 +1,102 @@
+"""Airflow on this machine: SQLite and the local executor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.local.airflow_client import AirflowClient, AirflowError
+from infra.local.ports import HOST, Ports
+from infra.local.service import BIN, NotReady, Service, kept_secret, write_secret
+
+USER = "admin"
+DAG_ID = "score_images"
+POOL = "torchserve"
+POOL_SLOTS = 2
+
+
+class AirflowService(Service):
+    """API server, scheduler and DAG processor.
+
+    Args:
+        folder: AIRFLOW_HOME.
+        ports: see Ports.
+        dags: the folder of DAG files.
+        environment: what tasks need to find S3 and TorchServe.
+    """
+
+    name = "Airflow"
+
+    def __init__(
+        self, folder: Path, ports: Ports, dags: Path, environment: Mapping[str, str]
+    ) -> None:
+        super().__init__(folder)
+        self.url = f"http://{HOST}:{ports.airflow}"
+        self.password = kept_secret(folder / "password.json")
+        self._ports = ports
+        self._dags = dags
+        self._tasks = dict(environment)
+        self.client = AirflowClient(self.url, USER, self.password)
+
+    def start(self) -> None:
+        environment = self._environment()
+        write_secret(self.folder / "users.json", {USER: self.password})
+        migrate = subprocess.run(
+            [str(BIN / "airflow"), "db", "migrate"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+        if migrate.returncode:
+            raise NotReady(f"its database cannot be set up: {migrate.stderr[-500:]}")
+        for name in ("api-server", "scheduler", "dag-processor"):
+            self.spawn(f"airflow-{name}", ["airflow", name], environment)
+
+    def _environment(self) -> dict[str, str]:
+        settings = {
+            "CORE__DAGS_FOLDER": self._dags,
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": 4,
+            "CORE__LOAD_EXAMPLES": False,
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.folder / "users.json",
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.folder}/airflow.db",
+            "API__HOST": HOST,
+            "API__PORT": self._ports.airflow,
+            "API__BASE_URL": self.url,
+            "API__WORKERS": 1,
+            "API__SECRET_KEY": kept_secret(self.folder / "api-key.json"),
+            "API_AUTH__JWT_SECRET": kept_secret(self.folder / "jwt-key.json"),
+            "LOGGING__WORKER_LOG_SERVER_PORT": self._ports.airflow_logs,
+            "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10,
+            "SCHEDULER__ENABLE_HEALTH_CHECK": False,
+            "USAGE_DATA_COLLECTION__ENABLED": False,
+        }
+        prefixed = {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
+        return {
+            "AIRFLOW_HOME": str(self.folder),
+            # Metrics and tracing stay off; the gate must not call home from a task either.
+            "GX_ANALYTICS_ENABLED": "false",
+            **prefixed,
+            **self._tasks,
+        }
+
+    def check(self) -> str:
+        """Scheduler and DAG processor have a heartbeat and the DAG is read without errors."""
+        try:
+            unhealthy = [name for name, state in self.client.health().items() if state != "healthy"]
+            if unhealthy:
+                raise NotReady(f"waiting for {', '.join(unhealthy)}")
+            if errors := self.client.import_errors():
+                raise NotReady(f"a DAG does not import: {errors[0]}")
+            if DAG_ID not in self.client.dags():
+                raise NotReady(f"the DAG {DAG_ID} is not read yet")
+            self.client.ensure_pool(POOL, POOL_SLOTS)
+        except AirflowError as error:
+            raise NotReady(str(error)) from error
+        return f"scheduler and DAG processor alive, {DAG_ID} read"

@@ -1,0 +1,81 @@
+"""The part of Airflow's REST API (v2) that the local stack and the demo use."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+_PARTS = ("metadatabase", "scheduler", "dag_processor")
+
+
+class AirflowError(Exception):
+    """Airflow is out of reach or refuses; the message says what was asked of it."""
+
+
+class AirflowClient:
+    """Calls the REST API with a user's token.
+
+    Raises:
+        AirflowError: from every method, if there is no answer or an error.
+    """
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=20)
+        self._credentials = {"username": user, "password": password}
+
+    def health(self) -> dict[str, str]:
+        """Part -> "healthy" or what else it says."""
+        states = self._call("GET", "/api/v2/monitor/health")
+        return {part: str((states.get(part) or {}).get("status")) for part in _PARTS}
+
+    def import_errors(self) -> list[str]:
+        """What went wrong in the DAG files."""
+        errors = self._call("GET", "/api/v2/importErrors")["import_errors"]
+        return [f"{error['filename']}: {error['stack_trace'][-300:]}" for error in errors]
+
+    def dags(self) -> list[str]:
+        """The ids of the DAGs that were read."""
+        return [dag["dag_id"] for dag in self._call("GET", "/api/v2/dags")["dags"]]
+
+    def ensure_pool(self, name: str, slots: int) -> None:
+        """Make the pool unless it is there."""
+        pools = self._call("GET", "/api/v2/pools")["pools"]
+        if name not in {pool["name"] for pool in pools}:
+            body = {"name": name, "slots": slots, "include_deferred": False}
+            self._call("POST", "/api/v2/pools", body)
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+        """Start a run; returns its id."""
+        body = {"logical_date": datetime.now(UTC).isoformat(), "conf": conf}
+        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """queued, running, success or failed."""
+        return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def task_states(self, dag_id: str, run_id: str) -> list[tuple[str, int, str]]:
+        """(task id, map index or -1, state) of every task instance."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        instances = self._call("GET", path)["task_instances"]
+        return [(item["task_id"], item["map_index"], str(item["state"])) for item in instances]
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        try:
+            if "Authorization" not in self._http.headers:
+                answer = self._http.post("/auth/token", json=self._credentials)
+                answer.raise_for_status()
+                token = answer.json()["access_token"]
+                self._http.headers["Authorization"] = f"Bearer {token}"
+            answer = self._http.request(method, quote(path), json=body)
+            answer.raise_for_status()
+            return answer.json()
+        except httpx.HTTPStatusError as error:
+            text = error.response.text[:300]
+            raise AirflowError(
+                f"{method} {path}: HTTP {error.response.status_code} {text}"
+            ) from error
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise AirflowError(f"{method} {path}: {error}") from error

@@ -1,0 +1,55 @@
+"""The ports of the local servers: their documented numbers in one place."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Self
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """One port for each thing that listens, all on the loopback address."""
+
+    s3: int = 8333
+    s3_grpc: int = 18333
+    master: int = 9333
+    master_grpc: int = 19333
+    volume: int = 9340
+    volume_grpc: int = 19340
+    filer: int = 8888
+    filer_grpc: int = 18888
+    inference: int = 8080
+    management: int = 8081
+    metrics: int = 8082
+    inference_grpc: int = 7070
+    management_grpc: int = 7071
+    airflow: int = 8090
+    airflow_logs: int = 8793
+
+    @classmethod
+    def free(cls) -> Self:
+        """Ports that nothing listens on now."""
+        with ExitStack() as stack:
+            # All are held open until the last is chosen, so that no number comes twice.
+            sockets = [stack.enter_context(socket.socket()) for _ in cls.__dataclass_fields__]
+            for held in sockets:
+                held.bind((HOST, 0))
+            return cls(*(held.getsockname()[1] for held in sockets))
+
+    def busy(self) -> dict[str, int]:
+        """Those that another program listens on, by name."""
+        return {name: port for name, port in asdict(self).items() if _is_taken(port)}
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,73 @@
+"""What the three local services have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.local.process import Child
+
+BIN = Path(sys.executable).parent
+
+
+class NotReady(Exception):
+    """A service that does not work yet; the message says what it lacks."""
+
+
+class Service:
+    """A server of one or more processes.
+
+    Attributes:
+        name: what people call it.
+        url: where it answers.
+        children: its processes, once started.
+    """
+
+    name: str
+    url: str
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.children: dict[str, Child] = {}
+
+    def start(self) -> None:
+        """Start the processes; returns before they are ready."""
+        raise NotImplementedError
+
+    def check(self) -> str:
+        """Prove that it works; returns a few words on what was seen, or raises NotReady."""
+        raise NotImplementedError
+
+    @property
+    def logs(self) -> list[Path]:
+        """One log for each process."""
+        return [child.log for child in self.children.values()]
+
+    def spawn(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
+        """Start one process with its log beside the service's files."""
+        self.children[name] = Child(
+            [str(BIN / command[0]), *command[1:]],
+            log=self.folder / "logs" / f"{name}.log",
+            cwd=self.folder,
+            env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **env},
+        )
+
+
+def write_secret(path: Path, content: object) -> None:
+    """JSON that only its owner can read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.touch(mode=0o600)
+    part.write_text(json.dumps(content, indent=2), "utf-8")
+    part.replace(path)
+
+
+def kept_secret(path: Path) -> str:
+    """A random word that stays the same for one state folder."""
+    if not path.exists():
+        write_secret(path, secrets.token_urlsafe(24))
+    return str(json.loads(path.read_text("utf-8")))

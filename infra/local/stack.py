@@ -1,0 +1,228 @@
+"""The three local services as one: started together, proven ready, stopped without remains."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from infra.local.airflow import AirflowService
+from infra.local.ports import Ports
+from infra.local.process import ProcessId, terminate
+from infra.local.s3 import S3Service
+from infra.local.service import NotReady, Service, write_secret
+from infra.local.torchserve import TorchServeService
+from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
+
+STATE_FILE = "stack.json"
+_START_TIMEOUT = 180.0
+_STOP_TIMEOUT = 60.0
+
+
+class StackError(Exception):
+    """The stack cannot be started or found; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One service as it is now."""
+
+    name: str
+    url: str
+    log: str
+    ready: bool
+    detail: str
+
+
+class Stack:
+    """S3, TorchServe and Airflow on the loopback address, as a context manager.
+
+    Args:
+        state: folder of all files, logs and secrets.
+        ports: where they listen.
+        archive: the model to serve.
+        dags: the folder of DAG files.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        ports: Ports,
+        archive: Path = RELEASED_ARCHIVE,
+        dags: Path = PROJECT_ROOT / "dags",
+    ) -> None:
+        self.state = state.absolute()
+        self.ports = ports
+        self._archive, self._dags = archive, dags
+        defaults = Settings()
+        results_bucket = defaults.results_uri.removeprefix("s3://")
+        self.s3 = S3Service(self.state / "s3", ports, (defaults.images_bucket, results_bucket))
+        self.torchserve = TorchServeService(self.state / "torchserve", ports, archive)
+        self.settings = Settings(server_url=self.torchserve.url, server_keys=self.torchserve.keys)
+        self.airflow = AirflowService(self.state / "airflow", ports, dags, self.environment())
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """In the order in which they start."""
+        return self.s3, self.torchserve, self.airflow
+
+    def environment(self) -> dict[str, str]:
+        """What a client or a task needs to find S3 and TorchServe."""
+        return {**self.s3.environment(), **self.settings.to_environment()}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self, announce: Callable[[str], None] = lambda text: None) -> None:
+        """Start all services and wait until each has proven that it works.
+
+        Args:
+            announce: is told, in a line, of each service that is ready.
+
+        Raises:
+            StackError: a port is taken, the stack runs already, or a service did not come up;
+                nothing is left running.
+        """
+        self._check_free()
+        self.state.mkdir(parents=True, exist_ok=True)
+        try:
+            for service in self.services:
+                service.start()
+                self._write_state()
+            for service in self.services:
+                announce(f"{service.name} at {service.url}: {self._wait(service)}")
+        except NotReady as error:
+            self.stop()
+            raise StackError(str(error)) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End every process of the stack."""
+        children = [child.id for service in self.services for child in service.children.values()]
+        terminate(children)
+        (self.state / STATE_FILE).unlink(missing_ok=True)
+
+    def status(self) -> list[ServiceStatus]:
+        """Every service as it answers now."""
+        return [_status(service) for service in self.services]
+
+    def _check_free(self) -> None:
+        if (record := _read_state(self.state)) is not None:
+            if _supervisor(record).find():
+                raise StackError(
+                    f"a stack is running already from {self.state}; `moodlake down` stops it"
+                )
+            terminate(_children(record))  # what a supervisor that was killed left behind
+        if busy := self.ports.busy():
+            listed = ", ".join(f"{port} ({name})" for name, port in busy.items())
+            raise StackError(
+                f"in use by another program: port {listed}; stop it, or let `moodlake up "
+                "--free-ports` choose others"
+            )
+        if not self._archive.exists():
+            raise StackError(f"there is no model at {self._archive}; `dvc repro` builds one")
+
+    def _wait(self, service: Service) -> str:
+        """Wait until `service` works; returns what its check saw."""
+        deadline = time.monotonic() + _START_TIMEOUT
+        while True:
+            try:
+                return service.check()
+            except NotReady as error:
+                problem = str(error)
+            for name, child in service.children.items():
+                code = child.exit_code()
+                if code is not None or time.monotonic() > deadline:
+                    what = f"{name} ended with code {code}" if code is not None else problem
+                    raise NotReady(
+                        f"{service.name} did not start: {what}. Its log, {child.log}, ends:\n"
+                        f"{child.log_tail()}"
+                    )
+            time.sleep(0.5)
+
+    def _write_state(self) -> None:
+        children = [child.id for service in self.services for child in service.children.values()]
+        me = psutil.Process()
+        record = {
+            "supervisor": asdict(ProcessId(me.pid, me.create_time())),
+            "children": [asdict(child) for child in children],
+            "ports": asdict(self.ports),
+            "archive": str(self._archive),
+        }
+        write_secret(self.state / STATE_FILE, record)
+
+
+def attach(state: Path) -> Stack:
+    """The stack that another command started from `state`.
+
+    Raises:
+        StackError: none is running there.
+    """
+    record = _read_state(state)
+    if record is None or _supervisor(record).find() is None:
+        raise StackError("no stack is running; `moodlake up` starts one")
+    return Stack(state, Ports(**record["ports"]), Path(record["archive"]))
+
+
+def take_down(state: Path) -> None:
+    """Stop the stack that another command started, and wait until all of it is gone.
+
+    Raises:
+        StackError: none is running there, or it does not end.
+    """
+    record = _read_state(state)
+    if record is None:
+        raise StackError("no stack is running")
+    supervisor = _supervisor(record).find()
+    if supervisor is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            supervisor.terminate()
+            try:
+                supervisor.wait(_STOP_TIMEOUT)
+            except psutil.TimeoutExpired as error:
+                raise StackError(f"process {supervisor.pid} does not end; kill it") from error
+    terminate(_children(record))
+    (state / STATE_FILE).unlink(missing_ok=True)
+
+
+def _read_state(state: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads((state / STATE_FILE).read_text("utf-8"))
+        return content
+    except FileNotFoundError:
+        return None
+
+
+def _supervisor(record: dict[str, Any]) -> ProcessId:
+    return ProcessId(**record["supervisor"])
+
+
+def _children(record: dict[str, Any]) -> list[ProcessId]:
+    return [ProcessId(**child) for child in record["children"]]
+
+
+def _status(service: Service) -> ServiceStatus:
+    logs = os.path.relpath(service.folder / "logs", Path.cwd())
+    try:
+        return ServiceStatus(service.name, service.url, logs, True, service.check())
+    except NotReady as error:
+        return ServiceStatus(service.name, service.url, logs, False, str(error))

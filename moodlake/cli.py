@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,16 +15,20 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import typer
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
+from infra.local.ports import Ports
+from infra.local.stack import Stack, StackError, attach, take_down
 from moodlake.faces import FaceMode
-from moodlake.model import Model
+from moodlake.model import BundleError, Model
 from moodlake.reasons import Status
-from moodlake.scoring.client import ServerClient
-from moodlake.scoring.inventory import open_source
+from moodlake.release import compare, promote
+from moodlake.scoring.client import ServerClient, ServerError
+from moodlake.scoring.inventory import SourceError, open_source
 from moodlake.scoring.outputs import export, open_writer
 from moodlake.scoring.scorer import Engine, score_objects, take
 from moodlake.scoring.tables import ResultsTable, emotion_columns
@@ -30,14 +37,15 @@ from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 DEFAULT_STATE = PROJECT_ROOT / ".moodlake"
 CANDIDATE_ARCHIVE = PROJECT_ROOT / "build" / "emotions.mar"
 
-_MENDABLE = (BundleError, DeltaError, OSError, ServerError, SourceError, ValueError)
+# What a person can mend: told in one message, without a traceback.
+_MENDABLE = (BundleError, DeltaError, OSError, ServerError, SourceError, StackError, ValueError)
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="From images in a bucket to a table of emotion distributions.\n\n"
-    "Start with `moodlake demo`, or score a folder at once:\n\n"
-    "moodlake score photos/ --out results.csv",
+    "`moodlake demo` shows the whole of it; `moodlake score photos/ --out results.csv` scores a "
+    "folder at once.",
 )
 console = Console()
 errors = Console(stderr=True)
@@ -45,6 +53,93 @@ errors = Console(stderr=True)
 StateDir = Annotated[
     Path, typer.Option("--state", help="Where the local servers keep their files and logs.")
 ]
+ArchivePath = Annotated[Path, typer.Option("--model", help="The archive (.mar) of the model.")]
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the errors that a person can mend into one message and exit code 1."""
+    try:
+        yield
+    except TableNotFoundError as error:
+        errors.print("[bold red]error:[/] there is no results table yet; score something first")
+        raise typer.Exit(1) from error
+    except _MENDABLE as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def up(
+    state: StateDir = DEFAULT_STATE,
+    model: ArchivePath = RELEASED_ARCHIVE,
+    free_ports: Annotated[bool, typer.Option(help="Take any free ports.")] = False,
+) -> None:
+    """Start S3, TorchServe and Airflow on this machine; Ctrl-C or `moodlake down` stops them."""
+    with explained(), _stopping_cleanly() as stopped:
+        stack = Stack(state, Ports.free() if free_ports else Ports(), model)
+        try:
+            stack.start(lambda line: console.print(f"[green]✓[/] {escape(line)}"))
+            console.print(f"Airflow's user is admin, its password {stack.airflow.password}")
+            console.print(f"Drop images into s3://{stack.settings.images_bucket}. Ctrl-C stops.")
+            stopped.wait()
+        finally:
+            stack.stop()
+            console.print("Stopped.")
+
+
+@app.command()
+def down(state: StateDir = DEFAULT_STATE) -> None:
+    """Stop what `moodlake up` started."""
+    with explained():
+        take_down(state)
+    console.print("Stopped.")
+
+
+@app.command()
+def status(state: StateDir = DEFAULT_STATE) -> None:
+    """Show whether each local service works, by using it; exit code 1 if one does not."""
+    with explained():
+        services = attach(state).status()
+    shown = Table("service", "ready", "address", "seen", "logs")
+    for item in services:
+        mark = "[green]yes" if item.ready else "[red]no"
+        shown.add_row(item.name, mark, item.url, escape(item.detail), item.log)
+    console.print(shown)
+    if not all(item.ready for item in services):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    state: StateDir = DEFAULT_STATE / "demo",
+    model: ArchivePath = RELEASED_ARCHIVE,
+    keep: Annotated[bool, typer.Option(help="Keep the servers until Ctrl-C.")] = False,
+) -> None:
+    """Score real photos: start everything, drop them into the bucket, let Airflow do the work."""
+    from infra.local.demo import run_demo
+
+    def announce(line: str) -> None:
+        console.print(f"[dim]›[/] {escape(line)}", soft_wrap=True)
+
+    with explained(), _stopping_cleanly() as stopped:
+        shutil.rmtree(state, ignore_errors=True)
+        stack = Stack(state, Ports.free(), model)
+        try:
+            announce("starting S3, TorchServe and Airflow (about half a minute)")
+            stack.start(announce)
+            result = run_demo(stack, state, announce)
+            print_results(result.rows, limit=50)
+            console.print(f"Table:   {result.table}", soft_wrap=True)
+            console.print(f"Report:  {result.report}", soft_wrap=True)
+            if keep:
+                password = stack.airflow.password
+                console.print(f"Airflow: {stack.airflow.url} (admin, {password}). Ctrl-C stops.")
+                stopped.wait()
+            else:
+                console.print("Airflow: `moodlake demo --keep` leaves its page open")
+        finally:
+            stack.stop()
 
 
 @app.command()
@@ -55,19 +150,19 @@ def score(
     ],
     out: Annotated[str, typer.Option(help="*.csv, *.parquet, or a folder or s3:// for Delta.")],
     faces: Annotated[
-        FaceMode | None, typer.Option(help="What to read; the model's own default if not given.")
+        FaceMode | None, typer.Option(help="What to read; the model's own way if not given.")
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(help="URL of a model server; without it, score in this process.")
+        str | None, typer.Option(help="URL of a model server; else score in this process.")
     ] = None,
     keys: Annotated[
         Path | None, typer.Option(help="The server's key_file.json, if it wants a token.")
     ] = None,
-    model: Annotated[Path, typer.Option(help="The archive to score with.")] = RELEASED_ARCHIVE,
+    model: ArchivePath = RELEASED_ARCHIVE,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per request.")] = 16,
 ) -> None:
-    """Score images and write one row for each, scored or rejected with its reason."""
-    with _explained():
+    """Score images and write one row for each: scored, or rejected with its reason."""
+    with explained():
         opened = [open_source(text) for text in sources]
         engine = _engine(endpoint, keys, model)
         run_id = f"cli-{uuid.uuid4().hex[:12]}"
@@ -91,14 +186,14 @@ def table(
     run: Annotated[str | None, typer.Option(help="Only the rows that this run wrote.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
     uri: Annotated[
-        str | None, typer.Option(help="The Delta table; the installation's own if not given.")
+        str | None, typer.Option(help="A Delta table; that of the running stack if not given.")
     ] = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Print the results table, or export it."""
-    with _explained():
-        if uri is None:
-            _use_running_stack(state)
+    with explained():
+        if uri is None and "MOODLAKE_RESULTS_URI" not in os.environ:
+            os.environ.update(attach(state).environment())
         rows = ResultsTable(uri or Settings.from_environment().results_table).read(run)
         if out:
             export(rows, out)
@@ -111,15 +206,11 @@ def table(
 def release(
     candidate: Annotated[Path, typer.Argument(help="The archive to release.")] = CANDIDATE_ARCHIVE,
     released: Annotated[Path, typer.Option(help="The archive it replaces.")] = RELEASED_ARCHIVE,
-    force: Annotated[
-        bool, typer.Option(help="Release even if the metrics do not compare.")
-    ] = False,
+    force: Annotated[bool, typer.Option(help="Also if the metrics do not compare.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Show both models' metrics and promote the candidate to the released archive."""
-    from moodlake.release import compare, promote
-
-    with _explained():
+    with explained():
         comparisons = compare(candidate, released, force=force)
     shown = Table("metric", "released", "candidate", title="Validation metrics")
     for item in comparisons:
@@ -129,15 +220,15 @@ def release(
     console.print(shown)
     if not yes:
         typer.confirm(f"Replace {released} with {candidate}?", abort=True)
-    promote(candidate, released)
-    console.print(
-        f"Released [bold]{released}[/]. Update model_store/MODEL_CARD.md and commit both."
-    )
+    with explained():
+        promote(candidate, released)
+    console.print(f"Released [bold]{released}[/]. Update model_store/MODEL_CARD.md; commit both.")
 
 
 def print_results(rows: pa.Table, limit: int) -> None:
     """The most telling columns of a results table, as a table in the terminal."""
-    shown = Table("key", "status", "dominant", "confidence", "then", "entropy", "faces")
+    image = Column("image", overflow="fold")
+    shown = Table(image, "reads as", "confidence", "then", "entropy", "faces")
     emotions = emotion_columns(rows.schema)
     for row in rows.slice(0, limit).to_pylist():
         if row["status"] == Status.SCORED:
@@ -152,10 +243,28 @@ def print_results(rows: pa.Table, limit: int) -> None:
             ]
         else:
             outcome = [f"[yellow]{row['reason']}"]
-        shown.add_row(escape(row["key"]), row["status"], *outcome)
+        shown.add_row(escape(row["key"]), *outcome)
     console.print(shown)
     if rows.num_rows > limit:
         console.print(f"{limit} of {rows.num_rows} rows; --limit shows more, --out exports all")
+
+
+@contextmanager
+def _stopping_cleanly() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, or that interrupts whatever else is going on."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        stopped.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield stopped
+    except KeyboardInterrupt as error:
+        raise typer.Exit(0 if stopped.is_set() else 130) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:
@@ -174,13 +283,3 @@ def _tracked(rows: Iterable[dict[str, Any]], total: int | None) -> Iterator[dict
     )
     with Progress(*columns, console=errors) as progress:
         yield from progress.track(rows, total=total, description="Scoring")
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turn the errors that a person can mend into one message and exit code 1."""
-    try:
-        yield
-    except _MENDABLE as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}")
-        raise typer.Exit(1) from error

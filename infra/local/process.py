@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 _PR_SET_PDEATHSIG = 1
-_GRACE = 15.0
+_GRACE = 8.0
 _LIBC = ctypes.CDLL(None)
 
 

@@ -1,0 +1,153 @@
+"""The main job on real photos: bucket, Airflow, TorchServe, results table, report."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from botocore.client import BaseClient
+
+from infra.local.airflow import DAG_ID
+from infra.local.airflow_client import AirflowClient
+from infra.local.stack import Stack, StackError
+from moodlake.faces import FaceMode
+from moodlake.reasons import Rejected
+from moodlake.scoring.inventory import SourceObject, read_object, s3_client
+from moodlake.scoring.outputs import export
+from moodlake.scoring.report import render_report
+from moodlake.scoring.tables import ResultsTable, count_outcomes
+from training.datasets.drawn import draw_face
+
+BUCKET = "moodlake-demo"
+_RUN_TIMEOUT = 300.0
+_DONE = ("success", "skipped", "failed", "upstream_failed")
+_DRAWN = ("happiness", "sadness", "surprise", "anger")
+_DRAWN_SIZE = 240
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What a demo leaves behind."""
+
+    rows: pa.Table
+    table: Path
+    report: Path
+
+
+def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> DemoResult:
+    """Upload photos, let Airflow score them, and write the table and the report to `folder`.
+
+    Args:
+        stack: running services; this process's environment is pointed at them.
+        folder: gets results.parquet and report.html.
+        announce: is told, in a line, what goes on.
+
+    Raises:
+        StackError: the run failed or did not end.
+    """
+    os.environ.update(stack.environment())
+    client = s3_client()
+    client.create_bucket(Bucket=BUCKET)
+    images = {**photos(), **broken_files(), **drawn_sample()}
+    for key, data in images.items():
+        client.put_object(Bucket=BUCKET, Key=key, Body=data)
+    announce(f"{len(images)} files dropped into s3://{BUCKET}")
+    # Faces are looked for in photos; a drawn face fills its picture and is read whole.
+    for prefix, faces in (("photos/", FaceMode.LARGEST), ("drawn/", FaceMode.NONE)):
+        conf = {"bucket": BUCKET, "prefix": prefix, "faces": str(faces)}
+        run_id = stack.airflow.client.trigger(DAG_ID, conf)
+        announce(f"Airflow scores {prefix} (run {run_id})")
+        _follow(stack.airflow.client, run_id, announce)
+    rows = ResultsTable(stack.settings.results_table).read()
+    table, report = folder / "results.parquet", folder / "report.html"
+    export(rows, str(table))
+    report.write_text(_report(rows, client), "utf-8")
+    return DemoResult(rows, table, report)
+
+
+def photos() -> dict[str, bytes]:
+    """Real photos that ship inside wheels, by key."""
+    import matplotlib
+    import skimage
+    import sklearn
+
+    scikit_image = Path(skimage.__file__).parent / "data"
+    scikit_learn = Path(sklearn.__file__).parent / "datasets" / "images"
+    files = [
+        scikit_image / "astronaut.png",
+        Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg",
+        scikit_image / "chelsea.png",
+        scikit_image / "coffee.png",
+        scikit_learn / "china.jpg",
+        scikit_learn / "flower.jpg",
+    ]
+    return {f"photos/{file.name}": file.read_bytes() for file in files}
+
+
+def drawn_sample() -> dict[str, bytes]:
+    """A few of the drawn faces that `dvc repro` trains on, large, by key."""
+    rng = np.random.default_rng(7)
+    sample = {}
+    for emotion in _DRAWN:
+        buffer = io.BytesIO()
+        draw_face(emotion, rng, _DRAWN_SIZE).save(buffer, "PNG")
+        sample[f"drawn/{emotion}.png"] = buffer.getvalue()
+    return sample
+
+
+def broken_files() -> dict[str, bytes]:
+    """Files that cannot be scored, each for its own reason, by key."""
+    whole = photos()["photos/grace_hopper.jpg"]
+    return {
+        "photos/notes.jpg": b"This is a text file, whatever its name says.\n",
+        "photos/half-uploaded.jpg": whole[: len(whole) // 2],
+    }
+
+
+def _follow(client: AirflowClient, run_id: str, announce: Callable[[str], None]) -> None:
+    """Wait for the run, telling of each change."""
+    deadline, told = time.monotonic() + _RUN_TIMEOUT, ""
+    while time.monotonic() < deadline:
+        state = client.run_state(DAG_ID, run_id)
+        done = Counter(task for task, _, at in client.task_states(DAG_ID, run_id) if at in _DONE)
+        line = ", ".join(f"{task} done x{count}" for task, count in sorted(done.items()))
+        if line != told:
+            announce(f"  {line}")
+            told = line
+        if state == "success":
+            return
+        if state == "failed":
+            raise StackError(f"the run {run_id} failed; its page and logs in Airflow tell why")
+        time.sleep(1)
+    raise StackError(f"the run {run_id} did not end within {_RUN_TIMEOUT:.0f} s")
+
+
+def _report(rows: pa.Table, client: BaseClient) -> str:
+    def read(row: dict[str, Any]) -> bytes:
+        item = SourceObject(row["bucket"], row["key"], row["etag"], row["size"], "")
+        try:
+            return read_object(client, item)
+        except Rejected:
+            return b""
+
+    scored, rejected, reasons = count_outcomes(rows)
+    first = rows.slice(0, 1).to_pylist()[0]
+    facts = [
+        ("Images", str(rows.num_rows)),
+        ("Scored", str(scored)),
+        ("Not scored", str(rejected)),
+        ("Reasons", json.dumps(reasons).strip("{}").replace('"', "") or "none"),
+        ("Model", f"{first['model_name']} {first['model_version']}"),
+        ("Digest", first["model_digest"][:12]),
+        ("Label space", first["label_space"]),
+    ]
+    return render_report(rows, title=f"s3://{BUCKET}", facts=facts, read_image=read)

@@ -1,0 +1,51 @@
+"""Good and bad images, made for the tests."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def picture(seed: int = 0, width: int = 64, height: int = 48) -> Image.Image:
+    """A smooth colour picture, different for each seed."""
+    small = np.random.default_rng(seed).integers(0, 255, (4, 6, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def jpeg(seed: int = 0, width: int = 64, height: int = 48) -> bytes:
+    return encode(picture(seed, width, height), "JPEG", quality=92)
+
+
+def png_bomb(side: int = 20_000) -> bytes:
+    """A PNG whose header promises side x side pixels; a few hundred bytes long."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * 10_000)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+def animated_gif() -> bytes:
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue")]
+    return encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+
+def sixteen_bit_png() -> bytes:
+    wide = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    return encode(Image.fromarray(wide), "PNG")

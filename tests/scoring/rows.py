@@ -1,0 +1,40 @@
+"""Rows of the results table, made for the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from moodlake.emotions import label_space
+from moodlake.model import ModelIdentity
+from moodlake.prediction import Prediction
+from moodlake.reasons import Reason, Rejected
+from moodlake.scoring.inventory import SourceObject
+from moodlake.scoring.tables import make_row, to_table
+
+SPACE = label_space("ferplus")
+MODEL = ModelIdentity("emotions", "1.0", "d" * 64)
+
+
+def row(key: str, *, reason: Reason | None = None, digest: str = MODEL.digest) -> dict[str, Any]:
+    """A scored row, or one rejected for `reason`."""
+    probabilities = np.random.default_rng(len(key)).dirichlet(np.ones(8))
+    prediction = (
+        Prediction.rejected(Rejected(reason, "made"))
+        if reason
+        else Prediction.scored(probabilities, SPACE, width=8, height=8, format="PNG")
+    )
+    return make_row(
+        SourceObject("bucket", key, "etag", 10, "2026-01-02T23:00:00+00:00"),
+        prediction,
+        space=SPACE,
+        model=ModelIdentity("emotions", "1.0", digest),
+        run_id="run",
+        shard_id="shard",
+    )
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    return to_table(rows, SPACE)

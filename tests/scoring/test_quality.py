@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moodlake.reasons import Reason
+from moodlake.scoring.quality import audit
+from tests.scoring.rows import MODEL, SPACE, row, table
+
+
+def test_good_rows_pass() -> None:
+    rows = table(row("a"), row("b", reason=Reason.NO_FACE))
+    assert audit(rows, SPACE, MODEL.digest) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expectation"),
+    [
+        ({"fear": 0.9}, "distributions sum to 1"),
+        ({"fear": -0.5}, "fear lies between 0 and 1"),
+        ({"fear": None}, "a probability for every emotion"),
+        ({"reason": "empty"}, "a reason where rejected and only there"),
+        ({"reason": "boredom"}, "reason is known"),
+        ({"status": "maybe"}, "status is known"),
+        ({"status": "rejected", "reason": "empty"}, "no distribution where rejected"),
+        ({"key": "good"}, "one row per identity"),
+        ({"etag": None}, "etag is there"),
+        ({"model_digest": "other"}, "the model is the one the run was planned for"),
+    ],
+)
+def test_a_bad_row_is_named(changes: dict[str, Any], expectation: str) -> None:
+    failures = audit(table(row("good"), row("bad") | changes), SPACE, MODEL.digest)
+    told = [failure for failure in failures if expectation in failure.expectation]
+    assert told, failures
+    assert changes.get("key", "bad") in told[0].examples
+
+
+def test_a_missing_column_is_named() -> None:
+    failures = audit(table(row("a")).drop_columns(["anger"]), SPACE, MODEL.digest)
+    assert "anger" in str(failures[0])

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from moodlake.emotions import LabelSpace, label_space
+from moodlake.reasons import Reason
+from moodlake.scoring.tables import (
+    RUNS_SCHEMA,
+    ResultsTable,
+    count_outcomes,
+    emotion_columns,
+    record_run,
+    results_schema,
+)
+from tests.scoring.rows import MODEL, row, table
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> ResultsTable:
+    return ResultsTable(str(tmp_path / "results"))
+
+
+def test_committing_again_adds_nothing(results: ResultsTable) -> None:
+    rows = table(row("a"), row("b", reason=Reason.EMPTY))
+    for _ in range(3):
+        results.commit(rows, ["shard"])
+    assert results.read().num_rows == 2
+
+
+def test_overlapping_shards_add_each_object_once(results: ResultsTable) -> None:
+    results.commit(table(row("a"), row("b")), ["one"])
+    results.commit(table(row("b"), row("c")), ["two"])
+    assert results.read()["key"].to_pylist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("already", [(), ("z",)])
+def test_racing_commits_add_each_object_once(
+    results: ResultsTable, already: tuple[str, ...]
+) -> None:
+    if already:
+        results.commit(table(*map(row, already)), ["before"])
+    rows = table(*(row(f"key{number}") for number in range(20)))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda number: results.commit(rows, [f"shard{number % 2}"]), range(6)))
+    assert results.read().num_rows == 20 + len(already)
+
+
+def test_another_model_has_rows_of_its_own(results: ResultsTable) -> None:
+    results.commit(table(row("a")), ["one"])
+    results.commit(table(row("a", digest="e" * 64)), ["two"])
+    assert results.read().num_rows == 2
+    assert results.done("bucket", MODEL.digest) == {("bucket", "a", "etag")}
+
+
+def test_an_object_that_is_back_replaces_its_vanished_row(results: ResultsTable) -> None:
+    results.commit(table(row("a", reason=Reason.VANISHED)), ["one"])
+    assert results.done("bucket", MODEL.digest) == set()
+    results.commit(table(row("a")), ["two"])
+    assert results.read()["status"].to_pylist() == ["scored"]
+
+
+def test_nothing_is_done_before_the_first_commit(results: ResultsTable) -> None:
+    assert results.done("bucket", MODEL.digest) == set()
+
+
+def test_rows_are_dated_by_their_data_in_utc(results: ResultsTable) -> None:
+    assert str(table(row("a"))["data_date"][0]) == "2026-01-02"
+
+
+def test_outcomes_are_counted() -> None:
+    rows = table(row("a"), row("b", reason=Reason.EMPTY), row("c", reason=Reason.EMPTY))
+    assert count_outcomes(rows) == (1, 2, {"empty": 2})
+
+
+def test_the_schema_has_a_column_for_each_emotion() -> None:
+    space = label_space("ferplus")
+    assert emotion_columns(results_schema(space)) == space.emotions
+    with pytest.raises(ValueError, match="confidence"):
+        results_schema(LabelSpace("mine", ("confidence", "fear")))
+
+
+def test_a_run_is_recorded_once(tmp_path: Path) -> None:
+    from deltalake import DeltaTable
+
+    uri = str(tmp_path / "runs")
+    record = dict.fromkeys(RUNS_SCHEMA.names) | {"run_id": "r", "objects": 3}
+    for _ in range(2):
+        record_run(uri, record)
+    assert DeltaTable(uri).to_pyarrow_table().num_rows == 1

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moodlake.faces import FaceMode
+from moodlake.model import BundleError, Model, digest_of
+from moodlake.reasons import Reason
+from tests.bundles import write_archive, write_bundle
+from tests.images_made import jpeg, png_bomb
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return Model.load(write_archive(tmp_path_factory.mktemp("model") / "emotions.mar"))
+
+
+def test_a_bad_image_hurts_no_neighbour(model: Model) -> None:
+    batch = [jpeg(1), b"", jpeg(2), b"text", png_bomb(), jpeg(3)]
+    reasons = [prediction.reason for prediction in model.score(batch)]
+    expected = [None, Reason.EMPTY, None, Reason.NOT_AN_IMAGE, Reason.TOO_MANY_PIXELS, None]
+    assert reasons == expected
+
+
+def test_a_prediction_does_not_depend_on_the_batch(model: Model) -> None:
+    images = [jpeg(seed) for seed in range(64)]
+    together = model.score(images)
+    alone = [model.score([image])[0] for image in images[:8]]
+    for one, other in zip(alone, together, strict=False):
+        assert one.distribution == pytest.approx(other.distribution, abs=1e-5)
+
+
+def test_distributions_sum_to_one(model: Model) -> None:
+    inputs = np.random.default_rng(0).normal(0, 30, (50, 1, 16, 16)).astype(np.float32)
+    distributions = model.predict(inputs)
+    assert distributions.shape == (50, 8)
+    assert distributions.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_no_face_gets_no_invented_distribution(model: Model) -> None:
+    prediction = model.score([jpeg()], faces=FaceMode.LARGEST)[0]
+    assert prediction.reason is Reason.NO_FACE
+    assert prediction.distribution is None
+    assert (prediction.width, prediction.height) == (64, 48)
+
+
+@pytest.mark.parametrize("mode", [FaceMode.LARGEST, FaceMode.ALL])
+def test_a_face_is_found_and_framed(model: Model, mode: FaceMode) -> None:
+    skimage = pytest.importorskip("skimage")
+    photo = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    prediction = model.score([photo.read_bytes()], faces=mode)[0]
+    face = prediction.faces[0]
+    assert face.distribution == prediction.distribution
+    assert face.left < 225 < face.left + face.width
+    assert face.top < 115 < face.top + face.height
+
+
+def test_the_digest_covers_all_that_decides(tmp_path: Path) -> None:
+    meta = json.loads((write_bundle(tmp_path) / "model.json").read_text())
+    changes = {
+        "temperature": 2.0,
+        "faces": "all",
+        "preprocessing": {**meta["preprocessing"], "mean": 0.4},
+        "label_space": {"name": "ferplus", "emotions": meta["label_space"]["emotions"][::-1]},
+        "files": {**meta["files"], "model.bin": "0" * 64},
+    }
+    digests = {digest_of({**meta, name: value}) for name, value in changes.items()}
+    assert len(digests | {meta["digest"]}) == len(changes) + 1
+
+
+def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path)
+    weights = bundle / "model.bin"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(BundleError, match=r"model\.bin"):
+        Model.load(bundle)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="not a model bundle"):
+        Model.load(tmp_path / "absent.mar")

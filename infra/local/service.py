@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.local.process import Child
+from infra.local.process import Child, terminate
 
 BIN = Path(sys.executable).parent
 
@@ -42,10 +42,10 @@ class Service:
         """Prove that it works; returns a few words on what was seen, or raises NotReady."""
         raise NotImplementedError
 
-    @property
-    def logs(self) -> list[Path]:
-        """One log for each process."""
-        return [child.log for child in self.children.values()]
+    def stop(self) -> None:
+        """End the processes and all that they started."""
+        terminate([child.id for child in self.children.values()])
+        self.children.clear()
 
     def spawn(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
         """Start one process with its log beside the service's files."""

@@ -107,7 +107,7 @@ class Stack:
                 service.start()
                 self._write_state()
             for service in self.services:
-                announce(f"{service.name} at {service.url}: {self._wait(service)}")
+                announce(f"{service.name} at {service.url}: {self.wait(service)}")
         except NotReady as error:
             self.stop()
             raise StackError(str(error)) from error
@@ -141,8 +141,12 @@ class Stack:
         if not self._archive.exists():
             raise StackError(f"there is no model at {self._archive}; `dvc repro` builds one")
 
-    def _wait(self, service: Service) -> str:
-        """Wait until `service` works; returns what its check saw."""
+    def wait(self, service: Service) -> str:
+        """Wait until `service` works; returns what its check saw.
+
+        Raises:
+            NotReady: it ended, or did not come up in time; with the end of its log.
+        """
         deadline = time.monotonic() + _START_TIMEOUT
         while True:
             try:

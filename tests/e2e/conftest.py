@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from infra.local.ports import Ports
+from infra.local.stack import Stack
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The real S3 server, TorchServe with the released model, and Airflow, on free ports."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Stack(tmp_path_factory.mktemp("stack"), Ports.free()) as running,
+    ):
+        for name, value in running.environment().items():
+            patch.setenv(name, value)
+        yield running

@@ -1,0 +1,104 @@
+"""Ports, child processes and the local S3 server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import boto3
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+
+from infra.local.ports import HOST, Ports
+from infra.local.process import Child, terminate
+from infra.local.s3 import S3Service
+from infra.local.service import NotReady
+from infra.local.stack import Stack, StackError, attach
+
+FAMILY = "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"
+
+
+def test_free_ports_are_distinct() -> None:
+    ports = asdict(Ports.free()).values()
+    assert len(set(ports)) == len(list(ports))
+
+
+def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        stack = Stack(tmp_path, replace(Ports.free(), inference=number))
+        with pytest.raises(StackError, match=rf"{number} \(inference\)"):
+            stack.start()
+    assert not any(service.children for service in stack.services)
+
+
+def test_no_stack_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="moodlake up"):
+        attach(tmp_path)
+
+
+def wait_for_family(pid: int) -> list[psutil.Process]:
+    for _ in range(100):
+        if children := psutil.Process(pid).children(recursive=True):
+            return [psutil.Process(pid), *children]
+        time.sleep(0.05)
+    raise AssertionError("no child appeared")
+
+
+def gone(family: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(family, timeout=10)
+    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_terminate_takes_grandchildren_along(tmp_path: Path) -> None:
+    child = Child(
+        [sys.executable, "-c", FAMILY], log=tmp_path / "log", cwd=tmp_path, env=os.environ
+    )
+    family = wait_for_family(child.id.pid)
+    terminate([child.id])
+    assert gone(family)
+
+
+def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
+    code = (
+        "import os, time; from pathlib import Path; from infra.local.process import Child;"
+        f"here = Path({str(tmp_path)!r});"
+        "Child(['sleep', '300'], log=here / 'log', cwd=here, env=os.environ);"
+        "time.sleep(300)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as supervisor:
+        family = wait_for_family(supervisor.pid)
+        supervisor.send_signal(signal.SIGKILL)
+    assert gone(family[1:])
+
+
+def test_s3_refuses_a_wrong_secret(tmp_path: Path) -> None:
+    service = S3Service(tmp_path, Ports.free(), ("images",))
+    try:
+        service.start()
+        for _ in range(100):
+            try:
+                service.check()
+                break
+            except NotReady:
+                time.sleep(0.2)
+        client = boto3.client(
+            "s3",
+            endpoint_url=service.url,
+            aws_access_key_id="moodlake",
+            aws_secret_access_key="wrong",
+            region_name="us-east-1",
+        )
+        with pytest.raises(ClientError):
+            client.list_objects_v2(Bucket="images")
+    finally:
+        service.stop()

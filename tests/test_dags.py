@@ -1,0 +1,51 @@
+"""The DAG files: they import, and carry what an operator expects of them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moodlake.settings import PROJECT_ROOT
+
+DAGS = sorted((PROJECT_ROOT / "dags").glob("*.py"))
+
+CHECK = """
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag({path!r})
+assert not bag.import_errors, bag.import_errors
+for dag in bag.dags.values():
+    assert "moodlake" in dag.tags and dag.schedule and dag.max_active_runs == 1, dag
+    for task in dag.tasks:
+        assert task.owner == "moodlake" and task.execution_timeout, task
+        assert task.retries >= 1, task
+    assert [task.pool for task in dag.tasks if task.task_id == "score"] == ["torchserve"]
+assert bag.dags
+"""
+
+
+@pytest.mark.parametrize("path", DAGS, ids=lambda path: path.name)
+def test_dag_files_are_thin(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= 80
+    top = {
+        name.split(".")[0]
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [])
+    }
+    assert top <= {"__future__", "datetime", "typing", "airflow"}
+
+
+def test_dags_load_with_their_settings(tmp_path: Path) -> None:
+    code = CHECK.format(path=str(PROJECT_ROOT / "dags"))
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)

@@ -1,0 +1,155 @@
+"""Data sets, prepare and validate."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from moodlake.emotions import label_space
+from moodlake.settings import PROJECT_ROOT
+from training.datasets import load_dataset
+from training.datasets.base import DatasetError
+from training.datasets.ferplus import PATH_VARIABLE
+from training.params import DataParams, ParamsError, load_params
+from training.prepare import prepare
+from training.validate import check
+
+FERPLUS = label_space("ferplus")
+REAL = Path(
+    os.environ.get(PATH_VARIABLE, PROJECT_ROOT / "../shared/data/ferplus/ferplus_train_valid.npz")
+)
+
+
+def write_ferplus(path: Path, votes: list[list[int]], split: list[int]) -> DataParams:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (len(votes), 48, 48), dtype=np.uint8)
+    names = np.array([*FERPLUS.emotions, "unknown", "NF"])
+    arrays = {
+        "pixels": pixels,
+        "votes": np.array(votes, np.uint8),
+        "split": np.array(split, np.uint8),
+    }
+    np.savez(path, vote_names=names, **arrays)
+    return DataParams("ferplus", str(path), 0)
+
+
+def test_ferplus_follows_the_published_protocol(tmp_path: Path) -> None:
+    clear = [6, 3, 1, 0, 0, 0, 0, 0, 0, 0]
+    unknown = [2, 0, 0, 0, 0, 0, 0, 0, 8, 0]
+    scattered = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    params = write_ferplus(tmp_path / "f.npz", [clear, unknown, scattered, clear], [0, 0, 0, 1])
+    data = load_dataset(params)
+    assert data.ids == ["ferplus-00000", "ferplus-00003"]
+    assert data.splits == ["train", "valid"]
+    assert data.votes[0].tolist() == [6, 3, 0, 0, 0, 0, 0, 0]
+    assert data.dropped == {"no emotion with two votes": 1, "unknown or not a face": 1}
+
+
+def test_an_absent_ferplus_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PATH_VARIABLE, raising=False)
+    with pytest.raises(DatasetError, match=PATH_VARIABLE):
+        load_dataset(DataParams("ferplus", None, 0))
+    (tmp_path / "broken.npz").write_bytes(b"half a file")
+    for name in ("absent.npz", "broken.npz"):
+        with pytest.raises(DatasetError, match=name):
+            load_dataset(DataParams("ferplus", str(tmp_path / name), 0))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason=f"the real FER+ is absent; {PATH_VARIABLE} names it")
+def test_the_real_ferplus() -> None:
+    data = load_dataset(DataParams("ferplus", str(REAL), 0))
+    assert len(data.ids) == 31_253
+    assert sum(data.dropped.values()) == 451
+
+
+def test_the_drawn_faces_are_the_same_each_time() -> None:
+    first, second = (load_dataset(DataParams("drawn", None, 3)) for _ in range(2))
+    assert (first.pixels == second.pixels).all()
+    assert (first.votes == second.votes).all()
+
+
+def test_prepare_drops_training_images_that_are_validated_on(tmp_path: Path) -> None:
+    data = load_dataset(
+        write_ferplus(tmp_path / "f.npz", [[9, 0, 0, 0, 0, 0, 0, 0, 0, 0]] * 3, [0, 0, 1])
+    )
+    data.pixels[1] = data.pixels[2]
+    facts = prepare(data, "ferplus", tmp_path / "s.parquet", tmp_path / "facts.json")
+    assert facts["dropped"]["also in validation"] == 1
+    assert pd.read_parquet(tmp_path / "s.parquet")["id"].tolist() == [
+        "ferplus-00000",
+        "ferplus-00002",
+    ]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    folder = tmp_path_factory.mktemp("prepared")
+    data = load_dataset(DataParams("drawn", None, 20))
+    prepare(data, "drawn", folder / "samples.parquet", folder / "facts.json")
+    assert json.loads((folder / "facts.json").read_text())["rows"] == {"train": 640, "valid": 160}
+    return pd.read_parquet(folder / "samples.parquet")
+
+
+def failures(samples: pd.DataFrame) -> dict[str, list[str]]:
+    outcomes = check(samples, FERPLUS)
+    return {item["expectation"]: item["ids"] for item in outcomes if not item["success"]}
+
+
+def test_good_samples_meet_every_expectation(samples: pd.DataFrame) -> None:
+    assert failures(samples) == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expectation"),
+    [
+        ("votes", np.zeros(8), "votes are present"),
+        ("votes", np.array([-1.0, 9, 0, 0, 0, 0, 0, 0]), "no votes are negative"),
+        ("votes", np.ones(7), "one count of votes for each emotion"),
+        ("distribution", np.full(8, 0.1), "distributions sum to 1"),
+        ("image", b"not an image", "images decode"),
+        ("split", "test", "splits are known"),
+    ],
+)
+def test_a_bad_row_is_named(
+    samples: pd.DataFrame, column: str, value: Any, expectation: str
+) -> None:
+    bad = samples.copy()
+    bad.at[5, column] = value
+    assert failures(bad)[expectation] == [samples["id"][5]]
+
+
+def test_an_image_in_both_splits_is_named(samples: pd.DataFrame) -> None:
+    bad = samples.copy()
+    bad.loc[5, "pixels_sha256"] = bad.loc[700, "pixels_sha256"]
+    told = failures(bad)["no training image is also a validation image"]
+    assert told == [samples["id"][5]]
+
+
+def test_a_missing_class_is_named(samples: pd.DataFrame) -> None:
+    without = samples[~((samples["split"] == "valid") & samples["id"].str.endswith("fear"))]
+    without = without[[np.argmax(row) != 6 for row in without["distribution"]]]
+    assert any("missing: fear" in expectation for expectation in failures(without))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  name: drawn", "  name: drawn\n  colour: red", "unknown"),
+        ("  size: 48", "", "missing"),
+        ("  name: drawn", "  name: imagenet", "no recipe"),
+        ("    epochs: 8", "    epochs: 0", "epochs >= 1"),
+    ],
+)
+def test_a_bad_parameter_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (PROJECT_ROOT / "params.yaml").read_text()
+    assert old in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ParamsError, match=message):
+        load_params(path)

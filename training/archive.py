@@ -48,6 +48,7 @@ def write_bundle(
     converted = openvino.convert_model(
         network.eval(), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
     )
+    _name_by_position(converted, params.archive.name)
     openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=False)
     shutil.copyfile(weights, folder / WEIGHTS_MEMBER)
     meta: dict[str, Any] = {
@@ -70,6 +71,13 @@ def write_bundle(
     meta["digest"] = digest_of(meta)
     write_json(folder / META_FILE, meta)
     return meta
+
+
+def _name_by_position(network: openvino.Model, name: str) -> None:
+    """OpenVINO names nodes by a counter of the process; the file must not depend on it."""
+    network.set_friendly_name(name)
+    for index, node in enumerate(network.get_ordered_ops()):
+        node.set_friendly_name(f"{node.get_type_name()}_{index}")
 
 
 def write_archive(bundle: Path, archive: Path, params: Params, handler: Path) -> None:

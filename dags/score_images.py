@@ -38,14 +38,18 @@ from airflow.sdk.exceptions import AirflowFailException
 def score_images() -> None:
     @task
     def plan_shards() -> list[str]:
-        from moodlake.scoring.pipeline import RunParams, plan_run
+        from moodlake.scoring import pipeline
         from moodlake.settings import Settings
 
         context = get_current_context()
         settings = Settings.from_environment()
         params = dict(context["params"])
         params["bucket"] = params["bucket"] or settings.images_bucket
-        return plan_run(context["run_id"], RunParams(**params), settings)
+        try:
+            run_params = pipeline.RunParams(**params)
+            return pipeline.plan_run(context["run_id"], run_params, settings)
+        except pipeline.SetupError as error:  # no retry mends a missing bucket
+            raise AirflowFailException(str(error)) from error
 
     # A slot for each worker of TorchServe: more tasks would only queue there.
     @task(pool="torchserve")
@@ -65,7 +69,7 @@ def score_images() -> None:
         run_id = get_current_context()["run_id"]
         try:
             record = pipeline.publish(run_id, Settings.from_environment())
-        except pipeline.RunIncomplete as error:
+        except pipeline.SetupError as error:
             raise AirflowFailException(str(error)) from error
         return {name: record[name] for name in ("objects", "scored", "rejected", "reasons")}
 

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from moodlake.reasons import Reason, Rejected
 
@@ -25,6 +25,10 @@ _GONE = {"NoSuchKey", "404", "412", "PreconditionFailed", "NoSuchVersion"}
 
 class SourceError(Exception):
     """A source that cannot be listed or read; the message says what to do."""
+
+
+class SetupError(SourceError):
+    """A source that trying again will not mend: a missing bucket, refused credentials."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def s3_client() -> BaseClient:
         connect_timeout=5,
         read_timeout=60,
     )
-    return boto3.client("s3", config=config)
+    # A session of its own: boto3's shared one keeps the first credentials that it met.
+    return boto3.session.Session().client("s3", config=config)
 
 
 def list_bucket(
@@ -86,7 +91,8 @@ def list_bucket(
     """Every object under `prefix` whose key matches the glob `pattern`, in key order.
 
     Raises:
-        SourceError: the bucket is missing, the credentials are wrong, or S3 is out of reach.
+        SetupError: the bucket is missing or the credentials are wrong.
+        SourceError: S3 is out of reach.
     """
     try:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -101,7 +107,7 @@ def list_bucket(
                         entry["LastModified"].astimezone(UTC).isoformat(),
                     )
     except (ClientError, BotoCoreError) as error:
-        raise SourceError(explain_s3_error(error, bucket)) from error
+        raise explained(error, bucket) from error
 
 
 def read_object(client: BaseClient, item: SourceObject) -> bytes:
@@ -117,24 +123,26 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
     except ClientError as error:
         if error.response["Error"]["Code"] in _GONE:
             raise Rejected(Reason.VANISHED, "gone or overwritten since it was listed") from error
-        raise SourceError(explain_s3_error(error, item.bucket)) from error
+        raise explained(error, item.bucket) from error
     except BotoCoreError as error:
-        raise SourceError(explain_s3_error(error, item.bucket)) from error
+        raise explained(error, item.bucket) from error
 
 
-def explain_s3_error(error: Exception, bucket: str) -> str:
-    """What went wrong with a bucket and what to do about it, in one sentence."""
+def explained(error: Exception, bucket: str) -> SourceError:
+    """What went wrong with a bucket and what to do about it."""
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
     if code in ("NoSuchBucket", "404"):
-        return f"bucket {bucket!r} does not exist; create it or check the name"
+        return SetupError(f"bucket {bucket!r} does not exist; create it or check the name")
     if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"):
-        return (
+        return SetupError(
             f"S3 refused the credentials for bucket {bucket!r} ({code}); "
             "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
         )
-    if "credentials" in str(error).lower():
-        return "no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    return f"S3 failed for bucket {bucket!r}: {error}; check AWS_ENDPOINT_URL and the network"
+    if isinstance(error, NoCredentialsError):
+        return SetupError("no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    return SourceError(
+        f"S3 failed for bucket {bucket!r}: {error}; check AWS_ENDPOINT_URL and the network"
+    )
 
 
 def bucket_source(bucket: str, prefix: str = "", pattern: str = "*") -> Source:

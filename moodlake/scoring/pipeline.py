@@ -23,7 +23,7 @@ from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.scoring import storage
 from moodlake.scoring.client import ServerClient, ServerError
-from moodlake.scoring.inventory import Source, SourceError, list_bucket, read_object, s3_client
+from moodlake.scoring.inventory import SetupError, Source, list_bucket, read_object, s3_client
 from moodlake.scoring.quality import audit
 from moodlake.scoring.scorer import DEFAULT_BATCH_SIZE, score_objects
 from moodlake.scoring.shards import DEFAULT_SHARD_SIZE, Shard, plan
@@ -39,7 +39,7 @@ from moodlake.settings import PROJECT_ROOT, Settings
 _RUN_FILE = "run.json"
 
 
-class RunIncomplete(Exception):
+class RunIncomplete(SetupError):
     """A run that did not publish all it planned; the message says which shards and why."""
 
 
@@ -116,7 +116,7 @@ def plan_run(run_id: str, params: RunParams, settings: Settings) -> list[str]:
 def _read_run(run_id: str, settings: Settings) -> Run:
     data = storage.read_bytes(_work_uri(settings, run_id, _RUN_FILE))
     if data is None:
-        raise SourceError(f"run {run_id} has no plan: planning failed, or it is published already")
+        raise SetupError(f"run {run_id} has no plan: planning failed, or it is published already")
     return Run.from_json(data)
 
 
@@ -135,7 +135,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
         return _from_bytes(data).num_rows
     planned = storage.read_bytes(_work_uri(settings, run_id, f"{shard_id}.json"))
     if planned is None:
-        raise SourceError(f"the plan of shard {shard_id} is gone; trigger a new run")
+        raise SetupError(f"the plan of shard {shard_id} is gone; trigger a new run")
     shard = Shard.from_json(planned)
     server = connect(settings)
     if server.identity != run.model:

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from infra.local.ports import Ports
-from infra.local.stack import Stack, StackError, attach, take_down
+from infra.local.stack import Stack, StackError, attach, ensure_stopped, take_down
 from moodlake.faces import FaceMode
 from moodlake.model import BundleError, Model
 from moodlake.reasons import Status
@@ -84,7 +84,7 @@ def up(
             console.print(f"Drop images into s3://{stack.settings.images_bucket}. Ctrl-C stops.")
             stopped.wait()
         finally:
-            stack.stop()
+            _stop(stack)
             console.print("Stopped.")
 
 
@@ -112,7 +112,6 @@ def status(state: StateDir = DEFAULT_STATE) -> None:
 
 @app.command()
 def demo(
-    state: StateDir = DEFAULT_STATE / "demo",
     model: ArchivePath = RELEASED_ARCHIVE,
     keep: Annotated[bool, typer.Option(help="Keep the servers until Ctrl-C.")] = False,
 ) -> None:
@@ -123,6 +122,8 @@ def demo(
         console.print(f"[dim]›[/] {escape(line)}", soft_wrap=True)
 
     with explained(), _stopping_cleanly() as stopped:
+        state = DEFAULT_STATE / "demo"
+        ensure_stopped(state)
         shutil.rmtree(state, ignore_errors=True)
         stack = Stack(state, Ports.free(), model)
         try:
@@ -139,7 +140,7 @@ def demo(
             else:
                 console.print("Airflow: `moodlake demo --keep` leaves its page open")
         finally:
-            stack.stop()
+            _stop(stack)
 
 
 @app.command()
@@ -265,6 +266,13 @@ def _stopping_cleanly() -> Iterator[threading.Event]:
         raise typer.Exit(0 if stopped.is_set() else 130) from error
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _stop(stack: Stack) -> None:
+    """Stop the servers; a second Ctrl-C must not leave half of them running."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    stack.stop()
 
 
 def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:

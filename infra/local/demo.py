@@ -62,7 +62,7 @@ def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> Dem
         client.put_object(Bucket=BUCKET, Key=key, Body=data)
     announce(f"{len(images)} files dropped into s3://{BUCKET}")
     # Faces are looked for in photos; a drawn face fills its picture and is read whole.
-    for prefix, faces in (("photos/", FaceMode.LARGEST), ("drawn/", FaceMode.NONE)):
+    for prefix, faces in (("photos/", FaceMode.LARGEST), ("sample/", FaceMode.NONE)):
         conf = {"bucket": BUCKET, "prefix": prefix, "faces": str(faces)}
         run_id = stack.airflow.client.trigger(DAG_ID, conf)
         announce(f"Airflow scores {prefix} (run {run_id})")
@@ -100,7 +100,7 @@ def drawn_sample() -> dict[str, bytes]:
     for emotion in _DRAWN:
         buffer = io.BytesIO()
         draw_face(emotion, rng, _DRAWN_SIZE).save(buffer, "PNG")
-        sample[f"drawn/{emotion}.png"] = buffer.getvalue()
+        sample[f"sample/drawn-{emotion}.png"] = buffer.getvalue()
     return sample
 
 

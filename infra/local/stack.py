@@ -61,11 +61,11 @@ class Stack:
     ) -> None:
         self.state = state.absolute()
         self.ports = ports
-        self._archive, self._dags = archive, dags
+        self._archive = archive.absolute()
         defaults = Settings()
         results_bucket = defaults.results_uri.removeprefix("s3://")
         self.s3 = S3Service(self.state / "s3", ports, (defaults.images_bucket, results_bucket))
-        self.torchserve = TorchServeService(self.state / "torchserve", ports, archive)
+        self.torchserve = TorchServeService(self.state / "torchserve", ports, self._archive)
         self.settings = Settings(server_url=self.torchserve.url, server_keys=self.torchserve.keys)
         self.airflow = AirflowService(self.state / "airflow", ports, dags, self.environment())
 
@@ -126,12 +126,7 @@ class Stack:
         return [_status(service) for service in self.services]
 
     def _check_free(self) -> None:
-        if (record := _read_state(self.state)) is not None:
-            if _supervisor(record).find():
-                raise StackError(
-                    f"a stack is running already from {self.state}; `moodlake down` stops it"
-                )
-            terminate(_children(record))  # what a supervisor that was killed left behind
+        ensure_stopped(self.state)
         if busy := self.ports.busy():
             listed = ", ".join(f"{port} ({name})" for name, port in busy.items())
             raise StackError(
@@ -173,6 +168,20 @@ class Stack:
             "archive": str(self._archive),
         }
         write_secret(self.state / STATE_FILE, record)
+
+
+def ensure_stopped(state: Path) -> None:
+    """Make sure that no stack runs from `state`; ends what a killed supervisor left behind.
+
+    Raises:
+        StackError: one is running.
+    """
+    record = _read_state(state)
+    if record is None:
+        return
+    if _supervisor(record).find():
+        raise StackError(f"a stack is running already from {state}; `moodlake down` stops it")
+    terminate(_children(record))
 
 
 def attach(state: Path) -> Stack:

@@ -18,13 +18,17 @@ from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.settings import MODEL_NAME
 
-# 429 and 503: a full queue; 500: the worker died; 502, 504, 507: the way to it is broken.
-_RETRYABLE = {429, 500, 502, 503, 504, 507}
+# A full queue, no worker yet, a broken way to it: it says nothing of the images.
+_UNAVAILABLE = {429, 502, 503, 504, 507}
 _PART_TYPE = "application/octet-stream"
 
 
 class ServerError(Exception):
     """The model server is out of reach or refuses; the message says what to do."""
+
+
+class _Unavailable(Exception):
+    """The server cannot answer now; another try may help."""
 
 
 class _BatchFailed(Exception):
@@ -111,8 +115,8 @@ class ServerClient:
         """POST with retries.
 
         Raises:
-            ServerError: no connection, or a token that stays refused.
-            _BatchFailed: the server answers, but keeps failing on this request.
+            ServerError: no connection, no free worker, or a token that stays refused.
+            _BatchFailed: this request kills the worker, or is refused for what it holds.
         """
         problem: Exception | None = None
         for attempt in range(self._attempts):
@@ -120,12 +124,13 @@ class ServerClient:
                 time.sleep(min(5.0, 0.2 * 2**attempt) * random.uniform(0.5, 1))
             try:
                 return self._post(options, parts)
-            except (httpx.TransportError, _BatchFailed) as error:
+            except (httpx.TransportError, _Unavailable) as error:
                 problem = error
-                if isinstance(error, _BatchFailed) and not error.args[1]:
-                    break
-        if isinstance(problem, _BatchFailed):
-            raise problem
+            except _BatchFailed as error:
+                # Once may be a worker that another request, or an operator, killed.
+                if isinstance(problem, _BatchFailed):
+                    raise
+                problem = error
         raise ServerError(
             f"no answer from the model server at {self._url} ({problem}); "
             "start it with `moodlake up` or set MOODLAKE_SERVER_URL"
@@ -151,4 +156,6 @@ class ServerClient:
         if answer.status_code == 404:
             raise ServerError(f"{self._url} serves no model named {MODEL_NAME!r}")
         message = f"HTTP {answer.status_code}: {answer.text[:200]}"
-        raise _BatchFailed(message, answer.status_code in _RETRYABLE)
+        if answer.status_code in _UNAVAILABLE:
+            raise _Unavailable(message)
+        raise _BatchFailed(message)

@@ -1,0 +1,118 @@
+"""The client against a server that misbehaves, on loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from moodlake.prediction import Prediction
+from moodlake.reasons import Reason, Status
+from moodlake.scoring.client import ServerClient, ServerError
+
+MODEL = {"name": "emotions", "version": "1.0", "digest": "d" * 64}
+ABOUT = {
+    "model": MODEL,
+    "label_space": {"name": "mood3", "emotions": ["happy", "sad", "angry"]},
+    "provenance": {},
+}
+Answer = Callable[[bytes, int], tuple[int, object]]
+
+
+class Server(ThreadingHTTPServer):
+    """Answers with what `answer(body, request number)` says; describes itself first."""
+
+    answer: Answer
+    requests = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, content = 200, ABOUT
+        if "X-Moodlake-describe" not in self.headers:
+            self.server.requests += 1
+            status, content = self.server.answer(body, self.server.requests)
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def connect(server: Server, **options: int) -> ServerClient:
+    return ServerClient(f"http://127.0.0.1:{server.server_port}", **options)
+
+
+def scored(body: bytes) -> tuple[int, object]:
+    count = body.count(b"image-")
+    return 200, {"model": MODEL, "predictions": [Prediction(Status.SCORED).to_dict()] * count}
+
+
+IMAGES = [f"image-{number}".encode() for number in range(8)]
+
+
+def test_the_image_that_kills_the_worker_is_isolated(server: Server) -> None:
+    server.answer = lambda body, number: (500, {}) if b"image-5" in body else scored(body)
+    reasons = [item.reason for item in connect(server).score(IMAGES)]
+    assert reasons == [Reason.MODEL_ERROR if number == 5 else None for number in range(8)]
+
+
+def test_a_worker_that_died_once_costs_no_image(server: Server) -> None:
+    server.answer = lambda body, number: (500, {}) if number == 1 else scored(body)
+    assert [item.reason for item in connect(server).score(IMAGES[:1])] == [None]
+
+
+def test_a_full_queue_is_waited_for(server: Server) -> None:
+    server.answer = lambda body, number: (503, {}) if number < 3 else scored(body)
+    assert len(connect(server).score(IMAGES)) == 8
+
+
+def test_an_overloaded_server_rejects_no_image(server: Server) -> None:
+    server.answer = lambda body, number: (503, {"message": "queue full"})
+    with pytest.raises(ServerError, match="503"):
+        connect(server, attempts=2).score(IMAGES)
+
+
+def test_a_model_that_changes_in_between_is_noticed(server: Server) -> None:
+    other = {"model": {**MODEL, "digest": "e" * 64}, "predictions": []}
+    server.answer = lambda body, number: (200, other)
+    with pytest.raises(ServerError, match="changed during the run"):
+        connect(server).score(IMAGES)
+
+
+def test_a_refused_token_is_explained(server: Server, tmp_path: Path) -> None:
+    keys = tmp_path / "key_file.json"
+    keys.write_text(json.dumps({"inference": {"key": "old"}}))
+    server.answer = lambda body, number: (400, {"message": "Token Authorization failed"})
+    client = ServerClient(f"http://127.0.0.1:{server.server_port}", keys)
+    with pytest.raises(ServerError, match="refuses the token"):
+        client.score(IMAGES)
+
+
+def test_a_new_token_is_taken_up(server: Server, tmp_path: Path) -> None:
+    keys = tmp_path / "key_file.json"
+    keys.write_text(json.dumps({"inference": {"key": "old"}}))
+    client = ServerClient(f"http://127.0.0.1:{server.server_port}", keys)
+    keys.write_text(json.dumps({"inference": {"key": "new"}}))
+    server.answer = lambda body, number: (
+        (400, {"message": "Token Authorization failed"}) if number == 1 else scored(body)
+    )
+    assert len(client.score(IMAGES)) == 8

@@ -78,8 +78,8 @@ def up(
     """Start S3, TorchServe and Airflow on this machine; Ctrl-C or `moodlake down` stops them."""
     with explained(), _stopping_cleanly() as stopped:
         stack = Stack(state, Ports.free() if free_ports else Ports(), model)
+        stack.start(lambda line: console.print(f"[green]✓[/] {escape(line)}", soft_wrap=True))
         try:
-            stack.start(lambda line: console.print(f"[green]✓[/] {escape(line)}"))
             console.print(f"Airflow's user is admin, its password {stack.airflow.password}")
             console.print(f"Drop images into s3://{stack.settings.images_bucket}. Ctrl-C stops.")
             stopped.wait()

@@ -67,6 +67,9 @@ class S3Service(Service):
             "s3.port": ports.s3,
             "s3.port.grpc": ports.s3_grpc,
             "s3.config": identities,
+            # Catalogues that nobody here asks for would listen on fixed ports.
+            "s3.port.iceberg": 0,
+            "s3.port.lance": 0,
         }
         flags = [f"-{name}={value}" for name, value in options.items()]
         self.spawn("s3", ["weed", "server", "-filer", "-s3", *flags], {})

@@ -116,10 +116,14 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """End every process of the stack."""
-        children = [child.id for service in self.services for child in service.children.values()]
-        terminate(children)
-        (self.state / STATE_FILE).unlink(missing_ok=True)
+        """End every process that this object started; another command's stack is left alone."""
+        children = self._children()
+        if children:
+            terminate(children)
+            (self.state / STATE_FILE).unlink(missing_ok=True)
+
+    def _children(self) -> list[ProcessId]:
+        return [child.id for service in self.services for child in service.children.values()]
 
     def status(self) -> list[ServiceStatus]:
         """Every service as it answers now."""
@@ -159,11 +163,10 @@ class Stack:
             time.sleep(0.5)
 
     def _write_state(self) -> None:
-        children = [child.id for service in self.services for child in service.children.values()]
         me = psutil.Process()
         record = {
             "supervisor": asdict(ProcessId(me.pid, me.create_time())),
-            "children": [asdict(child) for child in children],
+            "children": [asdict(child) for child in self._children()],
             "ports": asdict(self.ports),
             "archive": str(self._archive),
         }

@@ -19,7 +19,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from infra.local.airflow import DAG_ID
-from infra.local.stack import Stack
+from infra.local.ports import Ports
+from infra.local.stack import Stack, StackError, attach
 from moodlake.cli import app
 from moodlake.model import Model
 from moodlake.scoring import pipeline
@@ -104,6 +105,13 @@ def astronaut_jpeg() -> bytes:
     from io import BytesIO
 
     return encode(Image.open(BytesIO(astronaut())).convert("RGB"), "JPEG", quality=95)
+
+
+def test_a_second_stack_leaves_the_first_alone(stack: Stack) -> None:
+    second = Stack(stack.state, Ports.free())
+    with pytest.raises(StackError, match="running already"), second:
+        pass
+    assert [item.ready for item in attach(stack.state).status()] == [True, True, True]
 
 
 def test_a_missing_bucket_fails_the_run(stack: Stack) -> None:

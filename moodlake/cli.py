@@ -194,7 +194,7 @@ def table(
     """Print the results table, or export it."""
     with explained():
         if uri is None and "MOODLAKE_RESULTS_URI" not in os.environ:
-            os.environ.update(attach(state).environment())
+            attach(state).point_here()
         rows = ResultsTable(uri or Settings.from_environment().results_table).read(run)
         if out:
             export(rows, out)

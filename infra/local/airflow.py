@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.local.airflow_client import AirflowClient, AirflowError
 from infra.local.ports import HOST, Ports
-from infra.local.service import BIN, NotReady, Service, kept_secret, write_secret
+from infra.local.service import BIN, NotReady, Service, kept_secret, without_aws, write_secret
 
 USER = "admin"
 DAG_ID = "score_images"
@@ -45,7 +45,7 @@ class AirflowService(Service):
         write_secret(self.folder / "users.json", {USER: self.password})
         migrate = subprocess.run(
             [str(BIN / "airflow"), "db", "migrate"],
-            env={**os.environ, **environment},
+            env={**without_aws(os.environ), **environment},
             capture_output=True,
             text=True,
         )

@@ -98,7 +98,7 @@ def measure(announce: Callable[[str], None]) -> Table:
             for service in (stack.s3, stack.torchserve):
                 service.start()
                 announce(f"{service.name}: {stack.wait(service)}")
-            os.environ.update(stack.environment())
+            stack.point_here()
             announce(f"{IMAGES} images in process")
             bare = in_process([images[index % len(images)] for index in range(IMAGES)])
             memory = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -54,7 +53,7 @@ def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> Dem
     Raises:
         StackError: the run failed or did not end.
     """
-    os.environ.update(stack.environment())
+    stack.point_here()
     client = s3_client()
     client.create_bucket(Bucket=BUCKET)
     images = {**photos(), **broken_files(), **drawn_sample()}

@@ -91,9 +91,11 @@ def terminate(ids: Sequence[ProcessId], grace: float = _GRACE) -> None:
             process.kill()
     psutil.wait_procs(alive, timeout=5)
     for process_id in ids:
-        # What a dead leader left in its group; the group's number is the leader's.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process_id.pid, signal.SIGKILL)
+        # What a dead leader left in its group, whose number is the leader's. While the group
+        # lives no other process gets that number; if one has it, the group is gone.
+        if process_id.pid in family or not psutil.pid_exists(process_id.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process_id.pid, signal.SIGKILL)
 
 
 def _end_with_parent() -> None:

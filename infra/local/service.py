@@ -53,8 +53,17 @@ class Service:
             [str(BIN / command[0]), *command[1:]],
             log=self.folder / "logs" / f"{name}.log",
             cwd=self.folder,
-            env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **env},
+            env={
+                **without_aws(os.environ),
+                "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+                **env,
+            },
         )
+
+
+def without_aws(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which nothing leads to the user's own AWS account."""
+    return {name: value for name, value in environ.items() if not name.startswith("AWS_")}
 
 
 def write_secret(path: Path, content: object) -> None:

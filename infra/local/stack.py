@@ -18,7 +18,7 @@ from infra.local.airflow import AirflowService
 from infra.local.ports import Ports
 from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
-from infra.local.service import NotReady, Service, write_secret
+from infra.local.service import NotReady, Service, without_aws, write_secret
 from infra.local.torchserve import TorchServeService
 from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 
@@ -77,6 +77,12 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """What a client or a task needs to find S3 and TorchServe."""
         return {**self.s3.environment(), **self.settings.to_environment()}
+
+    def point_here(self) -> None:
+        """Lead this process, and those it starts, to this stack and to no other S3."""
+        kept = without_aws(os.environ)
+        os.environ.clear()
+        os.environ.update(kept | self.environment())
 
     def __enter__(self) -> Self:
         self.start()

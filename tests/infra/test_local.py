@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.ports import HOST, Ports
-from infra.local.process import Child, terminate
+from infra.local.process import Child, ProcessId, terminate
 from infra.local.s3 import S3Service
 from infra.local.service import NotReady
 from infra.local.stack import Stack, StackError, attach
@@ -66,6 +66,13 @@ def test_terminate_takes_grandchildren_along(tmp_path: Path) -> None:
     family = wait_for_family(child.id.pid)
     terminate([child.id])
     assert gone(family)
+
+
+def test_a_stranger_that_got_an_old_number_is_left_alone() -> None:
+    with subprocess.Popen(["sleep", "300"], start_new_session=True) as stranger:
+        terminate([ProcessId(stranger.pid, created=time.time() - 99_999)], grace=1)
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:

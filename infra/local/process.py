@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
+import secrets
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import psutil
 
 _PR_SET_PDEATHSIG = 1
 _GRACE = 8.0
+_MARK = "MOODLAKE_CHILD"
 _LIBC = ctypes.CDLL(None)
 
 
@@ -36,30 +37,36 @@ class ProcessId:
 
 
 class Child:
-    """A program in a process group of its own, writing to a log file.
+    """A program in a session of its own, writing to a log file.
 
     It gets SIGTERM when the thread that started it ends, even by SIGKILL of the whole program.
+
+    Attributes:
+        log: the file it writes to.
+        mark: a random word in the environment of it and of all that it starts; see `terminate`.
+        pid: its process number.
     """
 
     def __init__(
         self, command: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str]
     ) -> None:
         self.log = log
+        self.mark = secrets.token_hex(8)
         log.parent.mkdir(parents=True, exist_ok=True)
         cwd.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 list(command),
                 cwd=cwd,
-                env=dict(env),
+                # SPT_NOENV: setproctitle would write its titles over the mark.
+                env={**env, _MARK: self.mark, "SPT_NOENV": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
             )
-        created = psutil.Process(self._popen.pid).create_time()
-        self.id = ProcessId(self._popen.pid, created)
+        self.pid = self._popen.pid
 
     def exit_code(self) -> int | None:
         """None while the program runs."""
@@ -72,30 +79,32 @@ class Child:
         return ""
 
 
-def terminate(ids: Sequence[ProcessId], grace: float = _GRACE) -> None:
-    """End these processes and everything they started: SIGTERM, and after `grace` s SIGKILL."""
-    family: dict[int, psutil.Process] = {}
-    for process_id in ids:
-        process = process_id.find()
-        if process is None:
-            continue
-        family[process.pid] = process
+def terminate(marks: Collection[str], grace: float = _GRACE) -> None:
+    """End the `Child`ren of these marks and all they started: SIGTERM, and after `grace` s SIGKILL.
+
+    A process is known by the mark in its environment, which every descendant inherits: numbers
+    of processes and groups may belong to a stranger by the time a record of them is read.
+    """
+    family = _marked(marks)
+    for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
-            family.update({child.pid: child for child in process.children(recursive=True)})
-    for process in family.values():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(list(family.values()), timeout=grace)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=5)
-    for process_id in ids:
-        # What a dead leader left in its group, whose number is the leader's. While the group
-        # lives no other process gets that number; if one has it, the group is gone.
-        if process_id.pid in family or not psutil.pid_exists(process_id.pid):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process_id.pid, signal.SIGKILL)
+            process.terminate()
+    psutil.wait_procs(family, timeout=grace)
+    for _ in range(3):  # what it started meanwhile
+        family = _marked(marks)
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=grace)
+
+
+def _marked(marks: Collection[str]) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            if process.environ().get(_MARK) in marks:
+                found.append(process)
+    return found
 
 
 def _end_with_parent() -> None:

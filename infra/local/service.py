@@ -44,7 +44,7 @@ class Service:
 
     def stop(self) -> None:
         """End the processes and all that they started."""
-        terminate([child.id for child in self.children.values()])
+        terminate([child.mark for child in self.children.values()])
         self.children.clear()
 
     def spawn(self, name: str, command: list[str], env: Mapping[str, str]) -> None:

@@ -123,13 +123,12 @@ class Stack:
 
     def stop(self) -> None:
         """End every process that this object started; another command's stack is left alone."""
-        children = self._children()
-        if children:
-            terminate(children)
+        if marks := self._marks():
+            terminate(marks)
             (self.state / STATE_FILE).unlink(missing_ok=True)
 
-    def _children(self) -> list[ProcessId]:
-        return [child.id for service in self.services for child in service.children.values()]
+    def _marks(self) -> list[str]:
+        return [child.mark for service in self.services for child in service.children.values()]
 
     def status(self) -> list[ServiceStatus]:
         """Every service as it answers now."""
@@ -172,7 +171,7 @@ class Stack:
         me = psutil.Process()
         record = {
             "supervisor": asdict(ProcessId(me.pid, me.create_time())),
-            "children": [asdict(child) for child in self._children()],
+            "children": self._marks(),
             "ports": asdict(self.ports),
             "archive": str(self._archive),
         }
@@ -190,7 +189,7 @@ def ensure_stopped(state: Path) -> None:
         return
     if _supervisor(record).find():
         raise StackError(f"a stack is running already from {state}; `moodlake down` stops it")
-    terminate(_children(record))
+    terminate(record["children"])
 
 
 def attach(state: Path) -> Stack:
@@ -222,7 +221,7 @@ def take_down(state: Path) -> None:
                 supervisor.wait(_STOP_TIMEOUT)
             except psutil.TimeoutExpired as error:
                 raise StackError(f"process {supervisor.pid} does not end; kill it") from error
-    terminate(_children(record))
+    terminate(record["children"])
     (state / STATE_FILE).unlink(missing_ok=True)
 
 
@@ -236,10 +235,6 @@ def _read_state(state: Path) -> dict[str, Any] | None:
 
 def _supervisor(record: dict[str, Any]) -> ProcessId:
     return ProcessId(**record["supervisor"])
-
-
-def _children(record: dict[str, Any]) -> list[ProcessId]:
-    return [ProcessId(**child) for child in record["children"]]
 
 
 def _status(service: Service) -> ServiceStatus:

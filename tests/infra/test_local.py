@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.ports import HOST, Ports
-from infra.local.process import Child, ProcessId, terminate
+from infra.local.process import Child, terminate
 from infra.local.s3 import S3Service
 from infra.local.service import NotReady
 from infra.local.stack import Stack, StackError, attach
@@ -59,19 +59,48 @@ def gone(family: list[psutil.Process]) -> bool:
     return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
+def start(code: str, folder: Path) -> Child:
+    return Child([sys.executable, "-c", code], log=folder / "log", cwd=folder, env=os.environ)
+
+
 def test_terminate_takes_grandchildren_along(tmp_path: Path) -> None:
-    child = Child(
-        [sys.executable, "-c", FAMILY], log=tmp_path / "log", cwd=tmp_path, env=os.environ
-    )
-    family = wait_for_family(child.id.pid)
-    terminate([child.id])
+    child = start(FAMILY, tmp_path)
+    family = wait_for_family(child.pid)
+    terminate([child.mark])
     assert gone(family)
 
 
-def test_a_stranger_that_got_an_old_number_is_left_alone() -> None:
-    with subprocess.Popen(["sleep", "300"], start_new_session=True) as stranger:
-        terminate([ProcessId(stranger.pid, created=time.time() - 99_999)], grace=1)
-        assert stranger.poll() is None
+def test_terminate_finds_what_a_dead_child_left_behind(tmp_path: Path) -> None:
+    child = start(FAMILY, tmp_path)
+    family = wait_for_family(child.pid)
+    family[0].kill()
+    terminate([child.mark])
+    assert gone(family)
+
+
+def test_a_process_that_renames_itself_is_found(tmp_path: Path) -> None:
+    rename = "import setproctitle, time; setproctitle.setproctitle('t' * 2000); time.sleep(300)"
+    child = start(rename, tmp_path)
+    process = psutil.Process(child.pid)
+    for _ in range(100):
+        if "tttt" in " ".join(process.cmdline()):
+            break
+        time.sleep(0.05)
+    terminate([child.mark])
+    assert gone([process])
+
+
+def test_a_stranger_whose_group_has_an_old_number_is_left_alone(tmp_path: Path) -> None:
+    """A child without our environment plays the later owner of its dead parent's number."""
+    clean = "import subprocess; subprocess.Popen(['sleep', '300'], env={}).wait()"
+    child = start(clean, tmp_path)
+    leader, stranger = wait_for_family(child.pid)
+    leader.kill()
+    try:
+        terminate([child.mark], grace=1)
+        assert os.getpgid(stranger.pid) == child.pid
+        assert stranger.is_running()
+    finally:
         stranger.kill()
 
 

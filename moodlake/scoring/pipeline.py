@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from moodlake.emotions import LabelSpace
 from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.scoring import storage
@@ -30,6 +31,7 @@ from moodlake.scoring.shards import DEFAULT_SHARD_SIZE, Shard, plan
 from moodlake.scoring.tables import (
     ResultsTable,
     count_outcomes,
+    find_run,
     record_run,
     results_schema,
     to_table,
@@ -71,6 +73,8 @@ class Run:
     run_id: str
     params: RunParams
     model: ModelIdentity
+    space: LabelSpace
+    provenance: dict[str, Any]
     shard_ids: tuple[str, ...]
     started_at: str
 
@@ -80,12 +84,15 @@ class Run:
     @classmethod
     def from_json(cls, data: bytes) -> Run:
         values = json.loads(data)
+        space = values["space"]
         return cls(
-            values["run_id"],
-            RunParams(**values["params"]),
-            ModelIdentity(**values["model"]),
-            tuple(values["shard_ids"]),
-            values["started_at"],
+            run_id=values["run_id"],
+            params=RunParams(**values["params"]),
+            model=ModelIdentity(**values["model"]),
+            space=LabelSpace(space["name"], tuple(space["emotions"])),
+            provenance=values["provenance"],
+            shard_ids=tuple(values["shard_ids"]),
+            started_at=values["started_at"],
         )
 
 
@@ -101,14 +108,15 @@ def plan_run(run_id: str, params: RunParams, settings: Settings) -> list[str]:
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
     """
     started_at = datetime.now(UTC).isoformat()
-    model = connect(settings).identity
+    server = connect(settings)
+    model = server.identity
     done = ResultsTable(settings.results_table).done(params.bucket, model.digest)
     objects = list_bucket(s3_client(), params.bucket, params.prefix)
     shard_ids = []
     for shard in plan(objects, model_digest=model.digest, done=done, shard_size=params.shard_size):
         storage.write_bytes(_work_uri(settings, run_id, f"{shard.id}.json"), shard.to_json())
         shard_ids.append(shard.id)
-    run = Run(run_id, params, model, tuple(shard_ids), started_at)
+    run = Run(run_id, params, model, server.space, server.provenance, tuple(shard_ids), started_at)
     storage.write_bytes(_work_uri(settings, run_id, _RUN_FILE), run.to_json())
     return shard_ids
 
@@ -161,45 +169,55 @@ def publish(run_id: str, settings: Settings) -> dict[str, Any]:
     """Audit what was scored, commit what passes, record the run; returns the record.
 
     A shard that fails the gate is set aside under refused/; the others are committed all the same.
+    Publishing again after a kill, at whatever point, ends as an unbroken one would have.
 
     Raises:
         RunIncomplete: some shards were not scored, or not let through by the gate; the message
             names the expectations they failed.
     """
     run = _read_run(run_id, settings)
-    server = connect(settings)
+    record = find_run(settings.runs_table, run_id, datetime.fromisoformat(run.started_at))
+    if record is None:
+        record = _commit(run, settings)
+    leftovers = [f"{shard}.{kind}" for shard in run.shard_ids for kind in ("json", "arrow")]
+    for name in [*leftovers, _RUN_FILE]:
+        storage.delete(_work_uri(settings, run_id, name))
+    if record["problem"]:
+        raise RunIncomplete(record["problem"])
+    return record
+
+
+def _commit(run: Run, settings: Settings) -> dict[str, Any]:
     passed: dict[str, pa.Table] = {}
     problems = []
     for shard_id in run.shard_ids:
         data = storage.read_bytes(_work_uri(settings, run.run_id, f"{shard_id}.arrow"))
         if data is None:
             problems.append(f"shard {shard_id} was not scored (its task's log tells why)")
-        elif failures := audit(_from_bytes(data), server.space, run.model.digest):
+        elif failures := audit(_from_bytes(data), run.space, run.model.digest):
             aside = storage.join(settings.results_uri, "refused", run.run_id, f"{shard_id}.arrow")
             storage.write_bytes(aside, data)
             reasons = "; ".join(map(str, failures))
             problems.append(f"shard {shard_id} failed the gate: {reasons}; its rows are in {aside}")
         else:
             passed[shard_id] = _from_bytes(data)
-    rows = pa.concat_tables([results_schema(server.space).empty_table(), *passed.values()])
+    rows = pa.concat_tables([results_schema(run.space).empty_table(), *passed.values()])
     if passed:
         ResultsTable(settings.results_table).commit(rows, list(passed))
-    record = _record(run, rows, server.provenance)
+    record = _record(run, rows, problems)
     record_run(settings.runs_table, record)
-    leftovers = [f"{shard}.{kind}" for shard in run.shard_ids for kind in ("json", "arrow")]
-    for name in [*leftovers, _RUN_FILE]:
-        storage.delete(_work_uri(settings, run_id, name))
-    if problems:
-        raise RunIncomplete(
-            f"{len(problems)} of {len(run.shard_ids)} shards were not published; {problems[0]}. "
-            "What passed is in the table; a new run takes up the rest"
-        )
     return record
 
 
-def _record(run: Run, rows: pa.Table, provenance: dict[str, Any]) -> dict[str, Any]:
+def _record(run: Run, rows: pa.Table, problems: list[str]) -> dict[str, Any]:
     scored, rejected, reasons = count_outcomes(rows)
     started_at, ended_at = datetime.fromisoformat(run.started_at), datetime.now(UTC)
+    problem = None
+    if problems:
+        problem = (
+            f"{len(problems)} of {len(run.shard_ids)} shards were not published; {problems[0]}. "
+            "What passed is in the table; a new run takes up the rest"
+        )
     return {
         "run_id": run.run_id,
         "bucket": run.params.bucket,
@@ -207,7 +225,7 @@ def _record(run: Run, rows: pa.Table, provenance: dict[str, Any]) -> dict[str, A
         "model_name": run.model.name,
         "model_version": run.model.version,
         "model_digest": run.model.digest,
-        "provenance": json.dumps(provenance),
+        "provenance": json.dumps(run.provenance),
         "git_commit": _git_commit(),
         "params": json.dumps(asdict(run.params)),
         "objects": rows.num_rows,
@@ -215,6 +233,7 @@ def _record(run: Run, rows: pa.Table, provenance: dict[str, Any]) -> dict[str, A
         "scored": scored,
         "rejected": rejected,
         "reasons": json.dumps(reasons),
+        "problem": problem,
         "started_at": started_at,
         "ended_at": ended_at,
         "images_per_second": rows.num_rows / (ended_at - started_at).total_seconds(),

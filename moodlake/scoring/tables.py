@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -78,6 +79,7 @@ RUNS_SCHEMA = pa.schema(
         ("scored", pa.int64()),
         ("rejected", pa.int64()),
         ("reasons", pa.string()),
+        ("problem", pa.string()),
         ("started_at", _UTC_TIME),
         ("ended_at", _UTC_TIME),
         ("images_per_second", pa.float64()),
@@ -187,31 +189,13 @@ class ResultsTable:
         Raises:
             CommitFailedError: other writers won the race too many times.
         """
-        DeltaTable.create(self.uri, rows.schema, partition_by=["data_date"], mode="ignore")
-        for attempt in range(_COMMIT_ATTEMPTS):
-            try:
-                return self._merge(rows, shard_ids)
-            except CommitFailedError:
-                if attempt == _COMMIT_ATTEMPTS - 1:
-                    raise
-                time.sleep(0.1 * 2**attempt)
-
-    def _merge(self, rows: pa.Table, shard_ids: Sequence[str]) -> None:
-        same = " AND ".join(f"t.{name} = s.{name}" for name in ("data_date", *IDENTITY))
-        transactions = [Transaction(shard_id, 1) for shard_id in shard_ids]
-        (
-            DeltaTable(self.uri)
-            .merge(
-                rows,
-                predicate=same,
-                source_alias="s",
-                target_alias="t",
-                merge_schema=True,
-                commit_properties=CommitProperties(app_transactions=transactions),
-            )
-            .when_matched_update_all(predicate=f"t.reason = '{Reason.VANISHED}'")
-            .when_not_matched_insert_all()
-            .execute()
+        _merge(
+            self.uri,
+            rows,
+            IDENTITY,
+            partition_by=["data_date"],
+            replaceable=f"t.reason = '{Reason.VANISHED}'",
+            transactions=[Transaction(shard_id, 1) for shard_id in shard_ids],
         )
 
     def read(self, run_id: str | None = None) -> pa.Table:
@@ -235,7 +219,48 @@ def count_outcomes(rows: pa.Table) -> tuple[int, int, dict[str, int]]:
 
 def record_run(uri: str, record: dict[str, Any]) -> None:
     """Add one run to the Delta table of runs; a run that is there already stays as it is."""
-    DeltaTable.create(uri, RUNS_SCHEMA, mode="ignore")
     rows = pa.Table.from_pylist([record], schema=RUNS_SCHEMA)
-    merger = DeltaTable(uri).merge(rows, "t.run_id = s.run_id", source_alias="s", target_alias="t")
-    merger.when_not_matched_insert_all().execute()
+    _merge(uri, rows, ("run_id", "started_at"))
+
+
+def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:
+    """The record of a run, if it was written; a run that was cleared in Airflow starts anew."""
+    try:
+        runs = DeltaTable(uri).to_pyarrow_dataset()
+    except TableNotFoundError:
+        return None
+    same = (pc.field("run_id") == run_id) & (pc.field("started_at") == started_at)
+    return next(iter(runs.to_table(filter=same).to_pylist()), None)
+
+
+def _merge(
+    uri: str,
+    rows: pa.Table,
+    identity: Sequence[str],
+    *,
+    partition_by: list[str] | None = None,
+    replaceable: str = "false",
+    transactions: list[Transaction] | None = None,
+) -> None:
+    """Insert the rows whose identity is new; a row that is there stays, unless `replaceable`.
+
+    A racing writer makes the commit fail, or the creation of the table; then all is read anew.
+    """
+    for attempt in range(_COMMIT_ATTEMPTS):
+        try:
+            DeltaTable.create(uri, rows.schema, partition_by=partition_by, mode="ignore")
+            merger = DeltaTable(uri).merge(
+                rows,
+                predicate=" AND ".join(f"t.{name} = s.{name}" for name in identity),
+                source_alias="s",
+                target_alias="t",
+                merge_schema=True,
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+            merger.when_matched_update_all(predicate=replaceable).when_not_matched_insert_all()
+            merger.execute()
+            return
+        except CommitFailedError:
+            if attempt == _COMMIT_ATTEMPTS - 1:
+                raise
+            time.sleep(0.1 * 2**attempt * random.uniform(0.5, 1))

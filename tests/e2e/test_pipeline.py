@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,7 +24,7 @@ from infra.local.ports import Ports
 from infra.local.stack import Stack, StackError, attach
 from moodlake.cli import app
 from moodlake.model import Model
-from moodlake.scoring import pipeline
+from moodlake.scoring import pipeline, storage
 from moodlake.scoring.client import ServerClient, ServerError
 from moodlake.scoring.inventory import SourceError, s3_client
 from moodlake.scoring.pipeline import RunParams
@@ -201,10 +202,35 @@ def test_a_killed_scoring_task_loses_and_doubles_nothing(stack: Stack, s3: BaseC
 
 
 def staged(stack: Stack, run_id: str, shards: list[str]) -> int:
-    from moodlake.scoring import storage
-
     folder = f"{stack.settings.results_uri}/work/{run_id}"
     return sum(storage.read_bytes(f"{folder}/{shard}.arrow") is not None for shard in shards)
+
+
+def test_publishing_goes_on_after_a_kill(
+    stack: Stack, s3: BaseClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"{number}.jpg" for number in range(6)]
+    fill(s3, "half-published", {key: jpeg(number) for number, key in enumerate(keys)})
+    params = RunParams("half-published", shard_size=2, faces="none")
+    score_all("half-1", pipeline.plan_run("half-1", params, stack.settings))
+
+    deleted = []
+
+    def delete_one_then_die(uri: str) -> None:
+        if deleted:
+            raise KeyboardInterrupt
+        deleted.append(uri)
+        storage.delete(uri)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "storage", SimpleNamespace(**vars(storage)))
+        patch.setattr(pipeline.storage, "delete", delete_one_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.publish("half-1", stack.settings)
+    assert pipeline.publish("half-1", stack.settings)["objects"] == len(keys)
+    assert Counter(rows_of(stack, "half-published").index) == Counter(keys)
+    with pytest.raises(pipeline.SetupError, match="published already"):
+        pipeline.publish("half-1", stack.settings)
 
 
 def test_racing_runs_commit_each_object_once(stack: Stack, s3: BaseClient) -> None:

@@ -18,7 +18,13 @@ SPACE = label_space("ferplus")
 MODEL = ModelIdentity("emotions", "1.0", "d" * 64)
 
 
-def row(key: str, *, reason: Reason | None = None, digest: str = MODEL.digest) -> dict[str, Any]:
+def row(
+    key: str,
+    *,
+    reason: Reason | None = None,
+    digest: str = MODEL.digest,
+    modified: str = "2026-01-02T23:00:00+00:00",
+) -> dict[str, Any]:
     """A scored row, or one rejected for `reason`."""
     probabilities = np.random.default_rng(len(key)).dirichlet(np.ones(8))
     prediction = (
@@ -27,7 +33,7 @@ def row(key: str, *, reason: Reason | None = None, digest: str = MODEL.digest) -
         else Prediction.scored(probabilities, SPACE, width=8, height=8, format="PNG")
     )
     return make_row(
-        SourceObject("bucket", key, "etag", 10, "2026-01-02T23:00:00+00:00"),
+        SourceObject("bucket", key, "etag", 10, modified),
         prediction,
         space=SPACE,
         model=ModelIdentity("emotions", "1.0", digest),

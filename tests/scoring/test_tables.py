@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from moodlake.scoring.tables import (
     ResultsTable,
     count_outcomes,
     emotion_columns,
+    find_run,
     record_run,
     results_schema,
 )
@@ -58,7 +60,8 @@ def test_another_model_has_rows_of_its_own(results: ResultsTable) -> None:
 def test_an_object_that_is_back_replaces_its_vanished_row(results: ResultsTable) -> None:
     results.commit(table(row("a", reason=Reason.VANISHED)), ["one"])
     assert results.done("bucket", MODEL.digest) == set()
-    results.commit(table(row("a")), ["two"])
+    # Uploaded again on a later day: another partition of the table.
+    results.commit(table(row("a", modified="2026-03-04T00:00:00+00:00")), ["two"])
     assert results.read()["status"].to_pylist() == ["scored"]
 
 
@@ -86,7 +89,11 @@ def test_a_run_is_recorded_once(tmp_path: Path) -> None:
     from deltalake import DeltaTable
 
     uri = str(tmp_path / "runs")
-    record = dict.fromkeys(RUNS_SCHEMA.names) | {"run_id": "r", "objects": 3}
+    began = datetime(2026, 1, 2, tzinfo=UTC)
+    assert find_run(uri, "r", began) is None
+    record = dict.fromkeys(RUNS_SCHEMA.names) | {"run_id": "r", "started_at": began, "objects": 3}
     for _ in range(2):
         record_run(uri, record)
     assert DeltaTable(uri).to_pyarrow_table().num_rows == 1
+    assert find_run(uri, "r", began) == record
+    assert find_run(uri, "r", began + timedelta(seconds=1)) is None

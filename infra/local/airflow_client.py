@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -13,6 +13,24 @@ _PARTS = ("metadatabase", "scheduler", "dag_processor")
 
 class AirflowError(Exception):
     """Airflow is out of reach or refuses; the message says what was asked of it."""
+
+
+class TaskInstance(NamedTuple):
+    """One task of one run.
+
+    Attributes:
+        id: also in the title of its process.
+        task_id: its name in the DAG.
+        map_index: -1 unless it is mapped.
+        state: None until it is scheduled.
+        tries: how often it was started.
+    """
+
+    id: str
+    task_id: str
+    map_index: int
+    state: str | None
+    tries: int
 
 
 class AirflowClient:
@@ -56,11 +74,16 @@ class AirflowClient:
         """queued, running, success or failed."""
         return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
-    def task_states(self, dag_id: str, run_id: str) -> list[tuple[str, int, str]]:
-        """(task id, map index or -1, state) of every task instance."""
+    def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
+        """Every task instance of a run, the mapped ones one by one."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         instances = self._call("GET", path)["task_instances"]
-        return [(item["task_id"], item["map_index"], str(item["state"])) for item in instances]
+        return [
+            TaskInstance(
+                item["id"], item["task_id"], item["map_index"], item["state"], item["try_number"]
+            )
+            for item in instances
+        ]
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         try:

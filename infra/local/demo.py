@@ -117,7 +117,8 @@ def _follow(client: AirflowClient, run_id: str, announce: Callable[[str], None])
     deadline, told = time.monotonic() + _RUN_TIMEOUT, ""
     while time.monotonic() < deadline:
         state = client.run_state(DAG_ID, run_id)
-        done = Counter(task for task, _, at in client.task_states(DAG_ID, run_id) if at in _DONE)
+        tasks = client.task_instances(DAG_ID, run_id)
+        done = Counter(task.task_id for task in tasks if task.state in _DONE)
         line = ", ".join(f"{task} done x{count}" for task, count in sorted(done.items()))
         if line != told:
             announce(f"  {line}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pandas as pd
+import psutil
 import pytest
 from botocore.client import BaseClient
 from PIL import Image
@@ -53,14 +54,17 @@ def rows_of(stack: Stack, bucket: str) -> pd.DataFrame:
 
 def run_dag(stack: Stack, **conf: Any) -> str:
     """Trigger the DAG and wait; returns the run's last state."""
+    return wait_for_run(stack, stack.airflow.client.trigger(DAG_ID, conf))
+
+
+def wait_for_run(stack: Stack, run_id: str) -> str:
     client = stack.airflow.client
-    run_id = client.trigger(DAG_ID, conf)
     for _ in range(240):
         state = client.run_state(DAG_ID, run_id)
         if state in ("success", "failed"):
             return state
         time.sleep(0.5)
-    raise AssertionError(f"{run_id} did not end: {client.task_states(DAG_ID, run_id)}")
+    raise AssertionError(f"{run_id} did not end: {client.task_instances(DAG_ID, run_id)}")
 
 
 def astronaut() -> bytes:
@@ -180,6 +184,32 @@ def finish(stack: Stack, run_id: str, params: RunParams) -> None:
     """A whole run, as the DAG does it."""
     score_all(run_id, pipeline.plan_run(run_id, params, stack.settings))
     pipeline.publish(run_id, stack.settings)
+
+
+def test_airflow_tries_a_killed_task_again(stack: Stack, s3: BaseClient) -> None:
+    keys = [f"{number:03d}.jpg" for number in range(60)]
+    fill(s3, "killed-in-airflow", {key: jpeg(number) for number, key in enumerate(keys)})
+    conf = {"bucket": "killed-in-airflow", "shard_size": 20, "faces": "none"}
+    run_id = stack.airflow.client.trigger(DAG_ID, conf)
+    killed = kill_scoring_task(stack, run_id)
+    assert wait_for_run(stack, run_id) == "success"
+    tasks = stack.airflow.client.task_instances(DAG_ID, run_id)
+    assert {task.map_index: task.tries for task in tasks}[killed] > 1
+    assert Counter(rows_of(stack, "killed-in-airflow").index) == Counter(keys)
+
+
+def kill_scoring_task(stack: Stack, run_id: str) -> int:
+    """SIGKILL the process of the first scoring task that is seen; returns its map index."""
+    for _ in range(600):
+        for task in stack.airflow.client.task_instances(DAG_ID, run_id):
+            if task.task_id == "score" and task.state == "running":
+                for process in psutil.process_iter(["cmdline"]):
+                    title = " ".join(process.info["cmdline"] or ()).strip()
+                    if title == f"airflow worker -- {task.id}":
+                        process.kill()
+                        return task.map_index
+        time.sleep(0.1)
+    raise AssertionError(f"no scoring task of {run_id} was seen")
 
 
 def test_a_killed_scoring_task_loses_and_doubles_nothing(stack: Stack, s3: BaseClient) -> None:

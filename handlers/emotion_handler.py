@@ -53,6 +53,11 @@ class EmotionHandler:
         images = {name: part for name, part in request.items() if name not in _OPTIONS}
         if not images:
             raise ValueError("no image: send one as the body, or several as multipart parts")
+        if not all(isinstance(part, bytes | bytearray) for part in images.values()):
+            raise ValueError(
+                "images are sent as bytes: one as the body, of type application/octet-stream or "
+                "image/*, or several as multipart parts"
+            )
         predictions = self.model.score(
             [bytes(part) for part in images.values()], faces=_face_mode(options.get("faces"))
         )

@@ -7,10 +7,10 @@ as the model learnt it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 DETECTION_SHORT_SIDE = 240
 """Pixels of the shorter side at which an image is searched: enough for a face of a tenth of it."""
 
+_DETECTION_PIXELS = 400_000
 _SMALLEST_FACE = 0.1
 _CASCADE = "haarcascade_frontalface_alt2.xml"
 
@@ -51,8 +52,17 @@ class Face:
     confidence: float
 
 
-@cache
+_local = threading.local()
+
+
 def _cascade() -> cv2.CascadeClassifier:
+    """This thread's own: detecting changes a cascade's state."""
+    if not hasattr(_local, "cascade"):
+        _local.cascade = _load_cascade()
+    return _local.cascade
+
+
+def _load_cascade() -> cv2.CascadeClassifier:
     # Parallelism is over images and processes; OpenCV's own threads would compete with it.
     cv2.setNumThreads(1)
     path = Path(cv2.__file__).parent / "data" / _CASCADE
@@ -70,9 +80,11 @@ def find_faces(pixels: NDArray[np.uint8], scale: float = 1.0) -> list[Face]:
         scale: original pixels per pixel of `pixels`; boxes are given in original pixels.
     """
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    shrink = max(1.0, min(grey.shape) / DETECTION_SHORT_SIDE)
+    # A panorama is shrunk further: the time to search goes with the area.
+    by_area = (grey.size / _DETECTION_PIXELS) ** 0.5
+    shrink = max(1.0, min(grey.shape) / DETECTION_SHORT_SIDE, by_area)
     if shrink > 1:
-        size = (round(grey.shape[1] / shrink), round(grey.shape[0] / shrink))
+        size = (max(1, round(grey.shape[1] / shrink)), max(1, round(grey.shape[0] / shrink)))
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     smallest = max(20, round(_SMALLEST_FACE * min(grey.shape)))
     boxes, _, weights = _cascade().detectMultiScale3(

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from moodlake.reasons import Reason, Rejected
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _ORIENTATION_TAG = 0x0112
 _SIMPLE_JPEG_MODES = ("L", "RGB")
+
+# `Limits.max_pixels` decides, on the header and before any pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) ->
         raise Rejected(Reason.TOO_LARGE, f"{len(data)} bytes; the limit is {limits.max_bytes}")
     image = _open(data)
     width, height = image.size
-    header: dict[str, Any] = {"width": width, "height": height, "format": image.format}
+    # The first of several pictures in a phone's MPO is a plain JPEG.
+    format = "JPEG" if image.format == "MPO" else str(image.format)
+    header: dict[str, Any] = {"width": width, "height": height, "format": format}
     if width * height > limits.max_pixels:
         raise Rejected(
             Reason.TOO_MANY_PIXELS,
@@ -81,25 +85,27 @@ def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) ->
             **header,
         )
     try:
-        pixels = _decode_pixels(image, data, short_side)
+        if format == "JPEG" and image.mode in _SIMPLE_JPEG_MODES:
+            pixels = _decode_jpeg(image, data, short_side)
+        else:
+            pixels = _decode_with_pillow(image)
+        orientation = _orientation(image)
     except MemoryError:
         raise
+    except Rejected as error:
+        raise Rejected(error.reason, error.detail, **header) from error
     except Exception as error:  # decoders raise anything from OSError to struct.error
-        raise Rejected(Reason.TRUNCATED, str(error)[:200], **header) from error
-    if _is_rotated(image):
+        detail = f"damaged or cut off: {error}"[:200]
+        raise Rejected(Reason.TRUNCATED, detail, **header) from error
+    if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return DecodedImage(pixels, width, height, str(image.format))
+    return DecodedImage(_upright(pixels, orientation), width, height, format)
 
 
 def _open(data: bytes) -> Image.Image:
     """Read the header only."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images; `Limits.max_pixels` decides here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise Rejected(Reason.TOO_MANY_PIXELS, str(error)) from error
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         known = _signature(data)
         if known in FORMATS:
@@ -134,26 +140,34 @@ def _signature(data: bytes) -> str | None:
     return None
 
 
-def _is_rotated(image: Image.Image) -> bool:
-    return image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
+def _decode_jpeg(image: Image.Image, data: bytes, short_side: int) -> NDArray[np.uint8]:
+    try:
+        return simplejpeg.decode_jpeg(
+            data,
+            fastdct=True,
+            fastupsample=True,
+            min_width=short_side or image.width,
+            min_height=short_side or image.height,
+        )
+    except ValueError:  # an unusual or damaged file: Pillow reads the first and names the second
+        return _decode_with_pillow(image)
 
 
-def _decode_pixels(image: Image.Image, data: bytes, short_side: int) -> NDArray[np.uint8]:
-    if image.format == "JPEG" and image.mode in _SIMPLE_JPEG_MODES:
-        try:
-            pixels = simplejpeg.decode_jpeg(
-                data,
-                fastdct=True,
-                fastupsample=True,
-                min_width=short_side or image.width,
-                min_height=short_side or image.height,
-            )
-            return _upright(pixels, image.getexif().get(_ORIENTATION_TAG, 1))
-        except ValueError:
-            pass  # an unusual or damaged file: Pillow reads the first and names the second
+def _decode_with_pillow(image: Image.Image) -> NDArray[np.uint8]:
     image.seek(0)
     image.load()
-    return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    return np.asarray(_to_rgb(image))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a decoded image, 1 to 8; 1 where the tag cannot be read.
+
+    Decoding a TIFF turns it upright and drops the tag, so that this comes after it.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged metadata of a sound picture
+        return 1
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -170,8 +184,10 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise Rejected(Reason.UNSUPPORTED_FORMAT, "floating-point pixels have no fixed range")
-    if image.mode.startswith("I"):
-        wide = np.asarray(image, dtype=np.int64)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "I":
+        wide = np.asarray(image)
         narrow = wide >> 8 if wide.max(initial=0) > 255 else wide
         return Image.fromarray(narrow.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:

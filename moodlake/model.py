@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from moodlake.emotions import LabelSpace
 from moodlake.faces import DETECTION_SHORT_SIDE, FaceMode, crop, find_faces
-from moodlake.images import DecodedImage, Limits, decode
+from moodlake.images import Limits, decode
 from moodlake.prediction import FacePrediction, Prediction, as_dict
 from moodlake.preprocessing import Preprocessing
 from moodlake.reasons import Reason, Rejected
@@ -99,12 +99,15 @@ class Model:
             BundleError: a file is absent, unreadable, or not the one its digest names.
         """
         files = _read_bundle(Path(path))
-        meta = json.loads(files[META_FILE])
-        for name in NETWORK_FILES:
-            if hashlib.sha256(files[name]).hexdigest() != meta["files"][name]:
-                raise BundleError(f"{path}: {name} is not the file that {META_FILE} names")
-        if digest_of(meta) != meta["digest"]:
-            raise BundleError(f"{path}: {META_FILE} was changed after its digest was written")
+        try:
+            meta = json.loads(files[META_FILE])
+            for name in NETWORK_FILES:
+                if hashlib.sha256(files[name]).hexdigest() != meta["files"][name]:
+                    raise BundleError(f"{path}: {name} is not the file that {META_FILE} names")
+            if digest_of(meta) != meta["digest"]:
+                raise BundleError(f"{path}: {META_FILE} was changed after its digest was written")
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{path}: {META_FILE} is not that of a model: {error!r}") from error
         network = openvino.Core().read_model(*(files[name] for name in NETWORK_FILES))
         return cls(meta, network, streams)
 
@@ -152,21 +155,20 @@ class Model:
         try:
             short_side = max(DETECTION_SHORT_SIDE, self.preprocessing.size)
             image = decode(data, limits, short_side=short_side)
+            header: dict[str, Any] = {
+                "width": image.width,
+                "height": image.height,
+                "format": image.format,
+            }
             if mode is FaceMode.NONE:
-                return _Prepared(image, [], [self.preprocessing(image.pixels)])
+                return _Prepared(header, [], [self.preprocessing(image.pixels)])
             found = find_faces(image.pixels, image.scale)
             if not found:
-                raise Rejected(
-                    Reason.NO_FACE,
-                    "no face found",
-                    width=image.width,
-                    height=image.height,
-                    format=image.format,
-                )
+                raise Rejected(Reason.NO_FACE, "no face found", **header)
             read = found if mode is FaceMode.ALL else found[:1]
             crops = [crop(image.pixels, face, image.scale) for face in read]
             faces = [FacePrediction.of(face, None) for face in found]
-            return _Prepared(image, faces, [self.preprocessing(pixels) for pixels in crops])
+            return _Prepared(header, faces, [self.preprocessing(pixels) for pixels in crops])
         except Rejected as error:
             return error
         except Exception as error:  # whatever one image provokes must not reach its neighbours
@@ -179,22 +181,14 @@ class Model:
             FacePrediction(**{**vars(face), "distribution": distribution})
             for face, distribution in zip(item.faces, [*scored, *unscored], strict=False)
         )
-        image = item.image
-        return Prediction.scored(
-            distributions[0],
-            self.space,
-            width=image.width,
-            height=image.height,
-            format=image.format,
-            faces=faces,
-        )
+        return Prediction.scored(distributions[0], self.space, **item.header, faces=faces)
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A decoded image, its faces (largest first) and the inputs to be scored for it."""
+    """What is kept of an image, not its pixels: size and format, faces (largest first), inputs."""
 
-    image: DecodedImage
+    header: dict[str, Any]
     faces: list[FacePrediction]
     inputs: list[NDArray[np.float32]]
 

@@ -30,6 +30,11 @@ class FacePrediction:
     def of(cls, face: Face, distribution: dict[str, float] | None) -> Self:
         return cls(**asdict(face), distribution=distribution)
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """From its plain values; unknown keys are left aside."""
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -102,7 +107,7 @@ class Prediction:
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         known["status"] = Status(known["status"])
         known["reason"] = Reason(known["reason"]) if known.get("reason") else None
-        known["faces"] = tuple(FacePrediction(**face) for face in known.get("faces", ()))
+        known["faces"] = tuple(map(FacePrediction.from_dict, known.get("faces", ())))
         return cls(**known)
 
 

@@ -23,7 +23,13 @@ class Reason(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"
     NO_FACE = "no_face"
     VANISHED = "vanished"
+    UNREADABLE = "unreadable"
     MODEL_ERROR = "model_error"
+
+    @property
+    def is_passing(self) -> bool:
+        """It may be otherwise at the next run, which therefore tries the object again."""
+        return self in (Reason.VANISHED, Reason.UNREADABLE)
 
     @property
     def explanation(self) -> str:
@@ -40,6 +46,7 @@ _EXPLANATIONS = {
     Reason.UNSUPPORTED_FORMAT: "The image format is not one of those that are read.",
     Reason.NO_FACE: "No face was found, and the model reads faces.",
     Reason.VANISHED: "The object was listed but gone, or changed, when it was read.",
+    Reason.UNREADABLE: "The object is listed, but the store does not hand it out.",
     Reason.MODEL_ERROR: "The model failed on this image.",
 }
 

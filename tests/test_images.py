@@ -43,6 +43,22 @@ def test_sixteen_bits_keep_their_range() -> None:
     assert 100 < pixels.mean() < 155
 
 
+def test_a_dark_sixteen_bit_image_stays_dark() -> None:
+    dark = Image.fromarray(np.full((8, 8), 255, np.uint16))
+    assert (decode(encode(dark, "PNG")).pixels == 0).all()
+
+
+def test_a_phone_picture_of_several_is_a_jpeg() -> None:
+    several = encode(picture(1), "MPO", save_all=True, append_images=[picture(2)])
+    assert decode(several).format == "JPEG"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_damaged_metadata_does_not_matter(format: str) -> None:
+    sound = encode(picture(), format, exif=b"Exif\0\0NOT-A-TIFF-HEADER")
+    assert decode(sound).format == format
+
+
 def test_transparency_is_laid_over_white() -> None:
     assert (decode(encode(Image.new("RGBA", (4, 4), (0, 0, 0, 0)), "PNG")).pixels == 255).all()
 
@@ -53,7 +69,7 @@ def test_the_first_frame_of_an_animation_counts() -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_undone(format: str, orientation: int) -> None:
     upright = np.zeros((32, 64, 3), np.uint8)
     upright[:16, :32] = 255  # white in the top left corner
@@ -86,9 +102,11 @@ def test_scaled_decoding_keeps_the_original_size_on_record() -> None:
         (encode(picture(), "PNG")[:60], Reason.TRUNCATED),
         (jpeg()[:4], Reason.TRUNCATED),
         (png_bomb(), Reason.TOO_MANY_PIXELS),
+        (png_bomb(60_000), Reason.TOO_MANY_PIXELS),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Reason.UNSUPPORTED_FORMAT),
         (b"\0\0\0\x18ftypheic" + b"\0" * 40, Reason.UNSUPPORTED_FORMAT),
         (encode(picture(), "ICO"), Reason.UNSUPPORTED_FORMAT),
+        (encode(picture().convert("F"), "TIFF"), Reason.UNSUPPORTED_FORMAT),
     ],
 )
 def test_bad_files_have_their_reason(data: bytes, reason: Reason) -> None:

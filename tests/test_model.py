@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from moodlake.faces import FaceMode
 from moodlake.model import BundleError, Model, digest_of
 from moodlake.reasons import Reason
 from tests.bundles import write_archive, write_bundle
-from tests.images_made import jpeg, png_bomb
+from tests.images_made import encode, jpeg, png_bomb
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,21 @@ def test_a_face_is_found_and_framed(model: Model, mode: FaceMode) -> None:
     assert face.top < 115 < face.top + face.height
 
 
+def test_threads_do_not_change_what_is_seen(model: Model) -> None:
+    skimage = pytest.importorskip("skimage")
+    photo = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
+    images = [
+        encode(photo.rotate(angle, fillcolor="grey").resize((side, side)), "JPEG")
+        for angle in range(-20, 21, 4)
+        for side in (200, 300, 450)
+    ]
+    alone = model.score(images, faces=FaceMode.ALL)
+    assert any(prediction.faces for prediction in alone)
+    with ThreadPoolExecutor(4) as pool:
+        for together in pool.map(lambda _: model.score(images, faces=FaceMode.ALL), range(4)):
+            assert together == alone
+
+
 def test_the_digest_covers_all_that_decides(tmp_path: Path) -> None:
     meta = json.loads((write_bundle(tmp_path) / "model.json").read_text())
     changes = {
@@ -82,3 +99,11 @@ def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="not a model bundle"):
         Model.load(tmp_path / "absent.mar")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "not json"])
+def test_a_bundle_without_a_sound_description_is_refused(tmp_path: Path, content: str) -> None:
+    bundle = write_bundle(tmp_path)
+    (bundle / "model.json").write_text(content)
+    with pytest.raises(BundleError, match=r"model\.json"):
+        Model.load(bundle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import time
@@ -20,6 +21,8 @@ from moodlake.settings import MODEL_NAME
 
 # A full queue, no worker yet, a broken way to it: it says nothing of the images.
 _UNAVAILABLE = {429, 502, 503, 504, 507}
+# The worker died of these images, or they are more than the server takes at once.
+_BATCH_FAILED = {413, 500}
 _PART_TYPE = "application/octet-stream"
 
 
@@ -59,10 +62,14 @@ class ServerClient:
         self._attempts = attempts
         self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5))
         self._token = self._read_token()
-        description = self._request({"describe": "true"})
+        try:
+            description = self._request({"describe": "true"})
+        except _BatchFailed as error:
+            raise ServerError(f"{self._url} does not say what it serves: {error}") from error
         self.identity = ModelIdentity(**description["model"])
         space = description["label_space"]
         self.space = LabelSpace(space["name"], tuple(space["emotions"]))
+        self.faces = FaceMode(description["faces"])
         self.provenance: dict[str, Any] = description["provenance"]
 
     def score(self, images: Sequence[bytes], *, faces: FaceMode | None = None) -> list[Prediction]:
@@ -94,7 +101,10 @@ class ServerClient:
                 f"{self._url} now serves model {answer['model']['digest'][:12]}, not "
                 f"{self.identity.digest[:12]}: the model was changed during the run; start again"
             )
-        return [Prediction.from_dict(item) for item in answer["predictions"]]
+        predictions = answer["predictions"]
+        if [item["name"] for item in predictions] != [name for name, _ in parts]:
+            raise ServerError(f"{self._url} answered for other images than it was sent")
+        return [Prediction.from_dict(item) for item in predictions]
 
     def close(self) -> None:
         """Close the connections."""
@@ -136,17 +146,24 @@ class ServerClient:
             "start it with `moodlake up` or set MOODLAKE_SERVER_URL"
         ) from problem
 
+    def _content(self, answer: httpx.Response) -> dict[str, Any]:
+        with contextlib.suppress(ValueError):
+            content = answer.json()
+            if isinstance(content, dict) and "model" in content:
+                return content
+        raise ServerError(f"{self._url} is no moodlake server: it answered {answer.text[:80]!r}")
+
     def _post(self, options: dict[str, str], parts: Sequence[Any]) -> dict[str, Any]:
         headers = {f"X-Moodlake-{name}": value for name, value in options.items()}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        token = self._token
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         url = f"{self._url}/predictions/{MODEL_NAME}"
         answer = self._http.post(url, headers=headers, files=parts or None)
         if answer.status_code == 200:
-            result: dict[str, Any] = answer.json()
-            return result
+            return self._content(answer)
         if answer.status_code == 400 and "Token" in answer.text:
-            if self._token == (fresh := self._read_token()):
+            if token == (fresh := self._read_token()):
                 raise ServerError(
                     f"{self._url} refuses the token; MOODLAKE_SERVER_KEYS must name the "
                     "key_file.json of the TorchServe that runs there"
@@ -158,4 +175,6 @@ class ServerClient:
         message = f"HTTP {answer.status_code}: {answer.text[:200]}"
         if answer.status_code in _UNAVAILABLE:
             raise _Unavailable(message)
-        raise _BatchFailed(message)
+        if answer.status_code in _BATCH_FAILED:
+            raise _BatchFailed(message)
+        raise ServerError(f"{self._url} refuses the request: {message}")

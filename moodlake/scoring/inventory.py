@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
+import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,17 @@ from moodlake.reasons import Reason, Rejected
 
 DOWNLOAD_THREADS = 16
 _GONE = {"NoSuchKey", "404", "412", "PreconditionFailed", "NoSuchVersion"}
+_WITHHELD = {"AccessDenied", "403", "InvalidObjectState", "KMS.DisabledException"}
+_REFUSED = {
+    "AccessDenied",
+    "403",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+}
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class SourceError(Exception):
@@ -85,10 +95,8 @@ def s3_client() -> BaseClient:
     return boto3.session.Session().client("s3", config=config)
 
 
-def list_bucket(
-    client: BaseClient, bucket: str, prefix: str = "", pattern: str = "*"
-) -> Iterator[SourceObject]:
-    """Every object under `prefix` whose key matches the glob `pattern`, in key order.
+def list_bucket(client: BaseClient, bucket: str, prefix: str = "") -> Iterator[SourceObject]:
+    """Every object under `prefix`, in key order.
 
     Raises:
         SetupError: the bucket is missing or the credentials are wrong.
@@ -98,14 +106,13 @@ def list_bucket(
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for page in pages:
             for entry in page.get("Contents", ()):
-                if fnmatch.fnmatchcase(entry["Key"], pattern):
-                    yield SourceObject(
-                        bucket,
-                        entry["Key"],
-                        entry["ETag"].strip('"'),
-                        entry["Size"],
-                        entry["LastModified"].astimezone(UTC).isoformat(),
-                    )
+                yield SourceObject(
+                    bucket,
+                    entry["Key"],
+                    entry["ETag"].strip('"'),
+                    entry["Size"],
+                    entry["LastModified"].astimezone(UTC).isoformat(),
+                )
     except (ClientError, BotoCoreError) as error:
         raise explained(error, bucket) from error
 
@@ -114,15 +121,20 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
     """The bytes of exactly the version that was listed.
 
     Raises:
-        Rejected: vanished, if that version is no longer there.
-        SourceError: S3 is out of reach or refuses.
+        Rejected: vanished, if that version is no longer there; unreadable, if it was listed
+            but is not handed out (archived, or denied by a policy or key of its own).
+        SourceError: S3 is out of reach or refuses the credentials.
     """
     try:
         answer = client.get_object(Bucket=item.bucket, Key=item.key, IfMatch=f'"{item.etag}"')
         return answer["Body"].read()
     except ClientError as error:
-        if error.response["Error"]["Code"] in _GONE:
+        code = error.response["Error"]["Code"]
+        if code in _GONE:
             raise Rejected(Reason.VANISHED, "gone or overwritten since it was listed") from error
+        if code in _WITHHELD:
+            message = error.response["Error"].get("Message", "")
+            raise Rejected(Reason.UNREADABLE, f"S3 answers {code}: {message}"[:200]) from error
         raise explained(error, item.bucket) from error
     except BotoCoreError as error:
         raise explained(error, item.bucket) from error
@@ -133,10 +145,10 @@ def explained(error: Exception, bucket: str) -> SourceError:
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
     if code in ("NoSuchBucket", "404"):
         return SetupError(f"bucket {bucket!r} does not exist; create it or check the name")
-    if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"):
+    if code in _REFUSED:
         return SetupError(
-            f"S3 refused the credentials for bucket {bucket!r} ({code}); "
-            "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+            f"S3 refused the credentials for bucket {bucket!r} ({code}); check "
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and the bucket's policy"
         )
     if isinstance(error, NoCredentialsError):
         return SetupError("no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
@@ -145,12 +157,10 @@ def explained(error: Exception, bucket: str) -> SourceError:
     )
 
 
-def bucket_source(bucket: str, prefix: str = "", pattern: str = "*") -> Source:
+def bucket_source(bucket: str, prefix: str = "") -> Source:
     """A bucket as a source."""
     client = s3_client()
-    return Source(
-        list_bucket(client, bucket, prefix, pattern), lambda item: read_object(client, item)
-    )
+    return Source(list_bucket(client, bucket, prefix), lambda item: read_object(client, item))
 
 
 def folder_source(folder: Path) -> Source:
@@ -158,31 +168,43 @@ def folder_source(folder: Path) -> Source:
     paths = sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.parts)
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     return files_source(paths, folder)
 
 
 def files_source(paths: list[Path], folder: Path | None = None) -> Source:
     """Local files; keys are relative to `folder`, or else their names."""
+    named = {
+        _readable(str(path.relative_to(folder) if folder else path.name)): path for path in paths
+    }
 
-    def describe(path: Path) -> SourceObject:
+    def describe(key: str, path: Path) -> SourceObject:
         stat = path.stat()
-        root, key = (folder, path.relative_to(folder)) if folder else (path.parent, path.name)
         modified = datetime.fromtimestamp(stat.st_mtime, UTC).isoformat()
-        return SourceObject(str(root), str(key), "", stat.st_size, modified)
+        return SourceObject(_readable(str(folder or path.parent)), key, "", stat.st_size, modified)
 
     def read(item: SourceObject) -> bytes:
         try:
-            return (Path(item.bucket) / item.key).read_bytes()
-        except OSError as error:
+            return named[item.key].read_bytes()
+        except FileNotFoundError as error:
             raise Rejected(Reason.VANISHED, str(error)) from error
+        except OSError as error:
+            raise Rejected(Reason.UNREADABLE, str(error)) from error
 
-    return Source([describe(path) for path in paths], read, len(paths))
+    return Source([describe(key, path) for key, path in named.items()], read, len(named))
+
+
+def _readable(name: str) -> str:
+    """A file name as text that any table can hold, whatever bytes it is made of."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def zip_source(path: Path) -> Source:
     """The files in a ZIP, read one at a time and never unpacked to disk.
+
+    Of several members of one name the last counts, as it does for whoever unpacks them.
 
     Raises:
         SourceError: the file is not a ZIP.
@@ -191,20 +213,27 @@ def zip_source(path: Path) -> Source:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise SourceError(f"{path} cannot be read as a ZIP: {error}") from error
+    members = {_readable(entry.filename): entry for entry in archive.infolist()}
 
     def read(item: SourceObject) -> bytes:
         try:
-            return archive.read(item.key)
-        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise Rejected(Reason.TRUNCATED, f"damaged in the ZIP: {error}") from error
+            return archive.read(members[item.key])
+        except Exception as error:  # each compression method raises errors of its own
+            raise Rejected(Reason.TRUNCATED, f"damaged in the ZIP: {error}"[:200]) from error
 
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-    return Source([_zip_entry(path, entry) for entry in entries], read, len(entries))
+    objects = [
+        SourceObject(_readable(str(path)), key, "", entry.file_size, _zip_date(entry))
+        for key, entry in members.items()
+        if not entry.is_dir()
+    ]
+    return Source(objects, read, len(objects))
 
 
-def _zip_entry(path: Path, entry: zipfile.ZipInfo) -> SourceObject:
-    modified = datetime(*entry.date_time, tzinfo=UTC).isoformat()
-    return SourceObject(str(path), entry.filename, "", entry.file_size, modified)
+def _zip_date(entry: zipfile.ZipInfo) -> str:
+    try:
+        return datetime(*entry.date_time, tzinfo=UTC).isoformat()
+    except ValueError:  # many programs write zeros
+        return datetime(*_ZIP_EPOCH, tzinfo=UTC).isoformat()
 
 
 def open_source(text: str) -> Source:

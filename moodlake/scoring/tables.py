@@ -23,6 +23,7 @@ IDENTITY = ("bucket", "key", "etag", "model_digest")
 """One row per object version and model: no two rows share these."""
 
 _COMMIT_ATTEMPTS = 10
+_PASSING = [str(reason) for reason in Reason if reason.is_passing]
 _UTC_TIME = pa.timestamp("us", tz="UTC")
 
 _FACE = pa.struct(
@@ -165,7 +166,8 @@ class ResultsTable:
     def done(self, bucket: str, model_digest: str) -> set[tuple[str, str, str]]:
         """Identities (bucket, key, etag) of `bucket` that need no scoring by this model.
 
-        An object that had vanished is not among them: if it is listed again, it is back.
+        An object that had vanished is not among them: if it is listed again, it is back. Nor is
+        one that could not be read.
         """
         table = self.open()
         if table is None:
@@ -173,7 +175,7 @@ class ResultsTable:
         wanted = (
             (pc.field("bucket") == bucket)
             & (pc.field("model_digest") == model_digest)
-            & (pc.field("reason").is_null() | (pc.field("reason") != str(Reason.VANISHED)))
+            & (pc.field("reason").is_null() | ~pc.field("reason").isin(_PASSING))
         )
         rows = table.to_pyarrow_dataset().to_table(["bucket", "key", "etag"], filter=wanted)
         return set(zip(*(column.to_pylist() for column in rows.columns), strict=True))
@@ -181,8 +183,8 @@ class ResultsTable:
     def commit(self, rows: pa.Table, shard_ids: Sequence[str]) -> None:
         """Add `rows`, each identity once, as one Delta commit.
 
-        A row whose identity is there already is left as it is (or replaces it, if the object
-        had vanished before), so that committing again, or from two runs at once, changes
+        A row whose identity is there already is left as it is (or replaced, if its reason was
+        a passing one), so that committing again, or from two runs at once, changes
         nothing. The shard ids go along as Delta transactions: of two racing commits of one
         shard, one is refused, reads the table anew and finds the work done.
 
@@ -194,7 +196,7 @@ class ResultsTable:
             rows,
             IDENTITY,
             partition_by=["data_date"],
-            replaceable=f"t.reason = '{Reason.VANISHED}'",
+            replaceable=" OR ".join(f"t.reason = '{reason}'" for reason in _PASSING),
             transactions=[Transaction(shard_id, 1) for shard_id in shard_ids],
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,6 +19,7 @@ MODEL = {"name": "emotions", "version": "1.0", "digest": "d" * 64}
 ABOUT = {
     "model": MODEL,
     "label_space": {"name": "mood3", "emotions": ["happy", "sad", "angry"]},
+    "faces": "largest",
     "provenance": {},
 }
 Answer = Callable[[bytes, int], tuple[int, object]]
@@ -32,10 +34,11 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    about: tuple[int, object] = (200, ABOUT)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status, content = 200, ABOUT
+        status, content = self.about
         if "X-Moodlake-describe" not in self.headers:
             self.server.requests += 1
             status, content = self.server.answer(body, self.server.requests)
@@ -62,8 +65,9 @@ def connect(server: Server, **options: int) -> ServerClient:
 
 
 def scored(body: bytes) -> tuple[int, object]:
-    count = body.count(b"image-")
-    return 200, {"model": MODEL, "predictions": [Prediction(Status.SCORED).to_dict()] * count}
+    prediction = Prediction(Status.SCORED).to_dict()
+    named = [{"name": f"{index:06d}", **prediction} for index in range(body.count(b"image-"))]
+    return 200, {"model": MODEL, "predictions": named}
 
 
 IMAGES = [f"image-{number}".encode() for number in range(8)]
@@ -91,6 +95,28 @@ def test_an_overloaded_server_rejects_no_image(server: Server) -> None:
         connect(server, attempts=2).score(IMAGES)
 
 
+@pytest.mark.parametrize("status", [401, 403, 405])
+def test_a_refusal_is_not_blamed_on_the_images(server: Server, status: int) -> None:
+    server.answer = lambda body, number: (status, {"message": "session expired"})
+    with pytest.raises(ServerError, match="session expired"):
+        connect(server).score(IMAGES)
+
+
+def test_answers_for_other_images_are_refused(server: Server) -> None:
+    server.answer = lambda body, number: scored(b"image-" * 7)
+    with pytest.raises(ServerError, match="other images"):
+        connect(server).score(IMAGES)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_another_kind_of_server_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(Handler, "about", (status, {"hello": "world"}))
+    with pytest.raises(ServerError, match=f"127.0.0.1:{server.server_port}"):
+        connect(server, attempts=2)
+
+
 def test_a_model_that_changes_in_between_is_noticed(server: Server) -> None:
     other = {"model": {**MODEL, "digest": "e" * 64}, "predictions": []}
     server.answer = lambda body, number: (200, other)
@@ -116,3 +142,22 @@ def test_a_new_token_is_taken_up(server: Server, tmp_path: Path) -> None:
         (400, {"message": "Token Authorization failed"}) if number == 1 else scored(body)
     )
     assert len(client.score(IMAGES)) == 8
+
+
+def test_requests_in_flight_take_up_a_new_token_together(server: Server, tmp_path: Path) -> None:
+    keys = tmp_path / "key_file.json"
+    keys.write_text(json.dumps({"inference": {"key": "old"}}))
+    client = ServerClient(f"http://127.0.0.1:{server.server_port}", keys)
+    keys.write_text(json.dumps({"inference": {"key": "new"}}))
+    both_sent = threading.Barrier(2)
+
+    def refuse_the_first_two(body: bytes, number: int) -> tuple[int, object]:
+        if number > 2:
+            return scored(body)
+        both_sent.wait(10)
+        return 400, {"message": "Token Authorization failed"}
+
+    server.answer = refuse_the_first_two
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(client.score, [IMAGES[:4], IMAGES[4:]]))
+    assert [len(answer) for answer in answers] == [4, 4]

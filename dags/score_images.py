@@ -29,9 +29,7 @@ from airflow.sdk.exceptions import AirflowFailException
         "prefix": Param("", type="string", description="Only keys that start with this"),
         "batch_size": Param(16, type="integer", minimum=1, maximum=256, title="Images per request"),
         "shard_size": Param(256, type="integer", minimum=1, title="Images per task"),
-        "faces": Param(
-            "largest", enum=["none", "largest", "all"], title="What of an image to read"
-        ),
+        "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
     },
     doc_md=__doc__,
 )

@@ -21,6 +21,7 @@ import openvino
 from numpy.typing import NDArray
 
 from moodlake.emotions import LabelSpace
+from moodlake.errors import MendableError
 from moodlake.faces import DETECTION_SHORT_SIDE, FaceMode, crop, find_faces
 from moodlake.images import Limits, decode
 from moodlake.prediction import FacePrediction, Prediction, as_dict
@@ -33,7 +34,7 @@ _DIGESTED = ("label_space", "preprocessing", "temperature", "faces", "files")
 _MAX_BATCH = 64
 
 
-class BundleError(Exception):
+class BundleError(MendableError):
     """A bundle that cannot be used; the message says which file and why."""
 
 

@@ -31,27 +31,34 @@ class Comparison:
         return self.candidate < self.released
 
 
-def compare(candidate: Path, released: Path, *, force: bool = False) -> list[Comparison]:
+def compare(candidate: Path, released: Path) -> list[Comparison]:
     """The metrics of both archives side by side, as their provenance states them.
 
     Raises:
-        BundleError: the candidate is absent or damaged, or is a model of other data than the
-            released one, so that their metrics do not compare (unless `force`).
+        BundleError: the candidate is absent or damaged.
     """
     if not candidate.exists():
         raise BundleError(f"{candidate} is not there; `dvc repro` builds it")
     Model.load(candidate)
-    new = read_meta(candidate)["provenance"]
-    old = read_meta(released)["provenance"] if released.exists() else {}
-    if old and not force and old.get("data_name") != new.get("data_name"):
-        raise BundleError(
-            f"the candidate was measured on {new.get('data_name')!r}, the released model on "
-            f"{old.get('data_name')!r}: their metrics do not compare; use --force to release it"
-        )
+    new, old = _provenance(candidate), _provenance(released)
     return [
         Comparison(metric, _metric(old, metric), _metric(new, metric))
         for metric in (*HIGHER_IS_BETTER, *LOWER_IS_BETTER)
     ]
+
+
+def check_comparable(candidate: Path, released: Path) -> None:
+    """Refuse a candidate whose metrics say nothing about the released model.
+
+    Raises:
+        BundleError: the two were measured on different data.
+    """
+    new, old = _provenance(candidate), _provenance(released)
+    if old and old.get("data_name") != new.get("data_name"):
+        raise BundleError(
+            f"the candidate was measured on {new.get('data_name')!r}, the released model on "
+            f"{old.get('data_name')!r}: their metrics do not compare; use --force to release it"
+        )
 
 
 def promote(candidate: Path, released: Path) -> None:
@@ -60,6 +67,10 @@ def promote(candidate: Path, released: Path) -> None:
     part = released.with_name(released.name + ".part")
     shutil.copyfile(candidate, part)
     part.replace(released)
+
+
+def _provenance(archive: Path) -> dict[str, Any]:
+    return dict(read_meta(archive)["provenance"]) if archive.exists() else {}
 
 
 def _metric(provenance: dict[str, Any], name: str) -> float | None:

@@ -20,7 +20,12 @@ SIZE = 16
 
 
 def write_bundle(
-    folder: Path, *, space_name: str = "ferplus", faces: str = "none", seed: int = 0
+    folder: Path,
+    *,
+    space_name: str = "ferplus",
+    faces: str = "none",
+    seed: int = 0,
+    provenance: dict[str, Any] | None = None,
 ) -> Path:
     """A bundle whose network is one random linear layer over 16 x 16 grey pixels."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +47,7 @@ def write_bundle(
             name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
             for name in ("model.xml", "model.bin")
         },
-        "provenance": {"data_name": "random weights"},
+        "provenance": provenance or {"data_name": "random weights"},
     }
     meta["digest"] = digest_of(meta)
     (folder / "model.json").write_text(json.dumps(meta), "utf-8")

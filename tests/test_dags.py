@@ -36,7 +36,11 @@ def test_dag_files_are_thin(path: Path) -> None:
         name.split(".")[0]
         for node in ast.parse(text).body
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [])
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+        )
     }
     assert top <= {"__future__", "datetime", "typing", "airflow"}
 

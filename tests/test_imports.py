@@ -46,11 +46,11 @@ def test_only_the_command_line_reaches_the_local_stack() -> None:
         for name in imported(path)
         if name.split(".")[0] == "infra"
     }
-    assert users == {"cli.py"}
+    assert users == {"local.py", "results.py"}
 
 
 def test_core_modules_know_nothing_of_scoring() -> None:
-    core = [path for path in (PROJECT_ROOT / "moodlake").glob("*.py") if path.name != "cli.py"]
+    core = (PROJECT_ROOT / "moodlake").glob("*.py")
     wrong = [path.name for path in core for name in imported(path) if "scoring" in name]
     assert wrong == []
 
@@ -61,3 +61,13 @@ def test_scoring_runs_without_torch() -> None:
         "sys.exit('torch' in sys.modules or 'great_expectations' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_comes_at_once_and_scoring_needs_no_local_servers() -> None:
+    """Neither may load what is slow to import, or what only the `local` extra installs."""
+    heavy = "{'deltalake', 'openvino', 'boto3', 'airflow', 'psutil', 'infra', 'pandas'}"
+    code = f"import sys, moodlake.cli; sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.local.airflow_client import AirflowClient, AirflowError
@@ -15,6 +17,8 @@ USER = "admin"
 DAG_ID = "score_images"
 POOL = "torchserve"
 POOL_SLOTS = 2
+_RUN_TIMEOUT = 3600.0
+_ENDED = ("success", "skipped", "failed", "upstream_failed")
 
 
 class AirflowService(Service):
@@ -85,6 +89,32 @@ class AirflowService(Service):
             **prefixed,
             **self._tasks,
         }
+
+    def follow(self, run_id: str, announce: Callable[[str], None]) -> None:
+        """Wait for a run, telling of each change in a line.
+
+        Raises:
+            AirflowError: it failed, or is not at its end after _RUN_TIMEOUT.
+        """
+        deadline, told = time.monotonic() + _RUN_TIMEOUT, ""
+        while time.monotonic() < deadline:
+            state = self.client.run_state(DAG_ID, run_id)
+            tasks = self.client.task_instances(DAG_ID, run_id)
+            done = Counter(task.task_id for task in tasks if task.state in _ENDED)
+            line = ", ".join(f"{task} done x{count}" for task, count in sorted(done.items()))
+            if line and line != told:
+                announce(f"  {line}")
+                told = line
+            if state == "success":
+                return
+            if state == "failed":
+                failed = sorted({task.task_id for task in tasks if task.state == "failed"})
+                raise AirflowError(
+                    f"run {run_id} failed in {', '.join(failed)}; its logs, under "
+                    f"{self.folder / 'logs'} and on its page at {self.url}, tell why"
+                )
+            time.sleep(1)
+        raise AirflowError(f"run {run_id} is not at its end after {_RUN_TIMEOUT:.0f} s")
 
     def check(self) -> str:
         """Scheduler and DAG processor have a heartbeat and the DAG is read without errors."""

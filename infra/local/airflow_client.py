@@ -8,10 +8,12 @@ from urllib.parse import quote
 
 import httpx
 
+from moodlake.errors import MendableError
+
 _PARTS = ("metadatabase", "scheduler", "dag_processor")
 
 
-class AirflowError(Exception):
+class AirflowError(MendableError):
     """Airflow is out of reach or refuses; the message says what was asked of it."""
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,7 @@ import pyarrow as pa
 from botocore.client import BaseClient
 
 from infra.local.airflow import DAG_ID
-from infra.local.airflow_client import AirflowClient
-from infra.local.stack import Stack, StackError
+from infra.local.stack import Stack
 from moodlake.faces import FaceMode
 from moodlake.reasons import Rejected
 from moodlake.scoring.inventory import SourceObject, read_object, s3_client
@@ -27,8 +24,6 @@ from moodlake.scoring.tables import ResultsTable, count_outcomes
 from training.datasets.drawn import draw_face
 
 BUCKET = "moodlake-demo"
-_RUN_TIMEOUT = 300.0
-_DONE = ("success", "skipped", "failed", "upstream_failed")
 _DRAWN = ("happiness", "sadness", "surprise", "anger")
 _DRAWN_SIZE = 240
 
@@ -51,7 +46,7 @@ def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> Dem
         announce: is told, in a line, what goes on.
 
     Raises:
-        StackError: the run failed or did not end.
+        AirflowError: the run failed or did not end.
     """
     stack.point_here()
     client = s3_client()
@@ -65,7 +60,7 @@ def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> Dem
         conf = {"bucket": BUCKET, "prefix": prefix, "faces": str(faces)}
         run_id = stack.airflow.client.trigger(DAG_ID, conf)
         announce(f"Airflow scores {prefix} (run {run_id})")
-        _follow(stack.airflow.client, run_id, announce)
+        stack.airflow.follow(run_id, announce)
     rows = ResultsTable(stack.settings.results_table).read()
     table, report = folder / "results.parquet", folder / "report.html"
     export(rows, str(table))
@@ -110,25 +105,6 @@ def broken_files() -> dict[str, bytes]:
         "photos/notes.jpg": b"This is a text file, whatever its name says.\n",
         "photos/half-uploaded.jpg": whole[: len(whole) // 2],
     }
-
-
-def _follow(client: AirflowClient, run_id: str, announce: Callable[[str], None]) -> None:
-    """Wait for the run, telling of each change."""
-    deadline, told = time.monotonic() + _RUN_TIMEOUT, ""
-    while time.monotonic() < deadline:
-        state = client.run_state(DAG_ID, run_id)
-        tasks = client.task_instances(DAG_ID, run_id)
-        done = Counter(task.task_id for task in tasks if task.state in _DONE)
-        line = ", ".join(f"{task} done x{count}" for task, count in sorted(done.items()))
-        if line != told:
-            announce(f"  {line}")
-            told = line
-        if state == "success":
-            return
-        if state == "failed":
-            raise StackError(f"the run {run_id} failed; its page and logs in Airflow tell why")
-        time.sleep(1)
-    raise StackError(f"the run {run_id} did not end within {_RUN_TIMEOUT:.0f} s")
 
 
 def _report(rows: pa.Table, client: BaseClient) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import secrets
-import signal
 import subprocess
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
 
-_PR_SET_PDEATHSIG = 1
 _GRACE = 8.0
 _MARK = "MOODLAKE_CHILD"
-_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class ProcessId:
 class Child:
     """A program in a session of its own, writing to a log file.
 
-    It gets SIGTERM when the thread that started it ends, even by SIGKILL of the whole program.
+    It, and all that it started, ends with the program that made it, even if that was killed.
 
     Attributes:
         log: the file it writes to.
@@ -64,9 +62,9 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
             )
         self.pid = self._popen.pid
+        _guard().watch(self.mark)
 
     def exit_code(self) -> int | None:
         """None while the program runs."""
@@ -107,5 +105,30 @@ def _marked(marks: Collection[str]) -> list[psutil.Process]:
     return found
 
 
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+class _Guard:
+    """A process that ends this program's children if this program ends without having done so.
+
+    It learns of the end from a pipe that only this program holds open.
+    """
+
+    def __init__(self) -> None:
+        code = "from infra.local.process import stand_guard; stand_guard()"
+        self._popen = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    def watch(self, mark: str) -> None:
+        assert self._popen.stdin
+        self._popen.stdin.write(f"{mark}\n".encode())
+        self._popen.stdin.flush()
+
+
+@cache
+def _guard() -> _Guard:
+    return _Guard()
+
+
+def stand_guard() -> None:
+    """What the guard does: read marks until there is nobody to send more, then end their owners."""
+    if marks := set(sys.stdin.read().split()):
+        terminate(marks)

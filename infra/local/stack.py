@@ -20,6 +20,7 @@ from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
 from infra.local.service import NotReady, Service, without_aws, write_secret
 from infra.local.torchserve import TorchServeService
+from moodlake.errors import MendableError
 from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 
 STATE_FILE = "stack.json"
@@ -27,7 +28,7 @@ _START_TIMEOUT = 180.0
 _STOP_TIMEOUT = 60.0
 
 
-class StackError(Exception):
+class StackError(MendableError):
     """The stack cannot be started or found; the message says what to do."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from moodlake.emotions import LabelSpace
+from moodlake.errors import MendableError
 from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
@@ -26,7 +27,7 @@ _BATCH_FAILED = {413, 500}
 _PART_TYPE = "application/octet-stream"
 
 
-class ServerError(Exception):
+class ServerError(MendableError):
     """The model server is out of reach or refuses; the message says what to do."""
 
 

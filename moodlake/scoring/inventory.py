@@ -16,6 +16,7 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from moodlake.errors import MendableError
 from moodlake.reasons import Reason, Rejected
 
 DOWNLOAD_THREADS = 16
@@ -33,7 +34,7 @@ _REFUSED = {
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class SourceError(Exception):
+class SourceError(MendableError):
     """A source that cannot be listed or read; the message says what to do."""
 
 

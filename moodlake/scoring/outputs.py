@@ -17,9 +17,9 @@ from moodlake.scoring.tables import ResultsTable, emotion_columns, results_schem
 
 
 class Writer(Protocol):
-    """Takes rows of `tables.make_row`, a chunk at a time."""
+    """Takes rows of `tables.make_row`, a chunk at a time; returns how many were new."""
 
-    def write(self, rows: list[dict[str, Any]]) -> None: ...
+    def write(self, rows: list[dict[str, Any]]) -> int: ...
 
 
 class _CsvWriter:
@@ -28,10 +28,11 @@ class _CsvWriter:
         self._csv = csv.DictWriter(self._file, results_schema(space).names)
         self._csv.writeheader()
 
-    def write(self, rows: list[dict[str, Any]]) -> None:
+    def write(self, rows: list[dict[str, Any]]) -> int:
         for row in rows:
             boxes = json.dumps(row["face_boxes"], ensure_ascii=False)
             self._csv.writerow({**row, "face_boxes": boxes})
+        return len(rows)
 
     def close(self) -> None:
         self._file.close()
@@ -42,8 +43,9 @@ class _ParquetWriter:
         self._space = space
         self._parquet = pq.ParquetWriter(path, results_schema(space))
 
-    def write(self, rows: list[dict[str, Any]]) -> None:
+    def write(self, rows: list[dict[str, Any]]) -> int:
         self._parquet.write_table(to_table(rows, self._space))
+        return len(rows)
 
     def close(self) -> None:
         self._parquet.close()
@@ -54,8 +56,8 @@ class _DeltaWriter:
         self._table = ResultsTable(uri)
         self._space = space
 
-    def write(self, rows: list[dict[str, Any]]) -> None:
-        self._table.commit(to_table(rows, self._space), [])
+    def write(self, rows: list[dict[str, Any]]) -> int:
+        return self._table.commit(to_table(rows, self._space), [])
 
 
 @contextmanager

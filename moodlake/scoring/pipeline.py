@@ -11,6 +11,7 @@ until they are published:
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 from dataclasses import asdict, dataclass
@@ -38,6 +39,9 @@ from moodlake.scoring.tables import (
 )
 from moodlake.settings import PROJECT_ROOT, Settings
 
+MAX_SHARDS = 500
+"""In one run; Airflow maps a task over 1024 values at most (core.max_map_length)."""
+
 _RUN_FILE = "run.json"
 
 
@@ -57,13 +61,15 @@ class RunParams:
     prefix: str = ""
     batch_size: int = DEFAULT_BATCH_SIZE
     shard_size: int = DEFAULT_SHARD_SIZE
-    faces: str = FaceMode.LARGEST
+    faces: str | None = None
+    """A FaceMode, or None for the model's own."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "shard_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        FaceMode(self.faces)
+        if self.faces is not None:
+            FaceMode(self.faces)
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,8 @@ def connect(settings: Settings) -> ServerClient:
 def plan_run(run_id: str, params: RunParams, settings: Settings) -> list[str]:
     """List the bucket and store shards of what this model has not scored yet; returns their ids.
 
+    There are MAX_SHARDS at most; a longer backlog is left to the runs that follow.
+
     Raises:
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
     """
@@ -112,10 +120,16 @@ def plan_run(run_id: str, params: RunParams, settings: Settings) -> list[str]:
     model = server.identity
     done = ResultsTable(settings.results_table).done(params.bucket, model.digest)
     objects = list_bucket(s3_client(), params.bucket, params.prefix)
-    shard_ids = []
-    for shard in plan(objects, model_digest=model.digest, done=done, shard_size=params.shard_size):
-        storage.write_bytes(_work_uri(settings, run_id, f"{shard.id}.json"), shard.to_json())
-        shard_ids.append(shard.id)
+    shards = plan(objects, model_digest=model.digest, done=done, shard_size=params.shard_size)
+    shard_ids: list[str] = []
+    try:
+        for shard in itertools.islice(shards, MAX_SHARDS):
+            shard_ids.append(shard.id)
+            storage.write_bytes(_work_uri(settings, run_id, f"{shard.id}.json"), shard.to_json())
+    except BaseException:
+        for shard_id in shard_ids:
+            storage.delete(_work_uri(settings, run_id, f"{shard_id}.json"))
+        raise
     run = Run(run_id, params, model, server.space, server.provenance, tuple(shard_ids), started_at)
     storage.write_bytes(_work_uri(settings, run_id, _RUN_FILE), run.to_json())
     return shard_ids
@@ -157,7 +171,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
         server,
         run_id=run_id,
         shard_id=shard_id,
-        faces=FaceMode(run.params.faces),
+        faces=FaceMode(run.params.faces) if run.params.faces else None,
         batch_size=run.params.batch_size,
     )
     table = to_table(list(rows), server.space)

@@ -28,6 +28,7 @@ class Engine(Protocol):
 
     identity: ModelIdentity
     space: LabelSpace
+    faces: FaceMode
     provenance: dict[str, Any]
 
     def score(
@@ -62,14 +63,17 @@ def score_objects(
         SourceError, ServerError: the source or the server as a whole failed.
     """
 
+    mode = faces or engine.faces
+
     def score_batch(items: Sequence[SourceObject]) -> list[dict[str, Any]]:
-        named, predictions = _score_batch(source, engine, items, faces)
+        named, predictions = _score_batch(source, engine, items, mode)
         return [
             make_row(
                 item,
                 prediction,
                 space=engine.space,
                 model=engine.identity,
+                faces=mode,
                 run_id=run_id,
                 shard_id=shard_id,
             )
@@ -105,7 +109,7 @@ def _batches(objects: Iterable[SourceObject], batch_size: int) -> Iterator[list[
 
 
 def _score_batch(
-    source: Source, engine: Engine, items: Sequence[SourceObject], faces: FaceMode | None
+    source: Source, engine: Engine, items: Sequence[SourceObject], faces: FaceMode
 ) -> tuple[list[SourceObject], list[Prediction]]:
     """The items, with the ETag filled in where only reading tells it, and their predictions."""
     contents = [_read(source, item) for item in items]

@@ -58,7 +58,16 @@ def read_bytes(uri: str) -> bytes | None:
 
 
 def delete(uri: str) -> None:
-    """Remove a file; one that is absent is no error."""
+    """Remove a file; one that is absent is no error.
+
+    Raises:
+        SourceError: it cannot be removed.
+    """
     filesystem, path = _locate(uri)
-    if filesystem.get_file_info(path).type != fs.FileType.NotFound:
-        filesystem.delete_file(path)
+    try:
+        if filesystem.get_file_info(path).type != fs.FileType.NotFound:
+            filesystem.delete_file(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise SourceError(f"cannot remove {uri}: {error}") from error

@@ -14,6 +14,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from moodlake.emotions import LabelSpace
+from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Status
@@ -55,6 +56,7 @@ _OUTCOME_FIELDS = [
     ("dominant", pa.string()),
     ("confidence", pa.float32()),
     ("entropy", pa.float32()),
+    ("face_mode", pa.string()),
     ("label_space", pa.string()),
     ("model_name", pa.string()),
     ("model_version", pa.string()),
@@ -113,6 +115,7 @@ def make_row(
     *,
     space: LabelSpace,
     model: ModelIdentity,
+    faces: FaceMode,
     run_id: str,
     shard_id: str,
 ) -> dict[str, Any]:
@@ -134,6 +137,7 @@ def make_row(
         "face_boxes": boxes,
         **distribution,
         **{name: outcome[name] for name in ("dominant", "confidence", "entropy")},
+        "face_mode": str(faces),
         "label_space": space.name,
         "model_name": model.name,
         "model_version": model.version,
@@ -180,8 +184,8 @@ class ResultsTable:
         rows = table.to_pyarrow_dataset().to_table(["bucket", "key", "etag"], filter=wanted)
         return set(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
-    def commit(self, rows: pa.Table, shard_ids: Sequence[str]) -> None:
-        """Add `rows`, each identity once, as one Delta commit.
+    def commit(self, rows: pa.Table, shard_ids: Sequence[str]) -> int:
+        """Add `rows`, each identity once, as one Delta commit; returns how many were written.
 
         A row whose identity is there already is left as it is (or replaced, if its reason was
         a passing one), so that committing again, or from two runs at once, changes
@@ -191,7 +195,7 @@ class ResultsTable:
         Raises:
             CommitFailedError: other writers won the race too many times.
         """
-        _merge(
+        return _merge(
             self.uri,
             rows,
             IDENTITY,
@@ -243,12 +247,14 @@ def _merge(
     partition_by: list[str] | None = None,
     replaceable: str = "false",
     transactions: list[Transaction] | None = None,
-) -> None:
+) -> int:
     """Insert the rows whose identity is new; a row that is there stays, unless `replaceable`.
 
-    A racing writer makes the commit fail, or the creation of the table; then all is read anew.
+    Returns how many were written. A racing writer makes the commit fail, or the creation of the
+    table; then all is read anew.
     """
-    for attempt in range(_COMMIT_ATTEMPTS):
+    attempt = 0
+    while True:
         try:
             DeltaTable.create(uri, rows.schema, partition_by=partition_by, mode="ignore")
             merger = DeltaTable(uri).merge(
@@ -260,9 +266,10 @@ def _merge(
                 commit_properties=CommitProperties(app_transactions=transactions),
             )
             merger.when_matched_update_all(predicate=replaceable).when_not_matched_insert_all()
-            merger.execute()
-            return
+            done = merger.execute()
+            return int(done["num_target_rows_inserted"] + done["num_target_rows_updated"])
         except CommitFailedError:
-            if attempt == _COMMIT_ATTEMPTS - 1:
+            attempt += 1
+            if attempt == _COMMIT_ATTEMPTS:
                 raise
-            time.sleep(0.1 * 2**attempt * random.uniform(0.5, 1))
+            time.sleep(0.05 * 2**attempt * random.uniform(0.5, 1))

@@ -139,6 +139,35 @@ def test_one_image_as_the_body(stack: Stack) -> None:
     assert answer.json()["predictions"][0]["dominant"] == "happiness"
 
 
+def test_a_body_that_is_no_image_is_refused_in_words(stack: Stack) -> None:
+    server = ServerClient(stack.settings.server_url, stack.settings.server_keys)
+    answer = httpx.post(
+        f"{stack.settings.server_url}/predictions/emotions",
+        json={"image": "here"},
+        headers={"Authorization": f"Bearer {server._token}"},
+    )
+    assert answer.status_code == 400
+    assert "application/octet-stream" in answer.json()["message"]
+
+
+def test_run_env_and_table_commands(
+    stack: Stack, s3: BaseClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(s3, "commanded", {"in/one.png": astronaut(), "out/two.png": astronaut()})
+
+    def moodlake(*arguments: str) -> str:
+        result = CliRunner().invoke(app, [*arguments, "--state", str(stack.state)])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert f"export AWS_ENDPOINT_URL={stack.s3.url}" in moodlake("env").splitlines()
+    output = moodlake("run", "--bucket", "commanded", "--prefix", "in/")
+    assert "1 new rows" in output
+    assert list(rows_of(stack, "commanded").index) == ["in/one.png"]
+    assert "happiness" in moodlake("table")
+    assert "READY" not in moodlake("status")
+
+
 def test_score_command_through_the_server(stack: Stack, s3: BaseClient, tmp_path: Path) -> None:
     fill(s3, "by-hand", {"one.png": astronaut(), "two.jpg": b"no"})
     out = tmp_path / "out.csv"

@@ -104,17 +104,21 @@ def test_a_stranger_whose_group_has_an_old_number_is_left_alone(tmp_path: Path) 
         stranger.kill()
 
 
-def test_children_end_with_a_killed_supervisor(tmp_path: Path) -> None:
+def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    """Not even what its children started."""
     code = (
-        "import os, time; from pathlib import Path; from infra.local.process import Child;"
+        "import os, sys, time; from pathlib import Path; from infra.local.process import Child;"
         f"here = Path({str(tmp_path)!r});"
-        "Child(['sleep', '300'], log=here / 'log', cwd=here, env=os.environ);"
-        "time.sleep(300)"
+        f"Child([sys.executable, '-c', {FAMILY!r}], log=here / 'log', cwd=here, env=os.environ);"
+        "print(flush=True); time.sleep(300)"
     )
-    with subprocess.Popen([sys.executable, "-c", code]) as supervisor:
-        family = wait_for_family(supervisor.pid)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout
+        supervisor.stdout.readline()
+        while len(family := psutil.Process(supervisor.pid).children(recursive=True)) < 3:
+            time.sleep(0.05)  # the guard, the child and the child's own
         supervisor.send_signal(signal.SIGKILL)
-    assert gone(family[1:])
+    assert gone(family)
 
 
 def test_s3_refuses_a_wrong_secret(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from moodlake.emotions import label_space
+from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
@@ -37,6 +38,7 @@ def row(
         prediction,
         space=SPACE,
         model=ModelIdentity("emotions", "1.0", digest),
+        faces=FaceMode.NONE,
         run_id="run",
         shard_id="shard",
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -66,14 +70,66 @@ def test_a_zip_and_a_file_to_parquet(archive: Path, folder: Path, tmp_path: Path
 
 
 def test_delta_takes_each_file_once(archive: Path, folder: Path, tmp_path: Path) -> None:
-    for _ in range(2):
-        score(archive, folder, "--out", tmp_path / "lake")
+    assert "already" not in score(archive, folder, "--out", tmp_path / "lake")
+    assert "23 of them were in the table already" in score(
+        archive, folder, "--out", tmp_path / "lake"
+    )
     assert DeltaTable(tmp_path / "lake").to_pyarrow_table().num_rows == 23
+
+
+def test_a_folder_beside_this_one(
+    archive: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is hidden inside the folder is left out, not what is reached by a dot."""
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails" / "small.jpg").write_bytes(jpeg(1))
+    monkeypatch.chdir(folder / "deep")
+    assert "21 scored, 2 rejected" in score(archive, "..", "--out", tmp_path / "out.csv")
+
+
+def test_odd_names_and_members_cost_no_neighbour(archive: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(jpeg(1))
+    (folder / "plain.jpg").write_bytes(jpeg(2))
+    packed = tmp_path / "odd.zip"
+    with zipfile.ZipFile(packed, "w") as target:
+        target.writestr("undated.jpg", jpeg(3))
+        target.writestr("damaged.jpg", jpeg(4), zipfile.ZIP_LZMA)
+    data = bytearray(packed.read_bytes())
+    for header, offset in ((b"PK\x03\x04", 10), (b"PK\x01\x02", 12)):
+        start = data.index(header) + offset
+        data[start : start + 4] = bytes(4)  # time and date of the first member
+    middle = data.rindex(b"damaged.jpg", 0, data.index(b"PK\x01\x02")) + 200
+    data[middle : middle + 40] = bytes(40)
+    packed.write_bytes(data)
+    out = tmp_path / "out.csv"
+    score(archive, folder, packed, "--out", out)
+    rows = pd.read_csv(out).set_index("key")
+    assert sorted(rows.index) == ["caf\\xe9.jpg", "damaged.jpg", "plain.jpg", "undated.jpg"]
+    assert rows["reason"].dropna().to_dict() == {"damaged.jpg": "truncated"}
+
+
+def test_termination_leaves_no_half_written_file(
+    archive: Path, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.csv"
+    for number in range(3000):
+        (folder / f"more{number}.jpg").write_bytes(jpeg(number % 7))
+    command = [sys.executable, "-c", "from moodlake.cli import app; app()", "score", str(folder)]
+    with subprocess.Popen([*command, "--out", str(out), "--model", str(archive)]) as running:
+        while not (tmp_path / "out.csv.part").exists():
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.terminate()
+    assert running.returncode == 143
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
 
 
 @pytest.mark.parametrize(
     ("source", "out", "message"),
     [
+        ("images/deep/none", "out.csv", "nothing to score in"),
         ("absent", "out.csv", "no such file or folder"),
         ("images", "out.xlsx", ".csv or .parquet"),
         ("images", "absent/out.csv", "make it first"),
@@ -82,6 +138,7 @@ def test_delta_takes_each_file_once(archive: Path, folder: Path, tmp_path: Path)
 def test_what_cannot_work_is_told_and_leaves_nothing(
     archive: Path, folder: Path, tmp_path: Path, source: str, out: str, message: str
 ) -> None:
+    (folder / "deep" / "none").mkdir()
     arguments = [str(tmp_path / source), "--out", str(tmp_path / out), "--model", str(archive)]
     result = runner.invoke(app, ["score", *arguments])
     assert result.exit_code == 1

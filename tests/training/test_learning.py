@@ -151,6 +151,16 @@ def test_metrics_by_hand() -> None:
     assert metrics.pearson(target, predicted)[0] == pytest.approx(1)
 
 
+def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy() -> None:
+    """Three in four right at a confidence of 0.9, one in two at 0.6: 0.15 and 0.1."""
+    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])
+    right = np.array([1, 1, 1, 0, 1, 0], bool)
+    predicted = np.stack([confidence, 1 - confidence], 1)
+    target = np.where(right[:, None], [[1.0, 0.0]], [[0.0, 1.0]])
+    expected = 4 / 6 * 0.15 + 2 / 6 * 0.1
+    assert metrics.calibration_error(target, predicted) == pytest.approx(expected)
+
+
 distributions = st.lists(st.floats(0.01, 1), min_size=4, max_size=4).map(
     lambda row: np.array([row]) / sum(row)
 )

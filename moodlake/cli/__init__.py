@@ -1,0 +1,27 @@
+"""The `moodlake` command."""
+
+from __future__ import annotations
+
+import typer
+
+from moodlake.cli import local, results
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From images in a bucket to a table of emotion distributions.\n\n"
+    "`moodlake demo` shows the whole of it; `moodlake score photos/ --out results.csv` scores a "
+    "folder at once.",
+)
+for command in (
+    local.demo,
+    results.score,
+    results.table,
+    local.up,
+    local.run,
+    local.env,
+    local.status,
+    local.down,
+    results.release,
+):
+    app.command()(command)

@@ -1,0 +1,167 @@
+"""Commands for the servers on this machine: up, run, env, status, down, demo."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Column, Table
+
+from moodlake.cli.console import (
+    DEFAULT_STATE,
+    DEMO_STATE,
+    ArchivePath,
+    StateDir,
+    console,
+    explained,
+    stopping_cleanly,
+)
+from moodlake.cli.results import print_results
+from moodlake.settings import RELEASED_ARCHIVE
+
+if TYPE_CHECKING:
+    from infra.local.stack import Stack
+
+
+def up(
+    state: StateDir = DEFAULT_STATE,
+    model: ArchivePath = RELEASED_ARCHIVE,
+    free_ports: Annotated[bool, typer.Option(help="Take any free ports.")] = False,
+) -> None:
+    """Start S3, TorchServe and Airflow on this machine; Ctrl-C or `moodlake down` stops them."""
+    with explained(), stopping_cleanly() as stopped:
+        from infra.local.ports import Ports
+        from infra.local.stack import Stack
+
+        stack = Stack(state, Ports.free() if free_ports else Ports(), model)
+        stack.start(lambda line: console.print(f"[green]✓[/] {escape(line)}", soft_wrap=True))
+        try:
+            bucket = stack.settings.images_bucket
+            console.print(
+                f"Airflow's user is admin, its password {stack.airflow.password}\n"
+                f"In another terminal:\n"
+                f'  eval "$(moodlake env)"                     # leads AWS tools to this S3\n'
+                f"  aws s3 cp photos/ s3://{bucket}/ --recursive\n"
+                f"  moodlake run                               # or wait for the full hour\n"
+                f"  moodlake table\n"
+                f"Ctrl-C stops.",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+            stopped.wait()
+        finally:
+            _stop(stack)
+            console.print("Stopped.")
+
+
+def run(
+    bucket: Annotated[str | None, typer.Option(help="The installation's own if not given.")] = None,
+    prefix: Annotated[str, typer.Option(help="Only keys that start with this.")] = "",
+    faces: Annotated[
+        str | None, typer.Option(help="none, largest or all; the model's own way if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=256, help="Images per request.")] = 16,
+    shard_size: Annotated[int, typer.Option(min=1, help="Images per task.")] = 256,
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Let Airflow score what is new in the bucket now, and wait for the end."""
+    with explained():
+        from infra.local.airflow import DAG_ID
+        from infra.local.stack import attach
+        from moodlake.scoring.tables import ResultsTable
+
+        stack = attach(state)
+        conf = {
+            "bucket": bucket,
+            "prefix": prefix,
+            "faces": faces,
+            "batch_size": batch_size,
+            "shard_size": shard_size,
+        }
+        run_id = stack.airflow.client.trigger(DAG_ID, conf)
+        console.print(f"Airflow run {run_id}", soft_wrap=True)
+        stack.airflow.follow(run_id, lambda line: console.print(escape(line)))
+        stack.point_here()
+        table = ResultsTable(stack.settings.results_table)
+        count = table.read(run_id).num_rows if table.open() else 0
+        console.print(f"{count} new rows; `moodlake table --run {run_id}` shows them")
+
+
+def env(state: StateDir = DEFAULT_STATE) -> None:
+    """Print what leads other programs to the running servers: eval "$(moodlake env)"."""
+    with explained():
+        from infra.local.stack import attach
+
+        for name, value in attach(state).environment().items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def status(state: StateDir = DEFAULT_STATE) -> None:
+    """Show whether each local service works, by using it; exit code 1 if one does not."""
+    with explained():
+        from infra.local.stack import attach
+
+        services = attach(state).status()
+    whole = [Column(name, overflow="fold") for name in ("address", "seen", "logs")]
+    shown = Table("service", "ready", *whole)
+    for item in services:
+        mark = "[green]yes" if item.ready else "[red]no"
+        shown.add_row(item.name, mark, item.url, escape(item.detail), item.log)
+    console.print(shown)
+    if not all(item.ready for item in services):
+        raise typer.Exit(1)
+
+
+def down(state: StateDir = DEFAULT_STATE) -> None:
+    """Stop what `moodlake up` started."""
+    with explained():
+        from infra.local.stack import take_down
+
+        take_down(state)
+    console.print("Stopped.")
+
+
+def demo(
+    model: ArchivePath = RELEASED_ARCHIVE,
+    keep: Annotated[bool, typer.Option(help="Keep the servers until Ctrl-C.")] = False,
+) -> None:
+    """Score real photos: start everything, drop them into the bucket, let Airflow do the work."""
+
+    def announce(line: str) -> None:
+        console.print(f"[dim]›[/] {escape(line)}", soft_wrap=True)
+
+    with explained(), stopping_cleanly() as stopped:
+        from infra.local.demo import run_demo
+        from infra.local.ports import Ports
+        from infra.local.stack import Stack, ensure_stopped
+
+        ensure_stopped(DEMO_STATE)
+        shutil.rmtree(DEMO_STATE, ignore_errors=True)
+        stack = Stack(DEMO_STATE, Ports.free(), model)
+        try:
+            announce("starting S3, TorchServe and Airflow (about half a minute)")
+            stack.start(announce)
+            result = run_demo(stack, DEMO_STATE, announce)
+            print_results(result.rows, limit=50)
+            console.print(f"Table:   {result.table}", soft_wrap=True)
+            console.print(f"Report:  {result.report}", soft_wrap=True)
+            if keep:
+                password = stack.airflow.password
+                console.print(f"Airflow: {stack.airflow.url} (admin, {password}). Ctrl-C stops.")
+                stopped.wait()
+            else:
+                console.print("Airflow: `moodlake demo --keep` leaves its page open")
+        finally:
+            _stop(stack)
+
+
+def _stop(stack: Stack) -> None:
+    """Stop the servers; a second Ctrl-C must not leave half of them running."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    stack.stop()

@@ -1,0 +1,196 @@
+"""Commands for results and models: score, table, release."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from moodlake.cli.console import (
+    DEFAULT_STATE,
+    DEMO_STATE,
+    ArchivePath,
+    StateDir,
+    console,
+    errors,
+    explained,
+    stopping_cleanly,
+)
+from moodlake.errors import MendableError
+from moodlake.faces import FaceMode
+from moodlake.reasons import Status
+from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from moodlake.scoring.scorer import Engine
+
+CANDIDATE_ARCHIVE = PROJECT_ROOT / "build" / "emotions.mar"
+
+
+def score(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SRC...", help="Folders, files, ZIPs or s3://bucket/prefix."),
+    ],
+    out: Annotated[str, typer.Option(help="*.csv, *.parquet, or a folder or s3:// for Delta.")],
+    faces: Annotated[
+        FaceMode | None, typer.Option(help="What to read; the model's own way if not given.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="URL of a model server; else score in this process.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="The server's key_file.json, if it wants a token.")
+    ] = None,
+    model: ArchivePath = RELEASED_ARCHIVE,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per request.")] = 16,
+) -> None:
+    """Score images and write one row for each: scored, or rejected with its reason."""
+    with explained(), stopping_cleanly(terminated=143):
+        from moodlake.scoring.inventory import SourceError, open_source
+        from moodlake.scoring.outputs import open_writer
+        from moodlake.scoring.scorer import score_objects, take
+
+        opened = [open_source(text) for text in sources]
+        engine = _engine(endpoint, keys, model)
+        run_id = f"cli-{uuid.uuid4().hex[:12]}"
+        counts: Counter[str] = Counter()
+        written = 0
+        with open_writer(out, engine.space) as writer:
+            for text, source in zip(sources, opened, strict=True):
+                before = counts.total()
+                rows = score_objects(
+                    source, engine, run_id=run_id, faces=faces, batch_size=batch_size
+                )
+                for chunk in take(_tracked(rows, source.total), 1000):
+                    written += writer.write(chunk)
+                    counts.update(row["status"] for row in chunk)
+                if counts.total() == before:
+                    raise SourceError(f"there is nothing to score in {text}")
+    console.print(f"{counts['scored']} scored, {counts['rejected']} rejected -> [bold]{out}")
+    if known := counts.total() - written:
+        console.print(
+            f"{known} of them were in the table already, scored by this model, and stay as they "
+            "were; use another table to score them in another way"
+        )
+
+
+def table(
+    out: Annotated[
+        str | None, typer.Option(help="Export to *.csv or *.parquet instead of printing.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Only the rows that this run wrote.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
+    uri: Annotated[
+        str | None, typer.Option(help="A Delta table; that of the running stack if not given.")
+    ] = None,
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Print the results table, or export it."""
+    with explained():
+        from moodlake.scoring.outputs import export
+        from moodlake.scoring.tables import ResultsTable
+
+        if uri is None and "MOODLAKE_RESULTS_URI" not in os.environ:
+            _point_at_stack(state)
+        rows = ResultsTable(uri or Settings.from_environment().results_table).read(run)
+        if out:
+            export(rows, out)
+            console.print(f"{rows.num_rows} rows -> [bold]{out}")
+        else:
+            print_results(rows, limit)
+
+
+def _point_at_stack(state: Path) -> None:
+    from infra.local.stack import StackError, attach
+
+    try:
+        attach(state).point_here()
+    except StackError as error:
+        left = DEMO_STATE / "results.parquet"
+        hint = f"; what the last demo wrote is in {left}" if left.exists() else ""
+        raise MendableError(f"{error}{hint}") from error
+
+
+def release(
+    candidate: Annotated[Path, typer.Argument(help="The archive to release.")] = CANDIDATE_ARCHIVE,
+    released: Annotated[Path, typer.Option(help="The archive it replaces.")] = RELEASED_ARCHIVE,
+    force: Annotated[bool, typer.Option(help="Also if the metrics do not compare.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Show both models' metrics and promote the candidate to the released archive."""
+    from moodlake.release import check_comparable, compare, promote
+
+    with explained():
+        comparisons = compare(candidate, released)
+    shown = Table("metric", "released", "candidate", title="Validation metrics")
+    for item in comparisons:
+        values = (item.released, item.candidate)
+        cells = ["-" if value is None else f"{value:.4f}" for value in values]
+        shown.add_row(item.metric, *cells, style="red" if item.is_worse else None)
+    console.print(shown)
+    if not force:
+        with explained():
+            check_comparable(candidate, released)
+    if not yes:
+        typer.confirm(f"Replace {released} with {candidate}?", abort=True)
+    with explained():
+        promote(candidate, released)
+    console.print(f"Released [bold]{released}[/]. Update model_store/MODEL_CARD.md; commit both.")
+
+
+def print_results(rows: pa.Table, limit: int) -> None:
+    """The most telling columns of a results table, as a table in the terminal."""
+    from moodlake.scoring.tables import emotion_columns
+
+    image = Column("image", overflow="fold")
+    shown = Table(image, "reads as", "confidence", "then", "entropy", "faces")
+    emotions = emotion_columns(rows.schema)
+    for row in rows.slice(0, limit).to_pylist():
+        if row["status"] == Status.SCORED:
+            ranked = sorted(emotions, key=lambda emotion: -(row[emotion] or 0))
+            others = ", ".join(f"{name} {row[name]:.0%}" for name in ranked[1:3])
+            outcome = [
+                f"[bold]{row['dominant']}",
+                f"{row['confidence']:.0%}",
+                others,
+                f"{row['entropy']:.2f}",
+                str(row["faces"]),
+            ]
+        else:
+            outcome = [f"[yellow]{row['reason']}"]
+        shown.add_row(escape(row["key"]), *outcome)
+    console.print(shown)
+    if rows.num_rows > limit:
+        console.print(f"{limit} of {rows.num_rows} rows; --limit shows more, --out exports all")
+
+
+def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:
+    from moodlake.model import Model
+    from moodlake.scoring.client import ServerClient
+
+    if endpoint:
+        return ServerClient(endpoint, keys or Settings.from_environment().server_keys)
+    return Model.load(model, streams=os.cpu_count() or 1)
+
+
+def _tracked(rows: Iterable[dict[str, Any]], total: int | None) -> Iterator[dict[str, Any]]:
+    """The rows as they come, with a progress bar while they do."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors) as progress:
+        yield from progress.track(rows, total=total, description="Scoring")

@@ -1,0 +1,61 @@
+"""dvc.yaml: a stage depends on all the code that decides its result."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moodlake.settings import PROJECT_ROOT
+
+STAGES: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+
+# How things are told, named and written: a change here leaves data and weights as they are.
+PLUMBING = {
+    "moodlake/errors.py",
+    "moodlake/faces.py",
+    "moodlake/prediction.py",
+    "moodlake/reasons.py",
+    "moodlake/settings.py",
+    "training/files.py",
+    "training/params.py",
+}
+
+
+def imported(path: Path) -> Iterator[Path]:
+    """The project's own modules that a module names in its imports."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            place = PROJECT_ROOT.joinpath(*node.module.split("."))
+            names = [place / f"{alias.name}.py" for alias in node.names]
+            yield from filter(
+                Path.exists, [place.with_suffix(".py"), place / "__init__.py", *names]
+            )
+
+
+def reached(path: Path) -> set[Path]:
+    found, left = {path}, [path]
+    while left:
+        new = set(imported(left.pop())) - found
+        found |= new
+        left.extend(new)
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_code_it_runs(stage: str) -> None:
+    command = STAGES[stage]["cmd"].split()
+    module = PROJECT_ROOT.joinpath(*command[-1].split(".")).with_suffix(".py")
+    needed = {str(path.relative_to(PROJECT_ROOT)) for path in reached(module)} - PLUMBING
+    assert len(needed) > 3
+    named = STAGES[stage]["deps"]
+    missing = {
+        path
+        for path in needed
+        if not any(path == dep or path.startswith(f"{dep}/") for dep in named)
+    }
+    assert missing == set()

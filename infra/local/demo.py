@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from botocore.client import BaseClient
+from PIL import Image
 
 from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
@@ -26,6 +27,7 @@ from training.datasets.drawn import draw_face
 BUCKET = "moodlake-demo"
 _DRAWN = ("happiness", "sadness", "surprise", "anger")
 _DRAWN_SIZE = 240
+_CROPS = 20
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,11 @@ def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> Dem
     stack.point_here()
     client = s3_client()
     client.create_bucket(Bucket=BUCKET)
-    images = {**photos(), **broken_files(), **drawn_sample()}
+    images = {**photos(), **broken_files(), **face_crops(), **drawn_faces()}
     for key, data in images.items():
         client.put_object(Bucket=BUCKET, Key=key, Body=data)
     announce(f"{len(images)} files dropped into s3://{BUCKET}")
-    # Faces are looked for in photos; a drawn face fills its picture and is read whole.
+    # Faces are looked for in photos; the sample holds nothing but faces, read whole.
     for prefix, faces in (("photos/", FaceMode.LARGEST), ("sample/", FaceMode.NONE)):
         conf = {"bucket": BUCKET, "prefix": prefix, "faces": str(faces)}
         run_id = stack.airflow.client.trigger(DAG_ID, conf)
@@ -87,15 +89,30 @@ def photos() -> dict[str, bytes]:
     return {f"photos/{file.name}": file.read_bytes() for file in files}
 
 
-def drawn_sample() -> dict[str, bytes]:
-    """A few of the drawn faces that `dvc repro` trains on, large, by key."""
+def face_crops() -> dict[str, bytes]:
+    """Real faces, 25 x 25 grey pixels: of Labeled Faces in the Wild, as scikit-image ships them."""
+    import skimage
+
+    crops = np.load(Path(skimage.__file__).parent / "data" / "lfw_subset.npy")[:_CROPS]
+    return {
+        f"sample/face-{index:02d}.png": _png(Image.fromarray((255 * crop).astype(np.uint8)))
+        for index, crop in enumerate(crops)
+    }
+
+
+def drawn_faces() -> dict[str, bytes]:
+    """A few of the cartoons that `dvc repro` trains on, large; the released model saw none."""
     rng = np.random.default_rng(7)
-    sample = {}
-    for emotion in _DRAWN:
-        buffer = io.BytesIO()
-        draw_face(emotion, rng, _DRAWN_SIZE).save(buffer, "PNG")
-        sample[f"sample/drawn-{emotion}.png"] = buffer.getvalue()
-    return sample
+    return {
+        f"sample/toy-{emotion}.png": _png(draw_face(emotion, rng, _DRAWN_SIZE))
+        for emotion in _DRAWN
+    }
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def broken_files() -> dict[str, bytes]:

@@ -153,19 +153,22 @@ def print_results(rows: pa.Table, limit: int) -> None:
     """The most telling columns of a results table, as a table in the terminal."""
     from moodlake.scoring.tables import emotion_columns
 
-    image = Column("image", overflow="fold")
-    shown = Table(image, "reads as", "confidence", "then", "entropy", "faces")
+    shown = Table(
+        Column("image", overflow="fold", min_width=24),
+        Column("reads as", no_wrap=True),
+        Column("sure", justify="right", no_wrap=True),
+        Column("or", no_wrap=True),
+        Column("entropy", justify="right", no_wrap=True),
+    )
     emotions = emotion_columns(rows.schema)
     for row in rows.slice(0, limit).to_pylist():
         if row["status"] == Status.SCORED:
             ranked = sorted(emotions, key=lambda emotion: -(row[emotion] or 0))
-            others = ", ".join(f"{name} {row[name]:.0%}" for name in ranked[1:3])
             outcome = [
                 f"[bold]{row['dominant']}",
                 f"{row['confidence']:.0%}",
-                others,
+                f"{ranked[1]} {row[ranked[1]]:.0%}",
                 f"{row['entropy']:.2f}",
-                str(row["faces"]),
             ]
         else:
             outcome = [f"[yellow]{row['reason']}"]

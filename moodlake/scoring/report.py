@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader
-from PIL import Image
+from PIL import Image, ImageOps
 
 from moodlake.images import decode
 from moodlake.reasons import Reason, Rejected, Status
@@ -82,7 +82,7 @@ def _thumbnail(data: bytes) -> str | None:
         image = Image.fromarray(decode(data, short_side=_THUMBNAIL_HEIGHT).pixels)
     except Rejected:
         return None
-    image.thumbnail((2 * _THUMBNAIL_HEIGHT, _THUMBNAIL_HEIGHT))
+    image = ImageOps.contain(image, (2 * _THUMBNAIL_HEIGHT, _THUMBNAIL_HEIGHT))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -17,11 +17,12 @@ from torch import nn
 
 from moodlake.model import META_FILE, NETWORK_FILES, digest_of
 from moodlake.settings import PROJECT_ROOT
+from training.architectures import preprocessing_of
 from training.evaluate import METRICS_FILE, load_network
 from training.files import write_json, written_whole
 from training.params import Params, load_params
 from training.samples import Facts, read_facts
-from training.train import WEIGHTS_FILE, preprocessing_of
+from training.train import WEIGHTS_FILE
 
 ARCHIVE_FILE = Path("build/emotions.mar")
 HANDLER_FILE = Path("handlers/emotion_handler.py")
@@ -44,7 +45,7 @@ def write_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = preprocessing_of(params.model)
-    shape = (1, params.model.channels, params.model.size, params.model.size)
+    shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
     converted = openvino.convert_model(
         network.eval(), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -43,6 +44,25 @@ def augment(pixels: Tensor, params: AugmentParams, generator: torch.Generator) -
     brightness = within(params.brightness).view(-1, 1, 1, 1)
     lit = ((moved - 0.5) * contrast + 0.5 + brightness).clamp(0, 1)
     return _erase(lit, params.erase, generator)
+
+
+def mix(
+    pixels: Tensor, target: Tensor, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Blend each image and its distribution with another's (mixup, Zhang et al., ICLR 2018).
+
+    Args:
+        pixels: (N, C, s, s); target: (N, E).
+        alpha: of the symmetric beta distribution that the share of the first is drawn from.
+        generator: all chance comes from it.
+    """
+    seed = int(torch.randint(2**31, (1,), generator=generator))  # torch's beta takes no generator
+    drawn = np.random.default_rng(seed).beta(alpha, alpha, len(pixels))
+    share = torch.from_numpy(drawn.astype(np.float32))
+    other = torch.randperm(len(pixels), generator=generator)
+    blend = share.view(-1, 1, 1, 1)
+    mixed = blend * pixels + (1 - blend) * pixels[other]
+    return mixed, share[:, None] * target + (1 - share[:, None]) * target[other]
 
 
 def _erase(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -10,12 +10,12 @@ import safetensors.torch
 from torch import nn
 
 from moodlake.emotions import LabelSpace
-from training.architectures import build
+from training.architectures import build, preprocessing_of
 from training.files import write_json, written_whole
 from training.metrics import Array, summarise
 from training.params import Params, load_params
 from training.samples import load_split, read_facts
-from training.train import WEIGHTS_FILE, predict, preprocessing_of
+from training.train import WEIGHTS_FILE, predict
 
 METRICS_FILE = Path("metrics/metrics.json")
 CONFUSION_FILE = Path("metrics/confusion.csv")
@@ -23,7 +23,7 @@ CONFUSION_FILE = Path("metrics/confusion.csv")
 
 def load_network(params: Params, classes: int, weights: Path = WEIGHTS_FILE) -> nn.Module:
     """The trained network, ready to predict."""
-    network = build(params.model, classes)
+    network = build(params.model, classes, pretrained=False)
     network.load_state_dict(safetensors.torch.load_file(weights))
     return network.eval()
 

@@ -9,6 +9,12 @@ from typing import Any, TypeVar
 import yaml
 
 PARAMS_FILE = Path("params.yaml")
+LOSSES = ("kl", "cross_entropy", "hard_cross_entropy", "label_drawing")
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("one_cycle", "cosine")
+OTHER = "other"
+"""The recipe of every data set that has none of its own."""
+
 _T = TypeVar("_T")
 
 
@@ -27,33 +33,95 @@ class DataParams:
 
 @dataclass(frozen=True)
 class ModelParams:
-    """Which network; see training/architectures."""
+    """Which network; see training/architectures. Null stands for the architecture's own value.
+
+    Attributes:
+        architecture: a name, or names joined by "+" for an ensemble.
+        size: pixels of the square input.
+        channels: 1 (grey) or 3 (RGB).
+        dropout: share of features dropped before the head.
+        weights: null for ImageNet's where the architecture has them, "none" for fresh ones.
+    """
 
     architecture: str
-    size: int
-    channels: int
-    dropout: float
+    size: int | None
+    channels: int | None
+    dropout: float | None
+    weights: str | None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and not 16 <= self.size <= 1024:
+            raise ParamsError(f"model.size is {self.size}; it must be 16 to 1024, or null")
+        if self.channels not in (None, 1, 3):
+            raise ParamsError(f"model.channels is {self.channels}; it must be 1, 3 or null")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ParamsError(f"model.dropout is {self.dropout}; it must be in [0, 1), or null")
+        if self.weights not in (None, "none"):
+            raise ParamsError(f"model.weights is {self.weights!r}; it must be none or null")
 
 
 @dataclass(frozen=True)
 class TrainParams:
-    """One-cycle SGD with Nesterov momentum and an average of the weights."""
+    """The recipe; see training/optimize.py. Null stands for the architecture's own value.
+
+    Attributes:
+        epochs, batch_size, seed: as ever.
+        loss: one of training.optimize.LOSSES.
+        optimizer: sgd or adamw.
+        learning_rate: of the head, at its highest.
+        weight_decay: of matrices and kernels.
+        schedule: one_cycle or cosine.
+        warm_up: share of the steps.
+        trainable: how many of the last stages learn; 1 is the head, null all.
+        layer_decay: learning rate of a stage as a share of the next one's.
+        ema_decay: of the average of the weights, for one step.
+        mixup: alpha of mixup's beta distribution (Zhang et al., ICLR 2018); 0 is off.
+        patience: epochs without a better validation KL before training stops; 0 is off.
+    """
 
     epochs: int
     batch_size: int
-    learning_rate: float
-    weight_decay: float
+    loss: str
+    optimizer: str | None
+    learning_rate: float | None
+    weight_decay: float | None
+    schedule: str
+    warm_up: float
+    trainable: int | None
+    layer_decay: float
     ema_decay: float
+    mixup: float
+    patience: int
     seed: int
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0:
+        if self.epochs < 1 or self.batch_size < 2:
             raise ParamsError(
-                "train: epochs >= 1, batch_size >= 2 and learning_rate > 0 are needed, "
-                f"not {self.epochs}, {self.batch_size}, {self.learning_rate}"
+                "train: epochs >= 1 and batch_size >= 2 are needed, "
+                f"not {self.epochs} and {self.batch_size}"
             )
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            raise ParamsError(f"train: learning_rate is {self.learning_rate}; it must be positive")
+        if self.trainable is not None and self.trainable < 1:
+            raise ParamsError(f"train: trainable is {self.trainable}; it must be >= 1, or null")
         if not 0 <= self.ema_decay < 1:
             raise ParamsError(f"train: ema_decay is {self.ema_decay}; it must be in [0, 1)")
+        if not 0 < self.layer_decay <= 1:
+            raise ParamsError(f"train: layer_decay is {self.layer_decay}; it must be in (0, 1]")
+        if not 0 < self.warm_up < 1:
+            raise ParamsError(f"train: warm_up is {self.warm_up}; it must be in (0, 1)")
+        if self.mixup < 0 or self.patience < 0:
+            raise ParamsError("train: mixup and patience cannot be negative")
+        for name, known in (
+            ("loss", LOSSES),
+            ("optimizer", (*OPTIMIZERS, None)),
+            ("schedule", SCHEDULES),
+        ):
+            if getattr(self, name) not in known:
+                raise ParamsError(
+                    f"train: {name}={getattr(self, name)!r} is not one of "
+                    f"{', '.join(map(str, known))}"
+                )
 
 
 @dataclass(frozen=True)
@@ -106,13 +174,11 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     try:
         data = _section(DataParams, content["data"], "data")
         recipes = content["train"]
-        if data.name not in recipes:
-            known = ", ".join(recipes)
-            raise ParamsError(f"train has no recipe for data.name={data.name!r}, only for {known}")
+        recipe = data.name if data.name in recipes else OTHER
         return Params(
             data,
             _section(ModelParams, content["model"], "model"),
-            _section(TrainParams, recipes[data.name], f"train.{data.name}"),
+            _section(TrainParams, recipes[recipe], f"train.{recipe}"),
             _section(AugmentParams, content["augment"], "augment"),
             _section(ArchiveParams, content["archive"], "archive"),
         )

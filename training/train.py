@@ -1,4 +1,4 @@
-"""Stage `train`: fit a network to the annotators' distributions by KL divergence.
+"""Stage `train`: fit a network to the annotators' distributions.
 
 A run that was interrupted goes on from its last whole epoch; see `_Checkpoint`.
 """
@@ -19,22 +19,21 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
 from moodlake.preprocessing import Preprocessing
-from training.architectures import build
-from training.augment import augment
+from training.architectures import build, preprocessing_of
+from training.augment import augment, mix
 from training.files import written_whole
 from training.metrics import kl_divergence, top_k_accuracy
-from training.params import ModelParams, Params, ParamsError, TrainParams, load_params
+from training.optimize import Loss, balanced_weights, freeze, make_optimizer, make_schedule
+from training.params import Params, ParamsError, load_params
 from training.samples import load_split, read_facts
 
 WEIGHTS_FILE = Path("build/weights.safetensors")
 CURVES_FILE = Path("build/curves.csv")
 CHECKPOINT_FILE = Path("training/runs/checkpoint.pt")
 _GRADIENT_NORM = 5.0
-_WARM_UP = 0.2
 
 
 @dataclass
@@ -43,11 +42,6 @@ class Split:
 
     images: NDArray[np.uint8]
     distributions: NDArray[np.float32]
-
-
-def preprocessing_of(params: ModelParams) -> Preprocessing:
-    """The preprocessing of a network with these parameters."""
-    return Preprocessing(params.size, params.channels)
 
 
 def predict(
@@ -83,24 +77,20 @@ class Trainer:
         self.preprocessing = preprocessing_of(params.model)
         network = build(params.model, train.distributions.shape[1])
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.frozen = freeze(self.network, params.model.architecture, recipe.trainable)
         self.average = copy.deepcopy(self.network)
         self.steps = max(1, len(train.images) // recipe.batch_size)
-        self.optimizer = _optimizer(self.network, recipe)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            recipe.learning_rate,
-            total_steps=recipe.epochs * self.steps,
-            pct_start=_WARM_UP,
-            div_factor=10,
-            final_div_factor=300,
-        )
+        self.optimizer = make_optimizer(self.network, params.model, recipe)
+        self.schedule = make_schedule(self.optimizer, recipe, recipe.epochs * self.steps)
+        weights = balanced_weights(torch.from_numpy(train.distributions))
+        self.loss = Loss(recipe.loss, weights)
         self.epoch, self.curves = 0, list[dict[str, float]]()
         self._checkpoint, self._key = checkpoint, key
 
     def run(self) -> nn.Module:
         """Train to the last epoch; returns the averaged network."""
         self._resume()
-        while self.epoch < self.params.train.epochs:
+        while self.epoch < self.params.train.epochs and not self._has_stalled():
             loss = self._train_epoch()
             self.epoch += 1
             self.curves.append(
@@ -117,6 +107,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
         self.network.train()
+        for stage in self.frozen:
+            stage.eval()
         order = torch.randperm(len(self.train.images), generator=generator)
         batches = order[: self.steps * recipe.batch_size].split(recipe.batch_size)
         total = 0.0
@@ -128,10 +120,12 @@ class Trainer:
     def _step(self, rows: Tensor, generator: torch.Generator) -> float:
         pixels = torch.from_numpy(self.train.images[rows.numpy()]).float() / 255
         changed = augment(pixels, self.params.augment, generator)
-        inputs = (changed - self.preprocessing.mean) / self.preprocessing.std
         target = torch.from_numpy(self.train.distributions[rows.numpy()])
-        logits = self.network(inputs.contiguous(memory_format=torch.channels_last))
-        loss = functional.kl_div(torch.log_softmax(logits, 1), target, reduction="batchmean")
+        if alpha := self.params.train.mixup:
+            changed, target = mix(changed, target, alpha, generator)
+        inputs = (changed - self.preprocessing.mean) / self.preprocessing.std
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        loss = self.loss.of(self.network, inputs, target, generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
@@ -150,6 +144,12 @@ class Trainer:
             )
             for mean, value in pairs:
                 mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
+
+    def _has_stalled(self) -> bool:
+        """The validation KL has not improved for `patience` epochs."""
+        patience = self.params.train.patience
+        reached = [curve["valid_kl"] for curve in self.curves]
+        return bool(patience and len(reached) - int(np.argmin([*reached, np.inf])) > patience)
 
     def _measure(self) -> dict[str, float]:
         predicted = predict(self.average, self.valid.images, self.preprocessing)
@@ -182,17 +182,6 @@ class Trainer:
             part.load_state_dict(state[name])
         self.epoch, self.curves = state["epoch"], state["curves"]
         print(f"resuming after epoch {self.epoch}", flush=True)
-
-
-def _optimizer(network: nn.Module, recipe: TrainParams) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; no weight decay on biases and batch norms."""
-    weights = [value for value in network.parameters() if value.ndim > 1]
-    others = [value for value in network.parameters() if value.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
 
 
 def run_key(params: Params, data_digest: str) -> str:

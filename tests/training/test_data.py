@@ -141,8 +141,10 @@ def test_a_missing_class_is_named(samples: pd.DataFrame) -> None:
     ("old", "new", "message"),
     [
         ("  name: drawn", "  name: drawn\n  colour: red", "unknown"),
-        ("  size: 48", "", "missing"),
-        ("  name: drawn", "  name: imagenet", "no recipe"),
+        ("  size: null", "", "missing"),
+        ("  size: null", "  size: 4", "16 to 1024"),
+        ("    loss: kl", "    loss: focal", "not one of kl"),
+        ("    warm_up: 0.2", "    warm_up: 2", "warm_up"),
         ("    epochs: 8", "    epochs: 0", "epochs >= 1"),
     ],
 )

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.architectures.base import Architecture, Shape
+
 _WIDTHS = (24, 48, 96, 160)
 _DEPTHS = (1, 1, 2)
 
@@ -58,11 +60,11 @@ class ResidualBlock(nn.Module):
 class CompactNet(nn.Module):
     """A stem at full resolution, three stages that halve it, and a linear head."""
 
-    def __init__(self, channels: int, classes: int, dropout: float) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
         stem = _WIDTHS[0]
         layers: list[nn.Module] = [
-            nn.Conv2d(channels, stem, 3, 1, 1, bias=False),
+            nn.Conv2d(shape.channels, stem, 3, 1, 1, bias=False),
             nn.BatchNorm2d(stem),
             nn.ReLU(inplace=True),
         ]
@@ -72,10 +74,22 @@ class CompactNet(nn.Module):
                 layers.append(ResidualBlock(inputs, width, 2 if index == 0 else 1))
                 inputs = width
         self.features = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(inputs, classes)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.head = nn.Linear(inputs, shape.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, size, size) -> logits (N, classes)."""
         logits: Tensor = self.head(self.dropout(self.features(x).mean((2, 3))))
         return logits
+
+
+ARCHITECTURES = {
+    "compact": Architecture(
+        CompactNet,
+        lambda network: [
+            *network.get_submodule("features").children(),
+            network.get_submodule("head"),
+        ],
+        48,
+    )
+}

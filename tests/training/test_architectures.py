@@ -1,0 +1,98 @@
+"""Every architecture by name: shapes, stages, freezing, weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from moodlake.settings import PROJECT_ROOT
+from training.architectures import ARCHITECTURES, build, preprocessing_of, stages
+from training.architectures.base import WeightsError
+from training.optimize import freeze, make_optimizer
+from training.params import ModelParams, ParamsError, load_params
+
+PARAMS = load_params(PROJECT_ROOT / "params.yaml")
+
+
+def named(name: str, **changes: object) -> ModelParams:
+    values = {"architecture": name, "weights": "none", **changes}
+    return replace(PARAMS.model, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "compact+fer_cnn"])
+def test_an_architecture_works_as_it_was_designed(name: str) -> None:
+    params = named(name)
+    network = build(params, 5).eval()
+    preprocessing = preprocessing_of(params)
+    pixels = torch.rand(2, preprocessing.channels, preprocessing.size, preprocessing.size)
+    with torch.inference_mode():
+        assert network(pixels).shape == (2, 5)
+    staged = [part for parts in stages(network, name) for part in parts]
+    covered = {value for part in staged for value in part.parameters()}
+    rest = {key for key, value in network.named_parameters() if value not in covered}
+    assert all("token" in key or "embedding" in key for key in rest)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "mobilenet_v3_small"])
+def test_size_channels_and_classes_are_parameters(name: str) -> None:
+    network = build(named(name, size=64, channels=1), 3).eval()
+    assert network(torch.rand(1, 1, 64, 64)).shape == (1, 3)
+
+
+def test_an_ensemble_answers_with_the_mean_distribution() -> None:
+    network = build(named("compact+fer_cnn"), 4).eval()
+    pixels = torch.rand(3, 1, 48, 48)
+    each = torch.stack([member(pixels).softmax(1) for member in network.get_submodule("members")])
+    assert torch.allclose(network(pixels).softmax(1), each.mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "vit_scratch", "resemotenet"])
+def test_frozen_stages_do_not_learn(name: str) -> None:
+    network = build(named(name, size=48), 3)
+    frozen = freeze(network, name, 1)
+    head = stages(network, name)[0][-1]
+    learning = {value for value in network.parameters() if value.requires_grad}
+    assert learning == set(head.parameters())
+    assert len(frozen) == len(stages(network, name)[0]) - 1
+    optimizer = make_optimizer(network, named(name), PARAMS.train)
+    assert {value for group in optimizer.param_groups for value in group["params"]} == learning
+
+
+def test_earlier_stages_learn_more_slowly() -> None:
+    name = "resnet18"
+    network = build(named(name), 3)
+    recipe = replace(PARAMS.train, learning_rate=1.0, layer_decay=0.5)
+    optimizer = make_optimizer(network, named(name), recipe)
+    rates = {value: group["lr"] for group in optimizer.param_groups for value in group["params"]}
+    parts = stages(network, name)[0]
+    assert [rates[next(part.parameters())] for part in parts] == [
+        0.5**depth for depth in reversed(range(len(parts)))
+    ]
+    assert len(rates) == len(list(network.parameters()))
+
+
+def test_pretrained_weights_are_taken_up() -> None:
+    fresh, tuned = (
+        build(named("efficientnet_lite0", weights=weights), 3) for weights in ("none", None)
+    )
+    first = "blocks.0.0.conv_dw.weight"
+    assert not torch.equal(fresh.get_parameter(first), tuned.get_parameter(first))
+    again = build(named("efficientnet_lite0", weights=None), 3)
+    assert torch.equal(again.get_parameter(first), tuned.get_parameter(first))
+
+
+def test_weights_that_cannot_be_had_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(WeightsError, match=r"model\.weights=none"):
+        build(named("resnet18", weights=None), 3)
+
+
+def test_an_unknown_architecture_is_named() -> None:
+    with pytest.raises(ParamsError, match="'resnet9000' is not one of: compact"):
+        build(named("compact+resnet9000"), 8)

@@ -1,0 +1,137 @@
+"""How a network learns: losses, parameter groups, schedules."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.architectures import members, stages
+from training.architectures.ensemble import Ensemble
+from training.params import ModelParams, TrainParams
+
+_FINAL_SHARE = 1 / 300
+_START_SHARE = 1 / 10
+_MOMENTUM = 0.9
+
+
+class Loss:
+    """The loss of logits (N, E) against the annotators' distributions (N, E).
+
+    - kl: KL(target || model).
+    - cross_entropy: against the distribution; it differs from kl by the target's own entropy.
+    - hard_cross_entropy: against the majority emotion alone, weighted by `class_weights`.
+    - label_drawing: against one emotion drawn from the distribution, anew each time (Barsoum et
+      al., ICMI 2016, "probabilistic label drawing").
+
+    Args:
+        name: one of training.params.LOSSES.
+        class_weights: (E,) for hard_cross_entropy.
+    """
+
+    def __init__(self, name: str, class_weights: Tensor | None = None) -> None:
+        self.name = name
+        self.class_weights = class_weights
+
+    def __call__(self, logits: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+        if self.name == "kl":
+            return functional.kl_div(logits.log_softmax(1), target, reduction="batchmean")
+        if self.name == "cross_entropy":
+            return functional.cross_entropy(logits, target)
+        if self.name == "label_drawing":
+            drawn = torch.multinomial(target, 1, generator=generator)[:, 0]
+            return functional.cross_entropy(logits, drawn)
+        return functional.cross_entropy(logits, target.argmax(1), self.class_weights)
+
+    def of(
+        self, network: nn.Module, inputs: Tensor, target: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """The loss of a network; the members of an ensemble each learn alone."""
+        if isinstance(network, Ensemble):
+            each = [self(logits, target, generator) for logits in network.each(inputs)]
+            return torch.stack(each).sum()
+        return self(network(inputs), target, generator)
+
+
+def balanced_weights(target: Tensor) -> Tensor:
+    """Weights (E,) in inverse proportion to how often an emotion has the majority; mean 1."""
+    counts = target.argmax(1).bincount(minlength=target.shape[1]).clamp(min=1).float()
+    weights = 1 / counts
+    return weights / weights.mean()
+
+
+def make_optimizer(
+    network: nn.Module, model: ModelParams, recipe: TrainParams
+) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum or AdamW, over the stages that are to learn.
+
+    A stage learns with `layer_decay` times the rate of the one after it. Biases and norms have no
+    weight decay. Parameters that need no gradient are left out.
+    """
+    architecture = members(model.architecture)[0]
+    rate = recipe.learning_rate or architecture.learning_rate
+    decay = architecture.weight_decay if recipe.weight_decay is None else recipe.weight_decay
+    depths = {
+        value: len(parts) - 1 - index
+        for parts in stages(network, model.architecture)
+        for index, part in enumerate(parts)
+        for value in part.parameters()
+    }
+    deepest = max(depths.values())
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for value in network.parameters():
+        if value.requires_grad:  # what is in no stage (a class token) goes with the first
+            key = depths.get(value, deepest), value.ndim > 1
+            groups.setdefault(key, []).append(value)
+    options = [
+        {
+            "params": values,
+            "lr": rate * recipe.layer_decay**depth,
+            "weight_decay": decay if is_matrix else 0.0,
+        }
+        for (depth, is_matrix), values in groups.items()
+    ]
+    if (recipe.optimizer or architecture.optimizer) == "sgd":
+        return torch.optim.SGD(options, lr=rate, momentum=_MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(options, lr=rate)
+
+
+def freeze(network: nn.Module, architecture: str, trainable: int | None) -> list[nn.Module]:
+    """Let only the last `trainable` stages learn (1: the head; None: all); returns the others.
+
+    Keep what is returned in `eval` mode, so that its batch norms keep their statistics.
+    """
+    if trainable is None:
+        return []
+    network.requires_grad_(False)
+    frozen: list[nn.Module] = []
+    for parts in stages(network, architecture):
+        start = max(0, len(parts) - trainable)
+        frozen.extend(parts[:start])
+        for part in parts[start:]:
+            part.requires_grad_(True)
+    return frozen
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, recipe: TrainParams, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """One cycle (Smith, 2018), or a warm-up and half a cosine down to nearly nothing."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if recipe.schedule == "one_cycle":
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            rates,
+            total_steps=steps,
+            pct_start=recipe.warm_up,
+            div_factor=1 / _START_SHARE,
+            final_div_factor=_START_SHARE / _FINAL_SHARE,
+        )
+    warm = max(1, round(recipe.warm_up * steps))
+    schedulers: list[torch.optim.lr_scheduler.LRScheduler] = [
+        torch.optim.lr_scheduler.LinearLR(optimizer, _START_SHARE, 1, warm),
+        torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, max(1, steps - warm), eta_min=min(rates) * _FINAL_SHARE
+        ),
+    ]
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, schedulers, [warm])

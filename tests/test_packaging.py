@@ -1,0 +1,26 @@
+"""What is pinned installs on every Python that the project promises to run on."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+
+from packaging.specifiers import SpecifierSet
+
+from moodlake.settings import PROJECT_ROOT
+
+
+def test_pins_allow_the_oldest_promised_python() -> None:
+    """One that does not sends pip on an endless search instead of saying so."""
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    oldest = project["requires-python"].removeprefix(">=").split(",")[0]
+    wrong = {}
+    for line in (PROJECT_ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        name = line.split("==")[0]
+        try:
+            wanted = distribution(name).metadata["Requires-Python"]
+        except PackageNotFoundError:
+            continue
+        if wanted and f"{oldest}.0" not in SpecifierSet(wanted):
+            wrong[name] = wanted
+    assert wrong == {}

@@ -18,11 +18,12 @@ from torch import nn
 from moodlake.model import META_FILE, NETWORK_FILES, digest_of
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import preprocessing_of
-from training.evaluate import METRICS_FILE, load_network
+from training.calibrate import Calibration
+from training.evaluate import METRICS_FILE
 from training.files import write_json, written_whole
 from training.params import Params, load_params
 from training.samples import Facts, read_facts
-from training.train import WEIGHTS_FILE
+from training.train import WEIGHTS_FILE, load_network
 
 ARCHIVE_FILE = Path("build/emotions.mar")
 HANDLER_FILE = Path("handlers/emotion_handler.py")
@@ -37,6 +38,7 @@ def write_bundle(
     params: Params,
     facts: Facts,
     weights: Path,
+    calibration: Calibration,
     metrics: dict[str, Any],
 ) -> dict[str, Any]:
     """Write the bundle that moodlake.model reads; returns its meta data.
@@ -46,8 +48,9 @@ def write_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = preprocessing_of(params.model)
     shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
+    scaled = nn.Sequential(network, _Scale(calibration)) if calibration.weight else network
     converted = openvino.convert_model(
-        network.eval(), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
+        scaled.eval(), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
     )
     _name_by_position(converted, params.archive.name)
     openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=False)
@@ -57,7 +60,7 @@ def write_bundle(
         "version": params.archive.version,
         "label_space": {"name": facts.space.name, "emotions": list(facts.space.emotions)},
         "preprocessing": preprocessing.to_dict(),
-        "temperature": 1.0,
+        "temperature": calibration.temperature,
         "faces": facts.faces,
         "files": {name: _sha256(folder / name) for name in NETWORK_FILES},
         "provenance": {
@@ -72,6 +75,18 @@ def write_bundle(
     meta["digest"] = digest_of(meta)
     write_json(folder / META_FILE, meta)
     return meta
+
+
+class _Scale(nn.Module):
+    """Vector scaling as the network's last layer."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(calibration.weight))
+        self.register_buffer("bias", torch.tensor(calibration.bias))
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits * self.get_buffer("weight") + self.get_buffer("bias")
 
 
 def _name_by_position(network: openvino.Model, name: str) -> None:
@@ -125,7 +140,9 @@ def main() -> None:
     metrics = json.loads(METRICS_FILE.read_text("utf-8"))
     with tempfile.TemporaryDirectory() as temporary:
         bundle = Path(temporary)
-        meta = write_bundle(bundle, network, params, facts, WEIGHTS_FILE, metrics)
+        meta = write_bundle(
+            bundle, network, params, facts, WEIGHTS_FILE, Calibration.read(), metrics
+        )
         write_archive(bundle, ARCHIVE_FILE, params, PROJECT_ROOT / HANDLER_FILE)
     size = ARCHIVE_FILE.stat().st_size / 1e6
     print(f"{ARCHIVE_FILE}: {size:.1f} MB, model digest {meta['digest'][:12]}")

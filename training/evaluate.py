@@ -1,63 +1,189 @@
-"""Stage `evaluate`: the trained network on the validation split, beside constant predictors."""
+"""Stage `evaluate`: the calibrated network on the validation split, beside constant predictors.
+
+Writes a short metrics.json for `dvc metrics diff`, a report with intervals, emotions and slices,
+and what `dvc plots` draws. Every number is of rows that the calibration was not fitted to.
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import safetensors.torch
-from torch import nn
+from numpy.typing import NDArray
 
 from moodlake.emotions import LabelSpace
-from training.architectures import build, preprocessing_of
+from training.agreement import half_against_half, one_against_the_rest
+from training.calibrate import LOGITS_FILE, Calibration, cross_fitted
 from training.files import write_json, written_whole
-from training.metrics import Array, summarise
-from training.params import Params, load_params
-from training.samples import load_split, read_facts
-from training.train import WEIGHTS_FILE, predict
+from training.metrics import (
+    METRICS,
+    Array,
+    calibration_bins,
+    confusion_matrix,
+    f1_scores,
+    pearson,
+    precision_recall,
+)
+from training.params import load_params
+from training.samples import load_slices, load_targets, read_facts
 
 METRICS_FILE = Path("metrics/metrics.json")
+REPORT_FILE = Path("metrics/report.json")
 CONFUSION_FILE = Path("metrics/confusion.csv")
+PLOTS_FOLDER = Path("build/plots")
+HEADLINES = (
+    "accuracy",
+    "top2_accuracy",
+    "macro_f1",
+    "kl",
+    "mean_pearson",
+    "calibration_error",
+)
+_RESAMPLES = 1000
+_LEAST_ROWS = 30
 
 
-def load_network(params: Params, classes: int, weights: Path = WEIGHTS_FILE) -> nn.Module:
-    """The trained network, ready to predict."""
-    network = build(params.model, classes, pretrained=False)
-    network.load_state_dict(safetensors.torch.load_file(weights))
-    return network.eval()
+def summarise(target: Array, predicted: Array) -> dict[str, float]:
+    """Every metric of one predictor."""
+    return {name: round(metric(target, predicted), 5) for name, metric in METRICS.items()}
 
 
-def write_confusion(path: Path, target: Array, predicted: Array, space: LabelSpace) -> None:
-    """One line a validation image: the majority emotion and the predicted one."""
+def intervals(
+    target: Array, predicted: Array, resamples: int = _RESAMPLES
+) -> dict[str, list[float]]:
+    """95 % intervals of every metric: percentiles over rows drawn with replacement (Efron)."""
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(0, len(target), len(target)) for _ in range(resamples)]
+    return {
+        name: [
+            round(float(bound), 5)
+            for bound in np.percentile(
+                [metric(target[rows], predicted[rows]) for rows in drawn], [2.5, 97.5]
+            )
+        ]
+        for name, metric in METRICS.items()
+    }
+
+
+def by_emotion(target: Array, predicted: Array, space: LabelSpace) -> dict[str, dict[str, float]]:
+    """For each emotion: rows where it leads, precision, recall, F1 and Pearson correlation."""
+    confusion = confusion_matrix(target, predicted)
+    precision, recall = precision_recall(confusion)
+    columns = {
+        "rows": confusion.sum(axis=1),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1_scores(confusion),
+        "pearson": pearson(target, predicted),
+    }
+    return {
+        emotion: {name: round(float(values[index]), 5) for name, values in columns.items()}
+        for index, emotion in enumerate(space.emotions)
+    }
+
+
+def by_slice(
+    target: Array, predicted: Array, slices: dict[str, NDArray[np.str_]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The headline metrics for each value of each slice that has rows enough."""
+    return {
+        name: {
+            str(value): {
+                "rows": int((values == value).sum()),
+                **{
+                    headline: round(
+                        METRICS[headline](target[values == value], predicted[values == value]), 5
+                    )
+                    for headline in HEADLINES
+                },
+            }
+            for value in np.unique(values)
+            if (values == value).sum() >= _LEAST_ROWS
+        }
+        for name, values in slices.items()
+    }
+
+
+def people(votes: NDArray[np.float64]) -> dict[str, float]:
+    """How far the annotators agree; empty where there are shares instead of counts."""
+    counts = votes.astype(np.int64)
+    if (counts != votes).any() or counts.sum(axis=1).max() < 2:
+        return {}
+    return {
+        "one_against_the_rest": round(one_against_the_rest(counts), 5),
+        "half_against_half": round(half_against_half(counts), 5),
+    }
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with written_whole(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["actual", "predicted"])
-        for actual, guess in zip(target.argmax(axis=1), predicted.argmax(axis=1), strict=True):
-            writer.writerow([space.emotions[actual], space.emotions[guess]])
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_plots(target: Array, predicted: Array, space: LabelSpace) -> None:
+    """Confusion matrix, reliability diagram, and each emotion's probabilities as a scatter."""
+    names = space.emotions
+    actual, guess = target.argmax(axis=1), predicted.argmax(axis=1)
+    _write_csv(
+        CONFUSION_FILE,
+        ("actual", "predicted"),
+        ((names[a], names[g]) for a, g in zip(actual, guess, strict=True)),
+    )
+    _write_csv(
+        PLOTS_FOLDER / "reliability.csv",
+        ("confidence", "accuracy", "share"),
+        calibration_bins(target, predicted).round(5).tolist(),
+    )
+    _write_csv(
+        PLOTS_FOLDER / "scatter.csv",
+        ("emotion", "people", "model"),
+        (
+            (name, round(float(a), 4), round(float(b), 4))
+            for index, name in enumerate(names)
+            for a, b in zip(target[:, index], predicted[:, index], strict=True)
+        ),
+    )
 
 
 def main() -> None:
     """Run the stage."""
     params, facts = load_params(), read_facts()
-    preprocessing = preprocessing_of(params.model)
-    _, train_target = load_split("train", preprocessing)
-    images, target = load_split("valid", preprocessing)
-    predicted = predict(load_network(params, len(facts.space)), images, preprocessing)
-    prior = np.tile(train_target.mean(axis=0), (len(target), 1))
-    uniform = np.full_like(target, 1 / len(facts.space))
-    metrics = summarise(target, predicted, facts.space)
-    baselines = {
-        "constant_prior": summarise(target, prior, facts.space),
-        "uniform": summarise(target, uniform, facts.space),
+    space = facts.space
+    target, votes = load_targets("valid")
+    train_target, _ = load_targets("train")
+    logits = np.load(LOGITS_FILE)
+    predicted = cross_fitted(params.calibrate.method, logits, target)
+    constants = {
+        "constant_prior": np.tile(train_target.mean(axis=0), (len(target), 1)),
+        "uniform": np.full_like(target, 1 / len(space)),
     }
-    for baseline in baselines.values():
-        del baseline["by_emotion"]
-    write_json(METRICS_FILE, {**metrics, "rows": len(target), "baselines": baselines})
-    write_confusion(CONFUSION_FILE, target, predicted, facts.space)
-    for name in ("accuracy", "top2_accuracy", "kl", "macro_f1", "mean_pearson"):
-        constants = ", ".join(f"{key} {value[name]:.4f}" for key, value in baselines.items())
-        print(f"{name} {metrics[name]:.4f} ({constants})")
+    metrics = summarise(target, predicted)
+    baselines = {name: summarise(target, rows) for name, rows in constants.items()}
+    bounds, agreement = intervals(target, predicted), people(votes)
+    report = {
+        "rows": len(target),
+        "metrics": metrics,
+        "intervals": bounds,
+        "uncalibrated": summarise(target, Calibration()(logits)),
+        "baselines": baselines,
+        "people": agreement,
+        "by_emotion": by_emotion(target, predicted, space),
+        "by_slice": by_slice(target, predicted, load_slices("valid")),
+    }
+    write_json(REPORT_FILE, report)
+    write_json(METRICS_FILE, {name: metrics[name] for name in HEADLINES})
+    write_plots(target, predicted, space)
+    for name in HEADLINES:
+        low, high = bounds[name]
+        beside = ", ".join(f"{key} {values[name]:.4f}" for key, values in baselines.items())
+        print(f"{name} {metrics[name]:.4f} [{low:.4f}, {high:.4f}] ({beside})")
+    for name, value in agreement.items():
+        print(f"people, {name}: {value:.4f}")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,72 @@
-"""Metrics of predicted distributions against those of annotators."""
+"""Metrics of predicted distributions against those of annotators.
+
+All take a target and a prediction, each (N, E) with rows that sum to 1, and give one number.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moodlake.emotions import LabelSpace
-
 Array = NDArray[np.floating]
+Metric = Callable[[Array, Array], float]
 _FLOOR = 1e-12
 _CALIBRATION_BINS = 15
 
 
 def kl_divergence(target: Array, predicted: Array) -> float:
-    """Mean KL(target || predicted) in nats over rows (N, E)."""
-    ratio = np.log(np.maximum(target, _FLOOR)) - np.log(np.maximum(predicted, _FLOOR))
-    return float((target * ratio).sum(axis=1).mean())
+    """Mean KL(target || predicted), in nats."""
+    return float(_kl_rows(target, predicted).mean())
+
+
+def jensen_shannon(target: Array, predicted: Array) -> float:
+    """Mean Jensen-Shannon divergence, in nats; 0 to log 2."""
+    middle = (target + predicted) / 2
+    return float((_kl_rows(target, middle) + _kl_rows(predicted, middle)).mean() / 2)
+
+
+def chebyshev(target: Array, predicted: Array) -> float:
+    """Mean of the largest difference (Geng, "Label Distribution Learning", TKDE 2016, table 2)."""
+    return float(np.abs(target - predicted).max(axis=1).mean())
+
+
+def clark(target: Array, predicted: Array) -> float:
+    """Mean Clark distance (Geng, 2016); emotions that are 0 in both count nothing."""
+    return float(np.sqrt((_relative(target, predicted) ** 2).sum(axis=1)).mean())
+
+
+def canberra(target: Array, predicted: Array) -> float:
+    """Mean Canberra distance (Geng, 2016); emotions that are 0 in both count nothing."""
+    return float(_relative(target, predicted).sum(axis=1).mean())
+
+
+def cosine(target: Array, predicted: Array) -> float:
+    """Mean cosine similarity (Geng, 2016), 0 to 1."""
+    lengths = np.linalg.norm(target, axis=1) * np.linalg.norm(predicted, axis=1)
+    return float(((target * predicted).sum(axis=1) / lengths).mean())
+
+
+def intersection(target: Array, predicted: Array) -> float:
+    """Mean of the common mass (Geng, 2016), 0 to 1."""
+    return float(np.minimum(target, predicted).sum(axis=1).mean())
+
+
+def brier(target: Array, predicted: Array) -> float:
+    """Mean squared distance of the distributions; 0 to 2."""
+    return float(((target - predicted) ** 2).sum(axis=1).mean())
 
 
 def top_k_accuracy(target: Array, predicted: Array, k: int) -> float:
     """Share of rows whose majority emotion is among the `k` most probable ones."""
     ranked = np.argsort(-predicted, axis=1, kind="stable")[:, :k]
     return float((ranked == target.argmax(axis=1)[:, None]).any(axis=1).mean())
+
+
+def annotator_accuracy(target: Array, predicted: Array) -> float:
+    """How often the most probable emotion is what one annotator, drawn at random, said."""
+    return float(target[np.arange(len(target)), predicted.argmax(axis=1)].mean())
 
 
 def pearson(target: Array, predicted: Array) -> Array:
@@ -40,17 +83,35 @@ def confusion_matrix(target: Array, predicted: Array) -> NDArray[np.int64]:
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def calibration_error(target: Array, predicted: Array) -> float:
-    """Expected calibration error of the top class (Guo et al., ICML 2017), 15 equal bins."""
+def calibration_bins(target: Array, predicted: Array) -> Array:
+    """(B, 3): confidence, accuracy and share of rows in each filled bin of the confidence."""
     confidence = predicted.max(axis=1)
     correct = predicted.argmax(axis=1) == target.argmax(axis=1)
     bins = np.minimum((confidence * _CALIBRATION_BINS).astype(int), _CALIBRATION_BINS - 1)
-    gaps = [
-        (bins == index).mean()
-        * abs(confidence[bins == index].mean() - correct[bins == index].mean())
-        for index in np.unique(bins)
-    ]
-    return float(sum(gaps))
+    return np.array(
+        [
+            (
+                confidence[bins == index].mean(),
+                correct[bins == index].mean(),
+                (bins == index).mean(),
+            )
+            for index in np.unique(bins)
+        ]
+    )
+
+
+def calibration_error(target: Array, predicted: Array) -> float:
+    """Expected calibration error of the top class (Guo et al., ICML 2017), 15 equal bins."""
+    confidence, accuracy, share = calibration_bins(target, predicted).T
+    return float((share * np.abs(confidence - accuracy)).sum())
+
+
+def precision_recall(confusion: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Precision (E,) and recall (E,); 0 for a class that is never predicted or never occurs."""
+    hits = np.diag(confusion).astype(float)
+    predicted, actual = confusion.sum(axis=0), confusion.sum(axis=1)
+    precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
+    return precision, np.divide(hits, actual, out=np.zeros_like(hits), where=actual > 0)
 
 
 def f1_scores(confusion: NDArray[np.int64]) -> Array:
@@ -60,28 +121,45 @@ def f1_scores(confusion: NDArray[np.int64]) -> Array:
     return np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0)
 
 
-def summarise(target: Array, predicted: Array, space: LabelSpace) -> dict[str, Any]:
-    """All metrics of one predictor, rounded to five decimals."""
-    confusion = confusion_matrix(target, predicted)
-    counts = confusion.sum(axis=1)
-    recall = np.divide(np.diag(confusion), counts, out=np.zeros(len(space)), where=counts > 0)
-    correlation = pearson(target, predicted)
-    by_emotion = {
-        "recall": dict(zip(space.emotions, _rounded(recall), strict=True)),
-        "f1": dict(zip(space.emotions, _rounded(f1_scores(confusion)), strict=True)),
-        "pearson": dict(zip(space.emotions, _rounded(correlation), strict=True)),
-    }
-    return {
-        "accuracy": round(top_k_accuracy(target, predicted, 1), 5),
-        "top2_accuracy": round(top_k_accuracy(target, predicted, 2), 5),
-        "top3_accuracy": round(top_k_accuracy(target, predicted, 3), 5),
-        "kl": round(kl_divergence(target, predicted), 5),
-        "macro_f1": round(float(f1_scores(confusion).mean()), 5),
-        "mean_pearson": round(float(correlation.mean()), 5),
-        "calibration_error": round(calibration_error(target, predicted), 5),
-        "by_emotion": by_emotion,
-    }
+def _kl_rows(target: Array, predicted: Array) -> Array:
+    ratio = np.log(np.maximum(target, _FLOOR)) - np.log(np.maximum(predicted, _FLOOR))
+    rows: Array = (target * ratio).sum(axis=1)
+    return rows
 
 
-def _rounded(values: Array) -> list[float]:
-    return [round(float(value), 5) for value in values]
+def _relative(target: Array, predicted: Array) -> Array:
+    """|a - b| / (a + b), element by element; 0 where both are 0."""
+    total = target + predicted
+    return np.divide(np.abs(target - predicted), total, out=np.zeros_like(total), where=total > 0)
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": lambda target, predicted: top_k_accuracy(target, predicted, 1),
+    "top2_accuracy": lambda target, predicted: top_k_accuracy(target, predicted, 2),
+    "top3_accuracy": lambda target, predicted: top_k_accuracy(target, predicted, 3),
+    "annotator_accuracy": annotator_accuracy,
+    "macro_f1": lambda target, predicted: float(
+        f1_scores(confusion_matrix(target, predicted)).mean()
+    ),
+    "kl": kl_divergence,
+    "jensen_shannon": jensen_shannon,
+    "chebyshev": chebyshev,
+    "clark": clark,
+    "canberra": canberra,
+    "cosine": cosine,
+    "intersection": intersection,
+    "brier": brier,
+    "mean_pearson": lambda target, predicted: float(pearson(target, predicted).mean()),
+    "calibration_error": calibration_error,
+}
+"""All of them by name, in the order in which they are told."""
+
+LOWER_IS_BETTER = {
+    "kl",
+    "jensen_shannon",
+    "chebyshev",
+    "clark",
+    "canberra",
+    "brier",
+    "calibration_error",
+}

@@ -12,6 +12,7 @@ PARAMS_FILE = Path("params.yaml")
 LOSSES = ("kl", "cross_entropy", "hard_cross_entropy", "label_drawing")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("one_cycle", "cosine")
+CALIBRATIONS = ("none", "temperature", "vector")
 OTHER = "other"
 """The recipe of every data set that has none of its own."""
 
@@ -24,11 +25,29 @@ class ParamsError(ValueError):
 
 @dataclass(frozen=True)
 class DataParams:
-    """Which data set; see training/datasets."""
+    """Which data set; see training/datasets.
+
+    Attributes:
+        name: of the adapter.
+        path: of its files; null for what is made here.
+        label_space: where the data set leaves a choice.
+        faces: what of a new image a model of a folder or table reads: none, largest or all.
+        drop_neutral: Emotion6 without neutral, the rest scaled to sum to 1.
+        valid_share: of the rows, for data sets without a split of their own.
+        seed: of drawn faces and of made splits.
+    """
 
     name: str
-    path: str | None
-    seed: int
+    path: str | None = None
+    label_space: str | None = None
+    faces: str = "largest"
+    drop_neutral: bool = False
+    valid_share: float = 0.15
+    seed: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 < self.valid_share < 1:
+            raise ParamsError(f"data: valid_share is {self.valid_share}; it must be in (0, 1)")
 
 
 @dataclass(frozen=True)
@@ -138,6 +157,19 @@ class AugmentParams:
 
 
 @dataclass(frozen=True)
+class CalibrateParams:
+    """How probabilities are made to mean what they say; see training/calibrate.py."""
+
+    method: str
+
+    def __post_init__(self) -> None:
+        if self.method not in CALIBRATIONS:
+            raise ParamsError(
+                f"calibrate: method={self.method!r} is not one of {', '.join(CALIBRATIONS)}"
+            )
+
+
+@dataclass(frozen=True)
 class ArchiveParams:
     """How the model is called where it is served."""
 
@@ -153,6 +185,7 @@ class Params:
     model: ModelParams
     train: TrainParams
     augment: AugmentParams
+    calibrate: CalibrateParams
     archive: ArchiveParams
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,6 +213,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
             _section(ModelParams, content["model"], "model"),
             _section(TrainParams, recipes[recipe], f"train.{recipe}"),
             _section(AugmentParams, content["augment"], "augment"),
+            _section(CalibrateParams, content["calibrate"], "calibrate"),
             _section(ArchiveParams, content["archive"], "archive"),
         )
     except KeyError as error:

@@ -7,87 +7,178 @@ import io
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
+from tqdm import tqdm
 
-from moodlake.emotions import dominant, from_votes
+from moodlake.emotions import LabelSpace, from_probabilities, from_votes
+from moodlake.images import decode
+from moodlake.reasons import Rejected
 from training.datasets import load_dataset
-from training.datasets.base import Annotated, DatasetError
-from training.files import write_json
-from training.params import ParamsError, load_params
+from training.datasets.base import Annotated, DatasetError, Image, ImageFile
+from training.files import write_json, written_whole
+from training.params import DataParams, ParamsError, load_params
 from training.samples import FACTS_FILE, SAMPLES_FILE, SCHEMA
+from training.splits import Fingerprint, fingerprint, near_identical, stratified
+
+_THIRDS = ("low", "middle", "high")
+_ROWS_AT_ONCE = 1000
+Numbers = NDArray[np.floating]
 
 
-def prepare(data: Annotated, name: str, samples: Path, facts: Path) -> dict[str, Any]:
+def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> dict[str, Any]:
     """Write the samples and the facts; returns the facts.
 
-    Training rows whose pixels also occur in the validation split are dropped and counted: a
-    model must not be tested on what it has learnt.
+    Training rows whose pixels also occur in another split are dropped and counted: a model must
+    not be tested on what it has learnt. Rows that are nearly the same as a training image are
+    kept and marked, so that results can be told with and without them. Images are read one at a
+    time, so that memory does not grow with their size.
+
+    Raises:
+        DatasetError: an image cannot be decoded.
     """
-    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in data.pixels]
-    held_out = {
-        digest for digest, split in zip(digests, data.splits, strict=True) if split == "valid"
-    }
-    kept = [
-        index
-        for index, (digest, split) in enumerate(zip(digests, data.splits, strict=True))
-        if split == "valid" or digest not in held_out
-    ]
-    rows = pa.Table.from_pydict(
-        {
-            "id": [data.ids[index] for index in kept],
-            "split": [data.splits[index] for index in kept],
-            "image": [_encode(data.pixels[index]) for index in kept],
-            "pixels_sha256": [digests[index] for index in kept],
-            "votes": data.votes[kept].astype(float).tolist(),
-            "distribution": from_votes(data.votes[kept]).tolist(),
-        },
-        schema=SCHEMA,
-    )
-    content = {
-        "name": name,
-        "label_space": {"name": data.space.name, "emotions": data.space.emotions},
-        "faces": data.faces,
-        "digest": _digest(rows),
-        "dropped": {**data.dropped, "also in validation": len(data.ids) - len(kept)},
-        "rows": dict(Counter(rows["split"].to_pylist())),
-        "dominant": _count_dominant(data, kept),
+    digests, prints, measures = _measure(data)
+    groups = near_identical(prints)
+    leading = data.votes.argmax(axis=1)
+    splits = data.splits or stratified(groups, leading, params.valid_share, params.seed)
+    kept = _without_leaks(digests, splits)
+    slices = _slices(measures, groups, splits, data.attributes)
+    table = {
+        "id": data.ids,
+        "split": splits,
+        "pixels_sha256": digests,
+        "votes": data.votes.astype(float).tolist(),
+        "distribution": _distributions(data.votes).tolist(),
+        "slices": [
+            [(name, str(values[index])) for name, values in slices.items()]
+            for index in range(len(data.ids))
+        ],
     }
     samples.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(rows, samples)
+    with written_whole(samples) as part, pq.ParquetWriter(part, SCHEMA) as writer:
+        for start in range(0, len(kept), _ROWS_AT_ONCE):
+            rows = kept[start : start + _ROWS_AT_ONCE]
+            columns = {name: [values[index] for index in rows] for name, values in table.items()}
+            images = [_encode(data.images[index], data.ids[index]) for index in rows]
+            writer.write_table(pa.Table.from_pydict({**columns, "image": images}, schema=SCHEMA))
+    content = {
+        "name": params.name,
+        "label_space": {"name": data.space.name, "emotions": data.space.emotions},
+        "faces": data.faces,
+        "digest": _digest(table, kept),
+        "dropped": {**data.dropped, "also in another split": len(data.ids) - len(kept)},
+        "rows": dict(Counter(splits[index] for index in kept)),
+        "dominant": _count_leading(data.space, leading, splits, kept),
+    }
     write_json(facts, content)
     return content
 
 
-def _encode(pixels: NDArray[np.uint8]) -> bytes:
+def _measure(data: Annotated) -> tuple[list[str], Fingerprint, dict[str, Numbers]]:
+    """One pass over the images: digests of the pixels (N,), fingerprints, and light and size."""
+    digests, prints, measures = [], [], []
+    named = zip(data.images, data.ids, strict=True)
+    for image, name in tqdm(named, "images", len(data.ids), disable=not sys.stderr.isatty()):
+        pixels = _pixels(image, name)
+        digests.append(hashlib.sha256(pixels.tobytes()).hexdigest())
+        prints.append(fingerprint(pixels))
+        grey = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
+        measures.append((float(grey.mean()), float(grey.std()), float(min(grey.shape))))
+    columns = zip(("brightness", "contrast", "size"), np.array(measures).T, strict=True)
+    return digests, Fingerprint.stack(prints), dict(columns)
+
+
+def _pixels(image: Image, name: str) -> NDArray[np.uint8]:
+    if not isinstance(image, ImageFile):
+        return image
+    try:
+        pixels = decode(image.path.read_bytes()).pixels
+    except (OSError, Rejected) as error:
+        raise DatasetError(f"{name}: {image.path} cannot be read: {error}") from error
+    if image.box is not None:
+        left, top, right, bottom = image.box
+        pixels = pixels[top:bottom, left:right]
+    if not pixels.size:
+        raise DatasetError(f"{name}: the box {image.box} lies outside {image.path}")
+    return pixels
+
+
+def _encode(image: Image, name: str) -> bytes:
+    """A file as it is, unless only a part of it counts."""
+    if isinstance(image, ImageFile) and image.box is None:
+        return image.path.read_bytes()
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    PIL.Image.fromarray(_pixels(image, name)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _digest(rows: pa.Table) -> str:
-    columns = rows.select(["id", "split", "pixels_sha256", "votes"]).to_pylist()
-    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
+def _distributions(votes: NDArray[Any]) -> NDArray[np.float64]:
+    """Votes or probabilities (N, E) as distributions."""
+    whole = np.equal(votes, np.round(votes)).all()
+    return from_votes(votes) if whole else from_probabilities(votes)
 
 
-def _count_dominant(data: Annotated, kept: list[int]) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = {"train": Counter(), "valid": Counter()}
-    for index in kept:
-        counts[data.splits[index]][dominant(data.votes[index], data.space)] += 1
-    return {split: dict(sorted(counter.items())) for split, counter in counts.items()}
+def _without_leaks(digests: Sequence[str], splits: Sequence[str]) -> list[int]:
+    named = list(zip(digests, splits, strict=True))
+    held_out = {digest for digest, split in named if split != "train"}
+    return [
+        index
+        for index, (digest, split) in enumerate(named)
+        if split != "train" or digest not in held_out
+    ]
+
+
+def _slices(
+    measures: Mapping[str, Numbers],
+    groups: NDArray[np.int64],
+    splits: Sequence[str],
+    attributes: Mapping[str, Sequence[str] | Numbers],
+) -> dict[str, Sequence[str]]:
+    """What results are told by: always light, contrast, size and likeness to a training image."""
+    trained = {group for group, split in zip(groups, splits, strict=True) if split == "train"}
+    seen = ["yes" if group in trained else "no" for group in groups]
+    columns = {**measures, "like_a_training_image": seen, **attributes}
+    return {
+        name: _thirds(values) if isinstance(values, np.ndarray) else values
+        for name, values in columns.items()
+    }
+
+
+def _thirds(values: Numbers) -> list[str]:
+    """Numbers (N,) as low, middle or high."""
+    bounds = np.quantile(values, [1 / 3, 2 / 3])
+    return [_THIRDS[part] for part in np.searchsorted(bounds, values, side="left")]
+
+
+def _digest(table: Mapping[str, Sequence[Any]], kept: Sequence[int]) -> str:
+    """SHA-256 over identities, splits, pixels and votes."""
+    names = ("id", "split", "pixels_sha256", "votes")
+    rows = [{name: table[name][index] for name in names} for index in kept]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _count_leading(
+    space: LabelSpace, leading: NDArray[np.int64], splits: Sequence[str], kept: Sequence[int]
+) -> dict[str, dict[str, int]]:
+    counts = Counter((splits[index], space.emotions[leading[index]]) for index in kept)
+    return {
+        split: {emotion: counts[split, emotion] for emotion in sorted(space.emotions)}
+        for split in sorted(set(splits))
+    }
 
 
 def main() -> None:
     """Run the stage."""
     try:
         params = load_params().data
-        facts = prepare(load_dataset(params), params.name, SAMPLES_FILE, FACTS_FILE)
+        facts = prepare(load_dataset(params), params, SAMPLES_FILE, FACTS_FILE)
     except (DatasetError, ParamsError) as error:
         sys.exit(f"prepare: {error}")
     print(f"{facts['name']}: {facts['rows']}, dropped: {facts['dropped']}")

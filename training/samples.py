@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("pixels_sha256", pa.string()),
         ("votes", pa.list_(pa.float64())),
         ("distribution", pa.list_(pa.float64())),
+        ("slices", pa.map_(pa.string(), pa.string())),
     ]
 )
 
@@ -69,8 +70,24 @@ def load_split(
 
     Images are decoded and resized by the code that serves: see moodlake.images.
     """
-    rows = pq.read_table(
-        path, columns=["image", "distribution"], filters=pc.field("split") == split
-    )
+    rows = _read(split, ["image", "distribution"], path)
     images = [preprocessing.resize(decode(data.as_py()).pixels) for data in rows["image"]]
     return np.stack(images), np.array(rows["distribution"].to_pylist(), np.float32)
+
+
+def load_targets(
+    split: str, path: Path = SAMPLES_FILE
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distributions and votes, each (N, E), of one split."""
+    rows = _read(split, ["distribution", "votes"], path)
+    return np.array(rows["distribution"].to_pylist()), np.array(rows["votes"].to_pylist())
+
+
+def load_slices(split: str, path: Path = SAMPLES_FILE) -> dict[str, NDArray[np.str_]]:
+    """Name of a slice -> which part of it each row (N,) of one split is in."""
+    rows = [dict(row) for row in _read(split, ["slices"], path)["slices"].to_pylist()]
+    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+
+
+def _read(split: str, columns: list[str], path: Path) -> pa.Table:
+    return pq.read_table(path, columns=columns, filters=pc.field("split") == split)

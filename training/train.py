@@ -44,18 +44,25 @@ class Split:
     distributions: NDArray[np.float32]
 
 
-def predict(
+def predict_logits(
     network: nn.Module, images: NDArray[np.uint8], preprocessing: Preprocessing
 ) -> NDArray[np.float32]:
-    """Distributions (N, E) of a network over resized images (N, C, s, s) uint8."""
+    """Logits (N, E) of a network over resized images (N, C, s, s) uint8."""
     network.eval()
     with torch.inference_mode():
         batches = [
             network(torch.from_numpy(preprocessing.normalise(images[start : start + 256])))
             for start in range(0, len(images), 256)
         ]
-        distributions: NDArray[np.float32] = torch.softmax(torch.cat(batches), 1).numpy()
-    return distributions
+        logits: NDArray[np.float32] = torch.cat(batches).numpy()
+    return logits
+
+
+def load_network(params: Params, classes: int, weights: Path = WEIGHTS_FILE) -> nn.Module:
+    """The trained network, ready to predict."""
+    network = build(params.model, classes, pretrained=False)
+    network.load_state_dict(safetensors.torch.load_file(weights))
+    return network.eval()
 
 
 class Trainer:
@@ -152,7 +159,8 @@ class Trainer:
         return bool(patience and len(reached) - int(np.argmin([*reached, np.inf])) > patience)
 
     def _measure(self) -> dict[str, float]:
-        predicted = predict(self.average, self.valid.images, self.preprocessing)
+        logits = predict_logits(self.average, self.valid.images, self.preprocessing)
+        predicted = torch.from_numpy(logits).softmax(1).numpy()
         return {
             "valid_kl": round(kl_divergence(self.valid.distributions, predicted), 5),
             "valid_accuracy": round(top_k_accuracy(self.valid.distributions, predicted, 1), 5),

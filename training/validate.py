@@ -49,7 +49,7 @@ def check(samples: pd.DataFrame, space: LabelSpace) -> list[dict[str, Any]]:
 def _with_checks(frame: pd.DataFrame, space: LabelSpace) -> pd.DataFrame:
     votes = frame["votes"].map(lambda row: np.asarray(row, float))
     distributions = frame["distribution"].map(lambda row: np.asarray(row, float))
-    held_out = set(frame.loc[frame["split"] == "valid", "pixels_sha256"])
+    held_out = set(frame.loc[frame["split"] != "train", "pixels_sha256"])
     return frame.assign(
         vote_count=votes.map(np.sum),
         least_votes=votes.map(np.min),
@@ -77,8 +77,15 @@ def _expectations() -> list[Any]:
     low, high = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
     return [
         gxe.ExpectColumnValuesToBeUnique(column="id", meta={"words": "ids are unique"}),
-        in_set(column="split", value_set=["train", "valid"], meta={"words": "splits are known"}),
-        between(column="vote_count", min_value=1, meta={"words": "votes are present"}),
+        in_set(
+            column="split", value_set=["train", "valid", "test"], meta={"words": "splits are known"}
+        ),
+        between(
+            column="vote_count",
+            min_value=0,
+            strict_min=True,
+            meta={"words": "votes are present"},
+        ),
         between(column="least_votes", min_value=0, meta={"words": "no votes are negative"}),
         gxe.ExpectColumnPairValuesToBeEqual(
             column_A="vote_columns",

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from moodlake.emotions import label_space
 from moodlake.faces import FaceMode
@@ -22,10 +20,12 @@ from tests.images_made import jpeg
 from training import metrics
 from training.architectures import build, preprocessing_of
 from training.archive import HANDLER_FILE, write_archive, write_bundle
-from training.augment import augment
+from training.augment import augment, mix
+from training.calibrate import Calibration
+from training.optimize import Loss, balanced_weights
 from training.params import Params, load_params
 from training.samples import Facts
-from training.train import Split, Trainer, predict
+from training.train import Split, Trainer, predict_logits
 
 SPACE = label_space("ferplus")
 FACTS = Facts("made", SPACE, FaceMode.NONE, "digest")
@@ -124,56 +124,66 @@ def test_the_archive_built_twice_is_the_same(
     digests = set()
     for name in ("one", "two"):
         bundle, archive = tmp_path / name, tmp_path / f"{name}.mar"
-        write_bundle(bundle, network, small(), FACTS, weights, {"kl": 0.5})
+        write_bundle(bundle, network, small(), FACTS, weights, Calibration(1.5), {"kl": 0.5})
         write_archive(bundle, archive, small(), PROJECT_ROOT / HANDLER_FILE)
         digests.add(hashlib.sha256(archive.read_bytes()).hexdigest())
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        Calibration(),
+        Calibration(1.7),
+        Calibration(1.0, tuple(np.linspace(0.5, 1.5, 8)), tuple(np.linspace(-1, 1, 8))),
+    ],
+)
 def test_what_is_served_is_what_was_trained(
-    trained: tuple[torch.nn.Module, Path], tmp_path: Path
+    trained: tuple[torch.nn.Module, Path], tmp_path: Path, calibration: Calibration
 ) -> None:
     network, weights = trained
-    write_bundle(tmp_path, network, small(), FACTS, weights, {})
+    write_bundle(tmp_path, network, small(), FACTS, weights, calibration, {})
     served, images = Model.load(tmp_path), [jpeg(seed, 50, 40) for seed in range(5)]
     preprocessing = preprocessing_of(small().model)
     resized = np.stack([preprocessing.resize(decode(image).pixels) for image in images])
-    expected = predict(network, resized, preprocessing)
+    expected = calibration(predict_logits(network, resized, preprocessing))
     for prediction, row in zip(served.score(images), expected, strict=True):
         assert prediction.distribution is not None
         assert list(prediction.distribution.values()) == pytest.approx(row.tolist(), abs=1e-5)
 
 
-def test_metrics_by_hand() -> None:
-    target = np.array([[0.5, 0.5, 0], [1, 0, 0]])
-    predicted = np.array([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]])
-    assert metrics.kl_divergence(target, predicted) == pytest.approx(
-        (0.5 * np.log(2) + np.log(2)) / 2
-    )
-    assert metrics.top_k_accuracy(target, predicted, 1) == 0.5
-    assert metrics.top_k_accuracy(target, predicted, 2) == 1
-    assert metrics.confusion_matrix(target, predicted).tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
-    assert metrics.f1_scores(np.array([[1, 1], [0, 2]])) == pytest.approx([2 / 3, 4 / 5])
-    assert metrics.calibration_error(target, predicted) == pytest.approx(0.0)
-    assert metrics.pearson(target, predicted)[0] == pytest.approx(1)
+def test_mixing_blends_images_and_distributions_alike() -> None:
+    pixels = torch.eye(6).view(6, 1, 1, 6).expand(6, 1, 6, 6)
+    mixed, target = mix(pixels, torch.eye(6), 0.4, torch.Generator().manual_seed(0))
+    assert target.sum(1) == pytest.approx(torch.ones(6))
+    assert torch.allclose(mixed[:, 0, 0], target)
+    assert not torch.equal(target, torch.eye(6))
 
 
-def test_calibration_error_is_the_mean_gap_of_confidence_and_accuracy() -> None:
-    """Three in four right at a confidence of 0.9, one in two at 0.6: 0.15 and 0.1."""
-    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])
-    right = np.array([1, 1, 1, 0, 1, 0], bool)
-    predicted = np.stack([confidence, 1 - confidence], 1)
-    target = np.where(right[:, None], [[1.0, 0.0]], [[0.0, 1.0]])
-    expected = 4 / 6 * 0.15 + 2 / 6 * 0.1
-    assert metrics.calibration_error(target, predicted) == pytest.approx(expected)
+def test_losses_by_hand() -> None:
+    logits = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]))
+    target = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
+    chance = torch.Generator().manual_seed(0)
+    kl = 0.5 * np.log(0.5 / 0.7) + 0.5 * np.log(0.5 / 0.2) - np.log(0.8)
+    assert Loss("kl")(logits, target, chance).item() == pytest.approx(kl / 2, rel=1e-5)
+    soft = -0.5 * np.log(0.7) - 0.5 * np.log(0.2) - np.log(0.8)
+    assert Loss("cross_entropy")(logits, target, chance).item() == pytest.approx(soft / 2, rel=1e-5)
+    hard = (-np.log(0.7) * 1.5 - np.log(0.8) * 0.5) / 2
+    weighted = Loss("hard_cross_entropy", torch.tensor([1.5, 0.5, 1.0]))
+    assert weighted(logits, target, chance).item() == pytest.approx(hard, rel=1e-5)
+    drawn = [Loss("label_drawing")(logits, target, chance).item() for _ in range(400)]
+    assert np.mean(drawn) == pytest.approx(soft / 2, rel=0.05)
 
 
-distributions = st.lists(st.floats(0.01, 1), min_size=4, max_size=4).map(
-    lambda row: np.array([row]) / sum(row)
-)
+def test_rare_emotions_weigh_more() -> None:
+    target = torch.tensor([[1.0, 0, 0]] * 3 + [[0, 1.0, 0]])
+    weights = balanced_weights(target)
+    assert weights.mean() == pytest.approx(1)
+    assert weights[1] / weights[0] == pytest.approx(3)
 
 
-@given(distributions, distributions)
-def test_kl_is_zero_for_itself_and_never_below(one: np.ndarray, other: np.ndarray) -> None:
-    assert metrics.kl_divergence(one, one) == pytest.approx(0, abs=1e-12)
-    assert metrics.kl_divergence(one, other) >= -1e-12
+def test_training_stops_when_it_no_longer_improves(tmp_path: Path) -> None:
+    params = small(epochs=50, patience=2, learning_rate=1e-9)
+    trainer = Trainer(params, made(), made(16), tmp_path / "c.pt", "key")
+    trainer.run()
+    assert len(trainer.curves) < 10

@@ -6,11 +6,31 @@ set and knows its label space, its splits and its rules for which rows to drop.
 
 from __future__ import annotations
 
-from training.datasets import drawn, ferplus
+from training.datasets import (
+    affectnet,
+    drawn,
+    emotion6,
+    expw,
+    fer2013,
+    ferplus,
+    folder,
+    rafdb,
+    table,
+)
 from training.datasets.base import Annotated, DatasetError
 from training.params import DataParams
 
-_ADAPTERS = {"drawn": drawn.load, "ferplus": ferplus.load}
+_ADAPTERS = {
+    "drawn": drawn.load,
+    "emotion6": emotion6.load,
+    "fer2013": fer2013.load,
+    "ferplus": ferplus.load,
+    "affectnet": affectnet.load,
+    "rafdb": rafdb.load,
+    "expw": expw.load,
+    "folder": folder.load,
+    "table": table.load,
+}
 
 
 def load_dataset(params: DataParams) -> Annotated:
@@ -21,4 +41,7 @@ def load_dataset(params: DataParams) -> Annotated:
     """
     if params.name not in _ADAPTERS:
         raise DatasetError(f"data.name={params.name!r} is not one of {', '.join(_ADAPTERS)}")
-    return _ADAPTERS[params.name](params)
+    try:
+        return _ADAPTERS[params.name](params)
+    except ValueError as error:  # a label space or face mode that is none
+        raise DatasetError(f"data: {error}") from error

@@ -68,7 +68,7 @@ def load(params: DataParams) -> Annotated:
         space,
         FaceMode.NONE,
         [f"drawn-{index:04d}-{emotion}" for index, emotion in enumerate(emotions)],
-        np.stack([np.asarray(face) for face in faces]),
+        [np.asarray(face) for face in faces],
         np.stack([_vote(emotion, rng) for emotion in emotions]),
         splits,
     )

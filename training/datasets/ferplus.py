@@ -1,14 +1,15 @@
 """FER+: FER-2013's faces with the votes of ten annotators (Barsoum et al., ICMI 2016).
 
-Expects one .npz with `pixels` (N, 48, 48) uint8, `votes` (N, 10) in the order of `vote_names`
-(the eight emotions, then unknown and not-a-face) and `split` (0 train, 1 validation). The images
-are for research use only, and no part of this project.
+Expects a folder with `fer2013new.csv` (the votes) and `fer2013.csv` (the faces), whose rows belong
+together in their order; or one .npz with `pixels` (N, 48, 48) uint8, `votes` (N, 10) in the order
+of `vote_names` (the eight emotions, then unknown and not-a-face) and `split` (0 train, 1
+validation). The images are for research use only, and no part of this project.
 """
 
 from __future__ import annotations
 
 import os
-import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,39 +17,62 @@ from numpy.typing import NDArray
 
 from moodlake.emotions import label_space
 from moodlake.faces import FaceMode
-from training.datasets.base import Annotated, DatasetError
+from training.datasets.base import (
+    Annotated,
+    DatasetError,
+    part_of,
+    place_of,
+    read_rows,
+    whole_number,
+)
+from training.datasets.fer2013 import USAGES, read_csv
+from training.datasets.npz import read_npz
 from training.params import DataParams
 
 PATH_VARIABLE = "MOODLAKE_FERPLUS"
-_ARRAYS = ("pixels", "votes", "split", "vote_names")
+_EXPECTS = f"FER+'s .npz or its folder ({PATH_VARIABLE} names it too)"
+_VOTES = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
+)
+_MOST_VOTES = 11
 _OUTLIER_VOTES = 1
 
 
 def load(params: DataParams) -> Annotated:
-    """Read the file and apply the published protocol.
+    """Read the files and apply the published protocol.
 
     Single votes are removed as slips; a row is dropped where no emotion keeps a vote, or where
     "unknown" or "not a face" have as many as the leading emotion (section 3 of the paper).
 
     Raises:
-        DatasetError: the file is not named, absent, or lacks an array.
+        DatasetError: a file is not named, absent or damaged.
     """
-    arrays = _read(_path(params))
+    params = replace(params, path=params.path or os.environ.get(PATH_VARIABLE))
+    place = place_of(params, _EXPECTS)
+    pixels, raw, splits = _read_folder(place) if place.is_dir() else _read_npz(place)
     space = label_space("ferplus")
-    votes = arrays["votes"].astype(np.int64)
+    votes = raw.astype(np.int64)
     votes[votes <= _OUTLIER_VOTES] = 0
     emotions, others = votes[:, : len(space)], votes[:, len(space) :]
     leading = emotions.max(axis=1)
     unclear = (leading > 0) & (others.max(axis=1) >= leading)
-    keep = (leading > 0) & ~unclear
-    rows = np.flatnonzero(keep)
+    rows = np.flatnonzero((leading > 0) & ~unclear).tolist()
     return Annotated(
         space,
         FaceMode.LARGEST,
         [f"ferplus-{row:05d}" for row in rows],
-        arrays["pixels"][keep],
-        emotions[keep],
-        ["valid" if split else "train" for split in arrays["split"][keep]],
+        [pixels[row] for row in rows],
+        emotions[rows],
+        [splits[row] for row in rows],
         {
             "no emotion with two votes": int((leading == 0).sum()),
             "unknown or not a face": int(unclear.sum()),
@@ -56,29 +80,34 @@ def load(params: DataParams) -> Annotated:
     )
 
 
-def _path(params: DataParams) -> Path:
-    named = params.path or os.environ.get(PATH_VARIABLE)
-    if not named:
-        raise DatasetError(
-            f"FER+ does not ship with moodlake: set {PATH_VARIABLE} to its .npz, or run with "
-            "-S data.path=FILE; data/README.md tells what the file holds"
-        )
-    return Path(named)
+_Arrays = tuple[list[NDArray[np.uint8]], NDArray[np.integer], list[str]]
 
 
-def _read(path: Path) -> dict[str, NDArray[np.uint8]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in _ARRAYS if name not in archive.files]
-            if missing:
-                raise DatasetError(f"{path} lacks {missing}; data/README.md tells what it holds")
-            arrays = {name: archive[name] for name in _ARRAYS}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path} cannot be read as FER+'s .npz: {error}") from error
-    expected = label_space("ferplus").emotions
+def _read_npz(path: Path) -> _Arrays:
+    arrays = read_npz(path, ("pixels", "votes", "split"), ("vote_names",))
     names = tuple(map(str, arrays["vote_names"]))
+    expected = label_space("ferplus").emotions
     if names[: len(expected)] != expected:
         raise DatasetError(f"{path}: votes are for {names}, not {expected} and two more")
-    if len({len(arrays[name]) for name in ("pixels", "votes", "split")}) != 1:
-        raise DatasetError(f"{path}: pixels, votes and split differ in length; copy it again")
-    return arrays
+    splits = ["valid" if split else "train" for split in arrays["split"]]
+    return list(arrays["pixels"]), arrays["votes"], splits
+
+
+def _read_folder(place: Path) -> _Arrays:
+    file = part_of(place, "fer2013new.csv")
+    rows = read_rows(file, ("Usage", "Image name", *_VOTES))
+    _, pixels, splits = read_csv(part_of(place, "fer2013.csv"))
+    if len(rows) != len(pixels):
+        raise DatasetError(
+            f"{file} has {len(rows)} rows and fer2013.csv {len(pixels)}; they belong together row "
+            "by row: copy both again"
+        )
+    votes = []
+    for line, (row, split) in enumerate(zip(rows, splits, strict=True), start=2):
+        if USAGES.get(row["Usage"]) != split:
+            raise DatasetError(
+                f"{file}, line {line}: Usage is {row['Usage']!r}, but fer2013.csv has the row in "
+                f"{split}; the files do not belong together"
+            )
+        votes.append([whole_number(file, line, name, row[name], _MOST_VOTES) for name in _VOTES])
+    return pixels, np.array(votes), splits

@@ -1,0 +1,34 @@
+"""Data sets that come as NumPy archives."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.datasets.base import DatasetError
+
+
+def read_npz(
+    path: Path, names: Sequence[str], aside: Sequence[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """The arrays `names`, which must be equally long, and `aside`, which need not.
+
+    Raises:
+        DatasetError: the file is absent or damaged, or lacks an array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            wanted = (*names, *aside)
+            if missing := [name for name in wanted if name not in archive.files]:
+                raise DatasetError(f"{path} lacks {missing}; data/README.md tells what it holds")
+            arrays = {name: archive[name] for name in wanted}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path} cannot be read as an .npz: {error}") from error
+    if len({len(arrays[name]) for name in names}) != 1:
+        raise DatasetError(f"{path}: {', '.join(names)} differ in length; copy it again")
+    return arrays

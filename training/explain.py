@@ -1,0 +1,225 @@
+"""See why: what of an image moves the trained network, as a picture.
+
+`python -m training.explain IMAGE` writes IMAGE's crop beside a heat map: Grad-CAM for convolutional
+networks (Selvaraju et al., ICCV 2017, with captum), attention rollout for transformers (Abnar and
+Zuidema, ACL 2020). `--what features` shows the feature maps of each stage instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import LayerAttribution, LayerGradCam
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from moodlake.emotions import LabelSpace
+from moodlake.faces import FaceMode, crop, find_faces
+from moodlake.images import decode
+from moodlake.preprocessing import Preprocessing
+from moodlake.reasons import Rejected
+from training.architectures import preprocessing_of, stages
+from training.architectures.ensemble import Ensemble
+from training.calibrate import Calibration
+from training.params import ParamsError, load_params
+from training.samples import read_facts
+from training.train import load_network
+
+_MAPS = 8
+_OPACITY = 0.5
+
+
+def grad_cam(network: nn.Module, layer: nn.Module, inputs: Tensor, emotion: int) -> Tensor:
+    """Grad-CAM of one image.
+
+    Args:
+        network: in eval mode.
+        layer: a stage whose output is (1, C, h, w).
+        inputs: (1, channels, size, size), preprocessed.
+        emotion: index of the logit to explain.
+
+    Returns:
+        (size, size), 0 to 1: how much each place speaks for the emotion.
+    """
+    found = LayerGradCam(network, layer).attribute(inputs, target=emotion, relu_attributions=True)
+    return _unit(LayerAttribution.interpolate(found, inputs.shape[-2:], "bilinear")[0, 0].detach())
+
+
+def attention_rollout(network: nn.Module, inputs: Tensor) -> Tensor:
+    """How much of each patch reaches the class token through all layers.
+
+    Args:
+        network: a vision transformer whose first token is the class token.
+        inputs: (1, channels, size, size), preprocessed.
+
+    Returns:
+        (size, size), 0 to 1.
+    """
+    with _recorded_attention(network) as layers, torch.inference_mode():
+        network(inputs)
+    tokens = layers[0].shape[-1]
+    flow = torch.eye(tokens)
+    for attention in layers:
+        mixed = (attention + torch.eye(tokens)) / 2  # the shortcut around the attention
+        flow = mixed @ flow
+    side = int((tokens - 1) ** 0.5)
+    patches = flow[0, 1:].reshape(1, 1, side, side)
+    return _unit(nn.functional.interpolate(patches, inputs.shape[-2:], mode="bilinear")[0, 0])
+
+
+@contextmanager
+def _recorded_attention(network: nn.Module) -> Iterator[list[Tensor]]:
+    """The attention (tokens, tokens) of every layer, mean of its heads, as the network runs."""
+    layers: list[Tensor] = []
+
+    def ask(module: nn.Module, inputs: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return inputs, {**options, "need_weights": True, "average_attn_weights": True}
+
+    def keep(module: nn.Module, inputs: Any, outputs: tuple[Tensor, Tensor]) -> None:
+        layers.append(outputs[1][0])
+
+    hooks = []
+    for module in network.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            hooks.append(module.register_forward_pre_hook(ask, with_kwargs=True))
+            hooks.append(module.register_forward_hook(keep))
+    try:
+        yield layers
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def feature_maps(network: nn.Module, parts: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
+    """The outputs (C, h, w) of those stages that keep a grid of places."""
+    found: list[Tensor] = []
+    hooks = [
+        part.register_forward_hook(lambda module, given, output: found.append(output))
+        for part in parts
+    ]
+    try:
+        with torch.inference_mode():
+            network(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [output[0] for output in found if output.ndim == 4 and min(output.shape[2:]) > 1]
+
+
+def heat_map(network: nn.Module, architecture: str, inputs: Tensor, emotion: int) -> Tensor:
+    """(size, size), 0 to 1, by what suits the network; of an ensemble, its first member's."""
+    member = network.get_submodule("members.0") if isinstance(network, Ensemble) else network
+    if any(isinstance(module, nn.MultiheadAttention) for module in member.modules()):
+        return attention_rollout(member, inputs)
+    parts = stages(network, architecture)[0]
+    grids = [part for part in parts if feature_maps(member, [part], inputs)]
+    return grad_cam(member, grids[-1], inputs, emotion)
+
+
+def read_crop(
+    data: bytes, faces: FaceMode, preprocessing: Preprocessing
+) -> tuple[NDArray[np.uint8], Tensor]:
+    """What the model reads of an image: pixels (h, w, 3) and inputs (1, channels, size, size).
+
+    Raises:
+        Rejected: it is no image, or has no face where one is wanted.
+    """
+    image = decode(data)
+    pixels = image.pixels
+    if faces is not FaceMode.NONE:
+        found = find_faces(pixels)
+        if found:
+            pixels = crop(pixels, found[0])
+    return pixels, torch.from_numpy(preprocessing(pixels))[None]
+
+
+def draw_heat(
+    out: Path, pixels: NDArray[np.uint8], heat: Tensor, told: Sequence[tuple[str, float]]
+) -> None:
+    """The crop, the heat map over it, and the distribution as bars."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    crop_axes, heat_axes, bars = figure.subplots(1, 3)
+    height, width = pixels.shape[:2]
+    for axes in (crop_axes, heat_axes):
+        axes.imshow(pixels)
+        axes.axis("off")
+    heat_axes.imshow(
+        heat.numpy(), cmap="viridis", alpha=_OPACITY, extent=(0, width, height, 0), vmin=0, vmax=1
+    )
+    names = [name for name, _ in told]
+    bars.barh(names[::-1], [value for _, value in told][::-1])
+    bars.set_xlim(0, 1)
+    bars.set_title(f"reads as {names[0]}")
+    figure.savefig(out, dpi=110)
+
+
+def draw_features(out: Path, maps: Sequence[Tensor]) -> None:
+    """A row for each stage: its strongest channels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_MAPS, len(maps)), layout="constrained")
+    grid = figure.subplots(len(maps), _MAPS, squeeze=False)
+    for axes in grid.ravel():
+        axes.axis("off")
+    for row, features in zip(grid, maps, strict=True):
+        strongest = features.mean((1, 2)).argsort(descending=True)[:_MAPS]
+        for axes, channel in zip(row, strongest, strict=False):
+            axes.imshow(features[channel].numpy(), cmap="viridis")
+        row[0].set_title(" x ".join(map(str, features.shape)), fontsize=7, loc="left")
+    figure.savefig(out, dpi=110)
+
+
+def _unit(values: Tensor) -> Tensor:
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low).clamp(min=1e-9)
+
+
+def _ranked(distribution: NDArray[np.float64], space: LabelSpace) -> list[tuple[str, float]]:
+    pairs = zip(space.emotions, distribution.tolist(), strict=True)
+    return sorted(pairs, key=lambda pair: -pair[1])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Explain one image with the weights that `dvc repro` trained."""
+    parser = argparse.ArgumentParser(description="Why an image reads as it does.")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("explained.png"))
+    parser.add_argument("--what", choices=("heat", "features"), default="heat")
+    parser.add_argument("--emotion", help="the one to explain; the most probable if not given")
+    chosen = parser.parse_args(arguments)
+    try:
+        params, facts = load_params(), read_facts()
+        network = load_network(params, len(facts.space))
+        preprocessing = preprocessing_of(params.model)
+        pixels, inputs = read_crop(chosen.image.read_bytes(), facts.faces, preprocessing)
+        with torch.inference_mode():
+            logits = network(inputs).numpy()
+        distribution = Calibration.read()(logits)[0]
+        told = _ranked(distribution, facts.space)
+        emotion = facts.space.index(chosen.emotion or told[0][0])
+    except (OSError, ParamsError, Rejected, ValueError) as error:
+        sys.exit(f"explain: {error}; `dvc repro` trains the network that this explains")
+    if chosen.what == "heat":
+        draw_heat(
+            chosen.out,
+            pixels,
+            heat_map(network, params.model.architecture, inputs, emotion),
+            told,
+        )
+    else:
+        parts = stages(network, params.model.architecture)[0]
+        draw_features(chosen.out, feature_maps(network, parts, inputs))
+    print(f"{chosen.out}: {', '.join(f'{name} {value:.0%}' for name, value in told[:3])}")
+
+
+if __name__ == "__main__":
+    main()

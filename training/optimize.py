@@ -39,8 +39,8 @@ class Loss:
         if self.name == "cross_entropy":
             return functional.cross_entropy(logits, target)
         if self.name == "label_drawing":
-            drawn = torch.multinomial(target, 1, generator=generator)[:, 0]
-            return functional.cross_entropy(logits, drawn)
+            drawn = torch.multinomial(target.cpu(), 1, generator=generator)[:, 0]
+            return functional.cross_entropy(logits, drawn.to(logits.device))
         return functional.cross_entropy(logits, target.argmax(1), self.class_weights)
 
     def of(

@@ -6,24 +6,23 @@ A run that was interrupted goes on from its last whole epoch; see `_Checkpoint`.
 from __future__ import annotations
 
 import copy
-import csv
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
+from dvclive import Live
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from moodlake.preprocessing import Preprocessing
 from training.architectures import build, preprocessing_of
-from training.augment import augment, mix
+from training.batches import Batches, Split
 from training.files import written_whole
 from training.metrics import kl_divergence, top_k_accuracy
 from training.optimize import Loss, balanced_weights, freeze, make_optimizer, make_schedule
@@ -31,17 +30,9 @@ from training.params import Params, ParamsError, load_params
 from training.samples import load_split, read_facts
 
 WEIGHTS_FILE = Path("build/weights.safetensors")
-CURVES_FILE = Path("build/curves.csv")
+CURVES_FOLDER = Path("build/curves")
 CHECKPOINT_FILE = Path("training/runs/checkpoint.pt")
 _GRADIENT_NORM = 5.0
-
-
-@dataclass
-class Split:
-    """Images (N, C, s, s) uint8 and distributions (N, E) float32."""
-
-    images: NDArray[np.uint8]
-    distributions: NDArray[np.float32]
 
 
 def predict_logits(
@@ -49,12 +40,15 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Logits (N, E) of a network over resized images (N, C, s, s) uint8."""
     network.eval()
+    device = next(network.parameters()).device
     with torch.inference_mode():
         batches = [
-            network(torch.from_numpy(preprocessing.normalise(images[start : start + 256])))
+            network(
+                torch.from_numpy(preprocessing.normalise(images[start : start + 256])).to(device)
+            )
             for start in range(0, len(images), 256)
         ]
-        logits: NDArray[np.float32] = torch.cat(batches).numpy()
+        logits: NDArray[np.float32] = torch.cat(batches).cpu().numpy()
     return logits
 
 
@@ -82,20 +76,27 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.params, self.train, self.valid = params, train, valid
         self.preprocessing = preprocessing_of(params.model)
-        network = build(params.model, train.distributions.shape[1])
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        network = build(params.model, train.distributions.shape[1]).to(self.device)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.frozen = freeze(self.network, params.model.architecture, recipe.trainable)
         self.average = copy.deepcopy(self.network)
-        self.steps = max(1, len(train.images) // recipe.batch_size)
+        self.best = copy.deepcopy(self.average.state_dict())
+        self.batches = Batches(
+            train, recipe.batch_size, self.preprocessing, params.augment, recipe.mixup
+        )
         self.optimizer = make_optimizer(self.network, params.model, recipe)
-        self.schedule = make_schedule(self.optimizer, recipe, recipe.epochs * self.steps)
+        self.schedule = make_schedule(self.optimizer, recipe, recipe.epochs * len(self.batches))
         weights = balanced_weights(torch.from_numpy(train.distributions))
-        self.loss = Loss(recipe.loss, weights)
+        self.loss = Loss(recipe.loss, weights.to(self.device))
         self.epoch, self.curves = 0, list[dict[str, float]]()
         self._checkpoint, self._key = checkpoint, key
 
     def run(self) -> nn.Module:
-        """Train to the last epoch; returns the averaged network."""
+        """Train to the last epoch; returns the averaged network.
+
+        With `patience`, training may end sooner, and the average is that of the best epoch.
+        """
         self._resume()
         while self.epoch < self.params.train.epochs and not self._has_stalled():
             loss = self._train_epoch()
@@ -103,8 +104,12 @@ class Trainer:
             self.curves.append(
                 {"epoch": self.epoch, "train_loss": round(loss, 5), **self._measure()}
             )
+            if self._best_epoch() == self.epoch:
+                self.best = copy.deepcopy(self.average.state_dict())
             print(json.dumps(self.curves[-1]), flush=True)
             self._save()
+        if self.params.train.patience:
+            self.average.load_state_dict(self.best)
         return self.average
 
     def _train_epoch(self) -> float:
@@ -116,23 +121,24 @@ class Trainer:
         self.network.train()
         for stage in self.frozen:
             stage.eval()
-        order = torch.randperm(len(self.train.images), generator=generator)
-        batches = order[: self.steps * recipe.batch_size].split(recipe.batch_size)
         total = 0.0
         label = f"epoch {self.epoch + 1}/{recipe.epochs}"
-        for rows in tqdm(batches, label, disable=not sys.stderr.isatty(), leave=False):
-            total += self._step(rows, generator)
-        return total / len(batches)
+        batches = tqdm(
+            self.batches.epoch(seed),
+            label,
+            len(self.batches),
+            disable=not sys.stderr.isatty(),
+            leave=False,
+        )
+        for inputs, target in batches:
+            total += self._step(inputs, target, generator)
+        return total / len(self.batches)
 
-    def _step(self, rows: Tensor, generator: torch.Generator) -> float:
-        pixels = torch.from_numpy(self.train.images[rows.numpy()]).float() / 255
-        changed = augment(pixels, self.params.augment, generator)
-        target = torch.from_numpy(self.train.distributions[rows.numpy()])
-        if alpha := self.params.train.mixup:
-            changed, target = mix(changed, target, alpha, generator)
-        inputs = (changed - self.preprocessing.mean) / self.preprocessing.std
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        loss = self.loss.of(self.network, inputs, target, generator)
+    def _step(self, inputs: Tensor, target: Tensor, generator: torch.Generator) -> float:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = self.loss.of(
+                self.network, inputs.to(self.device), target.to(self.device), generator
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
@@ -152,11 +158,14 @@ class Trainer:
             for mean, value in pairs:
                 mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
 
-    def _has_stalled(self) -> bool:
-        """The validation KL has not improved for `patience` epochs."""
-        patience = self.params.train.patience
+    def _best_epoch(self) -> int:
+        """The one with the least validation KL so far; 0 before the first."""
         reached = [curve["valid_kl"] for curve in self.curves]
-        return bool(patience and len(reached) - int(np.argmin([*reached, np.inf])) > patience)
+        return int(np.argmin(reached)) + 1 if reached else 0
+
+    def _has_stalled(self) -> bool:
+        patience = self.params.train.patience
+        return bool(patience) and self.epoch - self._best_epoch() >= patience
 
     def _measure(self) -> dict[str, float]:
         logits = predict_logits(self.average, self.valid.images, self.preprocessing)
@@ -176,25 +185,26 @@ class Trainer:
 
     def _save(self) -> None:
         state = {name: part.state_dict() for name, part in self._stateful().items()}
-        state |= {"key": self._key, "epoch": self.epoch, "curves": self.curves}
+        state |= {"best": self.best, "key": self._key}
+        state |= {"epoch": self.epoch, "curves": self.curves}
         with written_whole(self._checkpoint) as part:
             torch.save(state, part)
 
     def _resume(self) -> None:
         if not self._checkpoint.exists():
             return
-        state = torch.load(self._checkpoint, weights_only=True)
+        state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
         if state["key"] != self._key:
             return
         for name, part in self._stateful().items():
             part.load_state_dict(state[name])
-        self.epoch, self.curves = state["epoch"], state["curves"]
+        self.best, self.epoch, self.curves = state["best"], state["epoch"], state["curves"]
         print(f"resuming after epoch {self.epoch}", flush=True)
 
 
 def run_key(params: Params, data_digest: str) -> str:
     """What a run's result depends on, as a digest."""
-    relevant = {**params.to_dict(), "data": data_digest, "archive": None}
+    relevant = {**params.to_dict(), "data": data_digest, "calibrate": None, "archive": None}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
@@ -210,13 +220,14 @@ def main() -> None:
     except ParamsError as error:
         sys.exit(f"train: {error}")
     network = trainer.run()
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     with written_whole(WEIGHTS_FILE) as part:
         safetensors.torch.save_file(weights, part)
-    with written_whole(CURVES_FILE) as part, part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(trainer.curves[0]))
-        writer.writeheader()
-        writer.writerows(trainer.curves)
+    with Live(str(CURVES_FOLDER), save_dvc_exp=False, dvcyaml=None) as live:
+        for curve in trainer.curves:
+            for name, value in curve.items():
+                live.log_metric(name, value)
+            live.next_step()
     CHECKPOINT_FILE.unlink(missing_ok=True)
 
 

@@ -21,11 +21,12 @@ from training import metrics
 from training.architectures import build, preprocessing_of
 from training.archive import HANDLER_FILE, write_archive, write_bundle
 from training.augment import augment, mix
+from training.batches import Batches, Split
 from training.calibrate import Calibration
 from training.optimize import Loss, balanced_weights
 from training.params import Params, load_params
 from training.samples import Facts
-from training.train import Split, Trainer, predict_logits
+from training.train import Trainer, predict_logits
 
 SPACE = label_space("ferplus")
 FACTS = Facts("made", SPACE, FaceMode.NONE, "digest")
@@ -97,6 +98,32 @@ def test_training_learns(tmp_path: Path) -> None:
     trainer.run()
     prior = np.tile(split.distributions.mean(axis=0), (32, 1))
     assert trainer.curves[-1]["valid_kl"] < metrics.kl_divergence(split.distributions, prior)
+
+
+def test_batches_of_an_epoch_hold_each_image_once() -> None:
+    params, split = small(), made(50)
+    split.distributions[:] = np.eye(50, 8)
+    split.distributions[:, 0] = np.arange(50)
+    batches = Batches(split, 16, preprocessing_of(params.model), params.augment, 0.0)
+    first = list(batches.epoch(5))
+    assert [inputs.shape for inputs, _ in first] == [(16, 1, 16, 16)] * 3
+    rows = torch.cat([target[:, 0] for _, target in first])
+    assert len(rows.unique()) == 48
+    for (inputs, target), (again, same) in zip(first, batches.epoch(5), strict=True):
+        assert torch.equal(inputs, again)
+        assert torch.equal(target, same)
+    assert not torch.equal(rows, torch.cat([target[:, 0] for _, target in batches.epoch(6)]))
+
+
+def test_patience_keeps_the_best_epoch(tmp_path: Path) -> None:
+    params = small(epochs=30, patience=3, learning_rate=2.0, ema_decay=0.0)
+    trainer = Trainer(params, made(), made(16), tmp_path / "c.pt", "key")
+    network = trainer.run()
+    predicted = torch.from_numpy(
+        predict_logits(network, trainer.valid.images, trainer.preprocessing)
+    ).softmax(1)
+    reached = metrics.kl_divergence(trainer.valid.distributions, predicted.numpy())
+    assert reached == pytest.approx(min(curve["valid_kl"] for curve in trainer.curves), abs=1e-4)
 
 
 def test_augmentation_keeps_shape_and_range() -> None:

@@ -128,8 +128,10 @@ def read_crop(
 ) -> tuple[NDArray[np.uint8], Tensor]:
     """What the model reads of an image: pixels (h, w, 3) and inputs (1, channels, size, size).
 
+    Where a face is wanted and none is found, the whole image is taken for one: a crop.
+
     Raises:
-        Rejected: it is no image, or has no face where one is wanted.
+        Rejected: it is no image.
     """
     image = decode(data)
     pixels = image.pixels
@@ -199,15 +201,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         params, facts = load_params(), read_facts()
         network = load_network(params, len(facts.space))
-        preprocessing = preprocessing_of(params.model)
+        calibration = Calibration.read()
+    except (OSError, ParamsError) as error:
+        sys.exit(f"explain: {error}; `dvc repro` trains the network that this explains")
+    preprocessing = preprocessing_of(params.model)
+    try:
         pixels, inputs = read_crop(chosen.image.read_bytes(), facts.faces, preprocessing)
         with torch.inference_mode():
-            logits = network(inputs).numpy()
-        distribution = Calibration.read()(logits)[0]
-        told = _ranked(distribution, facts.space)
+            told = _ranked(calibration(network(inputs).numpy())[0], facts.space)
         emotion = facts.space.index(chosen.emotion or told[0][0])
-    except (OSError, ParamsError, Rejected, ValueError) as error:
-        sys.exit(f"explain: {error}; `dvc repro` trains the network that this explains")
+    except (OSError, Rejected, ValueError) as error:
+        sys.exit(f"explain: {chosen.image}: {error}")
     if chosen.what == "heat":
         draw_heat(
             chosen.out,

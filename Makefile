@@ -21,6 +21,7 @@ test: install
 	$(BIN)/python -m pytest
 
 bench: install
+	$(BIN)/python -m training.bench
 	$(BIN)/python -m infra.local.bench
 
 lint: install

@@ -34,6 +34,7 @@ class DataParams:
         faces: what of a new image a model of a folder or table reads: none, largest or all.
         drop_neutral: Emotion6 without neutral, the rest scaled to sum to 1.
         valid_share: of the rows, for data sets without a split of their own.
+        limit: rows at most, drawn from each split and emotion alike; null for all.
         seed: of drawn faces and of made splits.
     """
 
@@ -43,11 +44,14 @@ class DataParams:
     faces: str = "largest"
     drop_neutral: bool = False
     valid_share: float = 0.15
+    limit: int | None = None
     seed: int = 20
 
     def __post_init__(self) -> None:
         if not 0 < self.valid_share < 1:
             raise ParamsError(f"data: valid_share is {self.valid_share}; it must be in (0, 1)")
+        if self.limit is not None and self.limit < 1:
+            raise ParamsError(f"data: limit is {self.limit}; it must be positive, or null")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from training.datasets.base import Annotated, DatasetError, Image, ImageFile
 from training.files import write_json, written_whole
 from training.params import DataParams, ParamsError, load_params
 from training.samples import FACTS_FILE, SAMPLES_FILE, SCHEMA
-from training.splits import Fingerprint, fingerprint, near_identical, stratified
+from training.splits import Fingerprint, fingerprint, near_identical, sample, stratified
 
 _THIRDS = ("low", "middle", "high")
 _ROWS_AT_ONCE = 1000
@@ -38,8 +38,8 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
 
     Training rows whose pixels also occur in another split are dropped and counted: a model must
     not be tested on what it has learnt. Rows that are nearly the same as a training image are
-    kept and marked, so that results can be told with and without them. Images are read one at a
-    time, so that memory does not grow with their size.
+    kept and marked, so that results can be told with and without them. `params.limit` then draws
+    fewer. Images are read one at a time, so that memory does not grow with their size.
 
     Raises:
         DatasetError: an image cannot be decoded.
@@ -49,6 +49,10 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
     leading = data.votes.argmax(axis=1)
     splits = data.splits or stratified(groups, leading, params.valid_share, params.seed)
     kept = _without_leaks(digests, splits)
+    leaks = len(data.ids) - len(kept)
+    if params.limit is not None:
+        strata = [(splits[index], leading[index]) for index in kept]
+        kept = [kept[position] for position in sample(strata, params.limit, params.seed)]
     slices = _slices(measures, groups, splits, data.attributes)
     table = {
         "id": data.ids,
@@ -73,7 +77,7 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
         "label_space": {"name": data.space.name, "emotions": data.space.emotions},
         "faces": data.faces,
         "digest": _digest(table, kept),
-        "dropped": {**data.dropped, "also in another split": len(data.ids) - len(kept)},
+        "dropped": {**data.dropped, "also in another split": leaks},
         "rows": dict(Counter(splits[index] for index in kept)),
         "dominant": _count_leading(data.space, leading, splits, kept),
     }

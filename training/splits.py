@@ -6,7 +6,7 @@ not be tested on what it has learnt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -118,3 +118,23 @@ def stratified(
             valid |= members
             taken += int(members.sum())
     return ["valid" if held_out else "train" for held_out in valid]
+
+
+def sample(strata: Sequence[Hashable], limit: int, seed: int) -> list[int]:
+    """Positions of at most `limit` rows, each stratum in its proportion and with one row at least.
+
+    Args:
+        strata: (N,) what must keep its proportion.
+        limit: rows at most, but never fewer than there are strata.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    members: dict[Hashable, list[int]] = {}
+    for position, stratum in enumerate(strata):
+        members.setdefault(stratum, []).append(position)
+    share = min(1.0, limit / max(1, len(strata)))
+    return sorted(
+        int(position)
+        for positions in members.values()
+        for position in rng.permutation(positions)[: max(1, int(share * len(positions)))]
+    )

@@ -193,7 +193,11 @@ class Trainer:
     def _resume(self) -> None:
         if not self._checkpoint.exists():
             return
-        state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
+        try:
+            state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
+        except Exception as error:  # whatever a damaged file provokes
+            print(f"{self._checkpoint} cannot be read ({error}): starting anew", file=sys.stderr)
+            return
         if state["key"] != self._key:
             return
         for name, part in self._stateful().items():

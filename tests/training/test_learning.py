@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,40 @@ def test_a_killed_run_ends_with_the_same_weights(
         broken.run()
     resumed = Trainer(params, made(), made(16), tmp_path / "two.pt", "key").run()
     assert digest_of(resumed) == digest_of(unbroken)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, checkpoint = small(), tmp_path / "c.pt"
+    unbroken = Trainer(params, made(), made(16), tmp_path / "one.pt", "key").run()
+    trainer = Trainer(params, made(), made(16), checkpoint, "key")
+    save = torch.save
+
+    def fill_the_disk(state: dict[str, object], part: Path) -> None:
+        if state["epoch"] == 2:
+            part.write_bytes(b"half a checkpoint")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fill_the_disk)
+        with pytest.raises(OSError, match="No space left"):
+            trainer.run()
+    again = Trainer(params, made(), made(16), checkpoint, "key")
+    assert digest_of(again.run()) == digest_of(unbroken)
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_a_damaged_checkpoint_is_not_taken_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unbroken = Trainer(small(), made(), made(16), tmp_path / "one.pt", "key").run()
+    whole = (tmp_path / "one.pt").read_bytes()
+    (tmp_path / "c.pt").write_bytes(whole[: len(whole) // 2])
+    again = Trainer(small(), made(), made(16), tmp_path / "c.pt", "key").run()
+    assert digest_of(again) == digest_of(unbroken)
+    assert "starting anew" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 
 from moodlake.images import decode
 from tests.images_made import encode, picture
-from training.splits import Fingerprint, fingerprint, near_identical, stratified
+from training.splits import Fingerprint, fingerprint, near_identical, sample, stratified
 
 
 def groups_of(images: list[Image.Image]) -> list[int]:
@@ -54,3 +54,19 @@ def test_emotions_keep_their_proportions() -> None:
     splits = np.array(stratified(np.arange(1000), leading, 0.2, 0))
     for emotion, count in ((0, 140), (1, 50), (2, 10)):
         assert ((splits == "valid") & (leading == emotion)).sum() == pytest.approx(count, abs=1)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=300), st.integers(1, 400))
+def test_a_sample_keeps_every_stratum_and_its_proportion(strata: list[int], limit: int) -> None:
+    chosen = sample(strata, limit, 0)
+    assert chosen == sorted(set(chosen))
+    assert {strata[position] for position in chosen} == set(strata)
+    assert len(chosen) <= min(len(strata), limit + len(set(strata)))
+    for stratum in set(strata):
+        count = sum(strata[position] == stratum for position in chosen)
+        whole = strata.count(stratum)
+        assert abs(count - min(1, limit / len(strata)) * whole) <= 1
+
+
+def test_a_sample_with_room_for_all_is_all() -> None:
+    assert sample(["a", "b", "a"], 3, 0) == [0, 1, 2]

@@ -12,6 +12,7 @@ PARAMS_FILE = Path("params.yaml")
 LOSSES = ("kl", "cross_entropy", "hard_cross_entropy", "label_drawing")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("one_cycle", "cosine")
+PRECISIONS = ("fp32", "fp16")
 CALIBRATIONS = ("none", "temperature", "vector")
 OTHER = "other"
 """The recipe of every data set that has none of its own."""
@@ -175,10 +176,17 @@ class CalibrateParams:
 
 @dataclass(frozen=True)
 class ArchiveParams:
-    """How the model is called where it is served."""
+    """How the model is called where it is served, and how its weights are kept: fp32 or fp16."""
 
     name: str
     version: str
+    precision: str
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ParamsError(
+                f"archive: precision={self.precision!r} is not one of {', '.join(PRECISIONS)}"
+            )
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg
 from training import metrics
 from training.architectures import build, preprocessing_of
-from training.archive import HANDLER_FILE, write_archive, write_bundle
+from training.archive import HANDLER_FILE, write_archive
 from training.augment import augment, mix
 from training.batches import Batches, Split
+from training.bundle import BundleDiffers, check_bundle, write_bundle
 from training.calibrate import Calibration
 from training.optimize import Loss, balanced_weights
 from training.params import Params, load_params
@@ -204,7 +205,8 @@ def test_what_is_served_is_what_was_trained(
     trained: tuple[torch.nn.Module, Path], tmp_path: Path, calibration: Calibration
 ) -> None:
     network, weights = trained
-    write_bundle(tmp_path, network, small(), FACTS, weights, calibration, {})
+    params = replace(small(), archive=replace(small().archive, precision="fp32"))
+    write_bundle(tmp_path, network, params, FACTS, weights, calibration, {})
     served, images = Model.load(tmp_path), [jpeg(seed, 50, 40) for seed in range(5)]
     preprocessing = preprocessing_of(small().model)
     resized = np.stack([preprocessing.resize(decode(image).pixels) for image in images])
@@ -212,6 +214,26 @@ def test_what_is_served_is_what_was_trained(
     for prediction, row in zip(served.score(images), expected, strict=True):
         assert prediction.distribution is not None
         assert list(prediction.distribution.values()) == pytest.approx(row.tolist(), abs=1e-5)
+
+
+def test_half_precision_halves_the_bundle_and_keeps_its_word(
+    trained: tuple[torch.nn.Module, Path], tmp_path: Path
+) -> None:
+    network, weights = trained
+    split = made(40)
+    expected = Calibration()(predict_logits(network, split.images, preprocessing_of(small().model)))
+    sizes = {}
+    for precision in ("fp32", "fp16"):
+        params = replace(small(), archive=replace(small().archive, precision=precision))
+        folder = tmp_path / precision
+        write_bundle(folder, network, params, FACTS, weights, Calibration(), {})
+        cost = check_bundle(folder, split.images, split.distributions, expected)
+        assert abs(cost["kl_gained"]) < 1e-3
+        sizes[precision] = sum(file.stat().st_size for file in folder.iterdir())
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+    better = np.eye(8)[split.distributions.argmax(1)] * 0.9 + 0.0125
+    with pytest.raises(BundleDiffers, match="another precision"):
+        check_bundle(folder, split.images, split.distributions, better)
 
 
 def test_mixing_blends_images_and_distributions_alike() -> None:

@@ -1,0 +1,140 @@
+"""A trained network as the bundle that moodlake.model reads: see there for what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from moodlake.model import META_FILE, NETWORK_FILES, Model, digest_of
+from training.architectures import preprocessing_of
+from training.calibrate import Calibration
+from training.files import write_json
+from training.metrics import Array, kl_divergence, top_k_accuracy
+from training.params import Params
+from training.samples import Facts
+
+WEIGHTS_MEMBER = "weights.safetensors"
+MOST_ACCURACY_LOST = 0.003
+MOST_KL_GAINED = 0.005
+
+
+class BundleDiffers(Exception):
+    """A bundle that predicts worse than the network it was made from; the message says by how much."""
+
+
+def write_bundle(
+    folder: Path,
+    network: nn.Module,
+    params: Params,
+    facts: Facts,
+    weights: Path,
+    calibration: Calibration,
+    metrics: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the bundle that moodlake.model reads; returns its meta data.
+
+    The weights are kept in `params.archive.precision`, in OpenVINO's file and in torch's; the
+    network computes in fp32 either way. Equal arguments make equal bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocessing = preprocessing_of(params.model)
+    shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
+    scaled = nn.Sequential(network, _Scale(calibration)) if calibration.weight else network
+    converted = openvino.convert_model(
+        scaled.eval(), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
+    )
+    _name_by_position(converted, params.archive.name)
+    half = params.archive.precision == "fp16"
+    openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=half)
+    kept = safetensors.torch.load_file(weights)
+    if half:
+        kept = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in kept.items()
+        }
+    safetensors.torch.save_file(kept, folder / WEIGHTS_MEMBER)
+    meta: dict[str, Any] = {
+        "name": params.archive.name,
+        "version": params.archive.version,
+        "label_space": {"name": facts.space.name, "emotions": list(facts.space.emotions)},
+        "preprocessing": preprocessing.to_dict(),
+        "temperature": calibration.temperature,
+        "faces": facts.faces,
+        "files": {name: sha256(folder / name) for name in NETWORK_FILES},
+        "provenance": {
+            "data_name": facts.name,
+            "data_digest": facts.digest,
+            "weights_sha256": sha256(weights),
+            "params": params.to_dict(),
+            "metrics": metrics,
+        },
+    }
+    meta["provenance"]["params"]["data"]["path"] = None  # where the file lay does not matter
+    meta["digest"] = digest_of(meta)
+    write_json(folder / META_FILE, meta)
+    return meta
+
+
+class _Scale(nn.Module):
+    """Vector scaling as the network's last layer."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(calibration.weight))
+        self.register_buffer("bias", torch.tensor(calibration.bias))
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits * self.get_buffer("weight") + self.get_buffer("bias")
+
+
+def _name_by_position(network: openvino.Model, name: str) -> None:
+    """OpenVINO names nodes by a counter of the process; the file must not depend on it."""
+    network.set_friendly_name(name)
+    for index, node in enumerate(network.get_ordered_ops()):
+        node.set_friendly_name(f"{node.get_type_name()}_{index}")
+
+
+def check_bundle(
+    folder: Path, images: NDArray[np.uint8], target: Array, expected: Array
+) -> dict[str, float]:
+    """What packing cost: accuracy and KL of the bundle and of the network it was made from.
+
+    Args:
+        folder: the bundle.
+        images: (N, C, s, s) uint8 of the validation split.
+        target, expected: (N, E) the votes' distributions and the network's own.
+
+    Raises:
+        BundleDiffers: it lost more than MOST_ACCURACY_LOST or gained more than MOST_KL_GAINED.
+    """
+    model = Model.load(folder)
+    predicted = model.predict(model.preprocessing.normalise(images))
+    accuracy = [top_k_accuracy(target, rows, 1) for rows in (expected, predicted)]
+    divergence = [kl_divergence(target, rows) for rows in (expected, predicted)]
+    if (
+        accuracy[0] - accuracy[1] > MOST_ACCURACY_LOST
+        or divergence[1] - divergence[0] > MOST_KL_GAINED
+    ):
+        raise BundleDiffers(
+            f"the bundle reaches accuracy {accuracy[1]:.4f} and KL {divergence[1]:.4f}, the network "
+            f"{accuracy[0]:.4f} and {divergence[0]:.4f}: choose another archive.precision"
+        )
+    return {
+        "accuracy": accuracy[1],
+        "kl": divergence[1],
+        "accuracy_lost": accuracy[0] - accuracy[1],
+        "kl_gained": divergence[1] - divergence[0],
+    }
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -27,7 +27,7 @@ MOST_KL_GAINED = 0.005
 
 
 class BundleDiffers(Exception):
-    """A bundle that predicts worse than the network it was made from; the message says by how much."""
+    """A bundle that predicts worse than its network; the message says by how much."""
 
 
 def write_bundle(
@@ -119,19 +119,17 @@ def check_bundle(
     predicted = model.predict(model.preprocessing.normalise(images))
     accuracy = [top_k_accuracy(target, rows, 1) for rows in (expected, predicted)]
     divergence = [kl_divergence(target, rows) for rows in (expected, predicted)]
-    if (
-        accuracy[0] - accuracy[1] > MOST_ACCURACY_LOST
-        or divergence[1] - divergence[0] > MOST_KL_GAINED
-    ):
+    lost, gained = accuracy[0] - accuracy[1], divergence[1] - divergence[0]
+    if lost > MOST_ACCURACY_LOST or gained > MOST_KL_GAINED:
         raise BundleDiffers(
-            f"the bundle reaches accuracy {accuracy[1]:.4f} and KL {divergence[1]:.4f}, the network "
-            f"{accuracy[0]:.4f} and {divergence[0]:.4f}: choose another archive.precision"
+            f"the bundle reaches accuracy {accuracy[1]:.4f} and KL {divergence[1]:.4f}, the "
+            f"network {accuracy[0]:.4f} and {divergence[0]:.4f}: choose another precision"
         )
     return {
         "accuracy": accuracy[1],
         "kl": divergence[1],
-        "accuracy_lost": accuracy[0] - accuracy[1],
-        "kl_gained": divergence[1] - divergence[0],
+        "accuracy_lost": lost,
+        "kl_gained": gained,
     }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from moodlake.model import META_FILE, NETWORK_FILES, Model, digest_of
+from moodlake.preprocessing import Preprocessing
 from training.architectures import preprocessing_of
 from training.calibrate import Calibration
 from training.files import write_json
@@ -46,11 +47,8 @@ def write_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = preprocessing_of(params.model)
-    shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
     scaled = nn.Sequential(network, _Scale(calibration)) if calibration.weight else network
-    converted = openvino.convert_model(
-        scaled.eval(), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
-    )
+    converted = to_openvino(scaled, preprocessing)
     _name_by_position(converted, params.archive.name)
     half = params.archive.precision == "fp16"
     openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=half)
@@ -81,6 +79,20 @@ def write_bundle(
     meta["digest"] = digest_of(meta)
     write_json(folder / META_FILE, meta)
     return meta
+
+
+def to_openvino(network: nn.Module, preprocessing: Preprocessing) -> openvino.Model:
+    """The network for any number of images at once."""
+    shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    # Attention's fast path is an operation of its own, which no converter knows.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        return openvino.convert_model(
+            network.eval(), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
+        )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 class _Scale(nn.Module):

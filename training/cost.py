@@ -16,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.architectures import ARCHITECTURES, build, preprocessing_of
+from training.bundle import to_openvino
 from training.params import ModelParams, ParamsError, load_params
 
 _CLASSES = 8
@@ -50,9 +51,8 @@ def measure(params: ModelParams) -> Cost:
     pixels = torch.zeros(shape)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(pixels)
-    converted = openvino.convert_model(network, example_input=pixels, input=list(shape))
     compiled = openvino.Core().compile_model(
-        converted,
+        to_openvino(network, preprocessing),
         "CPU",
         {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"},
     )

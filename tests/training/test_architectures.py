@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import openvino
 import pytest
 import torch
 
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import ARCHITECTURES, build, preprocessing_of, stages
 from training.architectures.base import WeightsError
+from training.bundle import to_openvino
 from training.optimize import freeze, make_optimizer
 from training.params import ModelParams, ParamsError, load_params
 
@@ -30,6 +32,10 @@ def test_an_architecture_works_as_it_was_designed(name: str) -> None:
     pixels = torch.rand(2, preprocessing.channels, preprocessing.size, preprocessing.size)
     with torch.inference_mode():
         assert network(pixels).shape == (2, 5)
+        served = openvino.compile_model(to_openvino(network, preprocessing), "CPU")
+        for count in (1, 2):
+            logits = served(pixels[:count].numpy())[0]
+            assert logits == pytest.approx(network(pixels[:count]).numpy(), abs=1e-3)
     staged = [part for parts in stages(network, name) for part in parts]
     covered = {value for part in staged for value in part.parameters()}
     rest = {key for key, value in network.named_parameters() if value not in covered}

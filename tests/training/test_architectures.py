@@ -99,6 +99,11 @@ def test_weights_that_cannot_be_had_are_explained(
         build(named("resnet18", weights=None), 3)
 
 
+def test_a_size_that_pretrained_attention_cannot_take_is_told() -> None:
+    with pytest.raises(WeightsError, match="of 224 pixels, not 96"):
+        build(named("vit_b_16", weights=None, size=96), 3)
+
+
 def test_an_unknown_architecture_is_named() -> None:
     with pytest.raises(ParamsError, match="'resnet9000' is not one of: compact"):
         build(named("compact+resnet9000"), 8)

@@ -24,6 +24,7 @@ from training.architectures.base import (
     take_channels,
 )
 
+_SIZE = 224
 _MEAN, _STD = 0.449, 0.226
 """Of ImageNet, over all three channels."""
 
@@ -52,10 +53,13 @@ def _torchvision(name: str, shape: Shape) -> nn.Module:
     from torchvision import models
 
     options: dict[str, Any] = {"image_size": shape.size} if name.startswith("vit") else {}
-    if name == "vgg16":
-        name = "vgg16_bn"
     if not shape.pretrained:
         return _adapt(models.get_model(name, weights=None, **options), shape)
+    if options and shape.size != _SIZE:
+        raise WeightsError(
+            f"the ImageNet weights of {name} are for images of {_SIZE} pixels, not {shape.size}: "
+            f"leave model.size at {_SIZE}, or train from scratch with -S model.weights=none"
+        )
     try:
         return _adapt(models.get_model(name, weights="DEFAULT", **options), shape)
     except (URLError, OSError) as error:
@@ -118,6 +122,6 @@ _tuned = partial(
     has_weights=True,
 )
 ARCHITECTURES = {
-    **{name: _tuned(partial(_torchvision, name), stages, 224) for name, stages in _NAMES.items()},
+    **{name: _tuned(partial(_torchvision, name), stages, _SIZE) for name, stages in _NAMES.items()},
     "efficientnet_lite0": _tuned(_lite0, _LITE, 96, channels=1, learning_rate=1e-3),
 }

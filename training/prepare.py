@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from moodlake.emotions import LabelSpace, from_probabilities, from_votes
+from moodlake.emotions import LabelSpace, from_votes
 from moodlake.images import decode
 from moodlake.reasons import Rejected
 from training.datasets import load_dataset
@@ -59,7 +59,7 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
         "split": splits,
         "pixels_sha256": digests,
         "votes": data.votes.astype(float).tolist(),
-        "distribution": _distributions(data.votes).tolist(),
+        "distribution": from_votes(data.votes).tolist(),  # of shares too: each row by its sum
         "slices": [
             [(name, str(values[index])) for name, values in slices.items()]
             for index in range(len(data.ids))
@@ -121,12 +121,6 @@ def _encode(image: Image, name: str) -> bytes:
     buffer = io.BytesIO()
     PIL.Image.fromarray(_pixels(image, name)).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _distributions(votes: NDArray[Any]) -> NDArray[np.float64]:
-    """Votes or probabilities (N, E) as distributions."""
-    whole = np.equal(votes, np.round(votes)).all()
-    return from_votes(votes) if whole else from_probabilities(votes)
 
 
 def _without_leaks(digests: Sequence[str], splits: Sequence[str]) -> list[int]:

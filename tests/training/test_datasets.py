@@ -9,20 +9,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from moodlake.emotions import label_space
 from moodlake.faces import FaceMode
+from moodlake.images import decode
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import encode, picture
 from training.datasets import load_dataset
 from training.datasets.base import Annotated, DatasetError, ImageFile
 from training.datasets.emotion6 import read_annotations, without_neutral
 from training.params import DataParams
+from training.prepare import prepare
 
 REAL_EMOTION6 = Path(
     os.environ.get("MOODLAKE_EMOTION6", PROJECT_ROOT / "../shared/data/emotion6/ground_truth.txt")
 )
+
+
+Made = Callable[[Path], Path]
 
 
 def image(path: Path, seed: int = 0, width: int = 64, height: int = 48) -> None:
@@ -291,6 +297,47 @@ def test_a_table_of_any_emotions(tmp_path: Path) -> None:
     assert data.attributes == {"place": ["indoors", "outdoors", "outdoors"]}
 
 
+@pytest.mark.parametrize(
+    ("name", "make", "options"),
+    [
+        ("emotion6", emotion6, {"drop_neutral": True}),
+        ("fer2013", fer2013, {}),
+        ("ferplus", ferplus, {}),
+        ("affectnet", affectnet_tables, {}),
+        ("affectnet", affectnet_sets, {}),
+        ("rafdb", rafdb, {}),
+        ("expw", expw, {}),
+        ("folder", moods, {"valid_share": 0.25}),
+        ("table", table, {"label_space": "joy,calm,fear"}),
+    ],
+)
+def test_every_data_set_can_be_prepared(
+    tmp_path: Path, name: str, make: Made, options: dict[str, object]
+) -> None:
+    params = DataParams(name, str(make(tmp_path / "source")), **options)  # type: ignore[arg-type]
+    data = load_dataset(params)
+    samples = tmp_path / "samples.parquet"
+    facts = prepare(data, params, samples, tmp_path / "facts.json")
+    rows = pd.read_parquet(samples)
+    assert len(rows) == sum(facts["rows"].values()) > 0
+    for image, distribution in zip(rows["image"], rows["distribution"], strict=True):
+        assert decode(image).pixels.size
+        assert distribution.sum() == pytest.approx(1)
+    if data.splits is None and name == "folder":
+        assert facts["rows"] == {"train": 9, "valid": 3}
+    names = {key for key, _ in rows["slices"][0]}
+    assert names == {"brightness", "contrast", "size", "like_a_training_image", *data.attributes}
+
+
+def test_a_box_is_cut_out(tmp_path: Path) -> None:
+    params = DataParams("expw", str(expw(tmp_path)))
+    prepare(load_dataset(params), params, tmp_path / "s.parquet", tmp_path / "f.json")
+    sizes = [
+        decode(data).pixels.shape[:2] for data in pd.read_parquet(tmp_path / "s.parquet")["image"]
+    ]
+    assert sizes == [(80, 60), (55, 80)]
+
+
 def swap(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text
@@ -298,7 +345,6 @@ def swap(file: Path, old: str, new: str) -> None:
 
 
 SPACE = {"label_space": "joy,calm,fear"}
-Made = Callable[[Path], Path]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moodlake.emotions import LabelSpace
+from moodlake.emotions import SUM_TOLERANCE, LabelSpace
 from moodlake.faces import FaceMode
 from training.params import DataParams
 
@@ -151,13 +151,13 @@ def whole_number(file: Path, row: int, name: str, text: Any, below: int) -> int:
     return int(value)
 
 
-def check_sum(file: Path, row: int, values: Sequence[float], tolerance: float) -> None:
-    """Probabilities must sum to 1.
+def check_sum(file: Path, row: int, values: Sequence[float]) -> None:
+    """Probabilities must sum to 1, but for SUM_TOLERANCE.
 
     Raises:
         DatasetError: they do not.
     """
-    if abs(sum(values) - 1) > tolerance:
+    if abs(sum(values) - 1) > SUM_TOLERANCE:
         raise DatasetError(
             f"{file}, line {row}: the probabilities sum to {sum(values):.4f}, not to 1; "
             "correct the row or take it out"

@@ -26,7 +26,6 @@ from training.datasets.base import (
 from training.params import DataParams
 
 NEUTRAL = "neutral"
-_TOLERANCE = 0.01  # the file rounds to six digits, some rows to fewer
 
 
 def load(params: DataParams) -> Annotated:
@@ -73,7 +72,7 @@ def read_annotations(
     votes = []
     for line, row in enumerate(rows, start=2):
         values = [number(file, line, column, row[column]) for column in columns]
-        check_sum(file, line, values, _TOLERANCE)
+        check_sum(file, line, values)
         votes.append(values)
     feelings = {
         scale: np.array(

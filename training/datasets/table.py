@@ -25,7 +25,6 @@ from training.params import DataParams
 
 _RESERVED = ("id", "image", "split")
 _SPLITS = ("train", "valid", "test")
-_TOLERANCE = 1e-3
 
 
 def load(params: DataParams) -> Annotated:
@@ -43,7 +42,7 @@ def load(params: DataParams) -> Annotated:
         if not any(values):
             raise DatasetError(f"{file}, line {line}: no votes at all; take the row out")
         if any(value != int(value) for value in values):
-            check_sum(file, line, values, _TOLERANCE)
+            check_sum(file, line, values)
         votes.append(values)
     images = [ImageFile(file.parent / row["image"]) for row in rows]
     require_files(file, images)

@@ -1,0 +1,78 @@
+"""The stages of dvc.yaml one after the other, as commands, in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from moodlake.model import Model
+from moodlake.settings import PROJECT_ROOT
+from tests.images_made import jpeg
+
+STAGES: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+
+
+def run(stage: str, folder: Path) -> str:
+    command = [sys.executable, *STAGES[stage]["cmd"].split()[1:]]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={"PATH": "", "PYTHONPATH": str(PROJECT_ROOT), "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All stages, run over few rows with an ensemble and vector scaling."""
+    made = tmp_path_factory.mktemp("pipeline")
+    params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text("utf-8"))
+    params["data"]["limit"] = 200
+    params["model"] |= {"architecture": "compact+fer_cnn", "size": 32}
+    params["train"]["drawn"]["epochs"] = 2
+    params["calibrate"]["method"] = "vector"
+    (made / "params.yaml").write_text(yaml.safe_dump(params))
+    (made / "handlers").mkdir()
+    for stage in STAGES:
+        run(stage, made)
+    return made
+
+
+def test_every_output_is_there(folder: Path) -> None:
+    for stage, content in STAGES.items():
+        outputs = [*content.get("outs", ()), *content.get("metrics", ()), *content.get("plots", ())]
+        for output in outputs:
+            path = output if isinstance(output, str) else next(iter(output))
+            assert (folder / path).exists(), f"{stage} did not make {path}"
+
+
+def test_the_archive_predicts_and_tells_where_it_comes_from(folder: Path) -> None:
+    model = Model.load(folder / "build" / "emotions.mar")
+    prediction = model.score([jpeg()])[0]
+    assert prediction.distribution is not None
+    assert sum(prediction.distribution.values()) == pytest.approx(1, abs=1e-5)
+    assert model.provenance["params"]["model"]["architecture"] == "compact+fer_cnn"
+    assert model.provenance["data_name"] == "drawn"
+
+
+def test_the_report_tells_all_that_it_promises(folder: Path) -> None:
+    report = json.loads((folder / "metrics" / "report.json").read_text())
+    headlines = json.loads((folder / "metrics" / "metrics.json").read_text())
+    assert headlines == {name: report["metrics"][name] for name in headlines}
+    for name, value in report["metrics"].items():
+        low, high = report["intervals"][name]
+        assert low <= high
+        assert report["baselines"]["uniform"][name] is not None, (name, value)
+    assert 0 < report["people"]["one_against_the_rest"] <= 1
+    assert set(report["by_slice"]) >= {"brightness", "contrast", "like_a_training_image"}
+    assert len(report["by_emotion"]) == 8

@@ -9,6 +9,7 @@ from typing import Any
 
 from moodlake.model import BundleError, Model, read_meta
 
+CARD = "MODEL_CARD.md"
 HIGHER_IS_BETTER = ("accuracy", "top2_accuracy", "macro_f1", "mean_pearson")
 LOWER_IS_BETTER = ("kl", "calibration_error")
 
@@ -62,11 +63,14 @@ def check_comparable(candidate: Path, released: Path) -> None:
 
 
 def promote(candidate: Path, released: Path) -> None:
-    """Copy the candidate over the released archive, whole."""
+    """Copy the candidate over the released archive, whole, and its model card if it has one."""
     released.parent.mkdir(parents=True, exist_ok=True)
-    part = released.with_name(released.name + ".part")
-    shutil.copyfile(candidate, part)
-    part.replace(released)
+    card = candidate.with_name(CARD)
+    for source, target in ((candidate, released), (card, released.with_name(CARD))):
+        if source.exists():
+            part = target.with_name(target.name + ".part")
+            shutil.copyfile(source, part)
+            part.replace(target)
 
 
 def _provenance(archive: Path) -> dict[str, Any]:

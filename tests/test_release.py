@@ -39,12 +39,14 @@ def digest(path: Path) -> str:
 def test_both_models_are_shown_and_the_candidate_is_promoted(
     tmp_path: Path, released: Path
 ) -> None:
-    candidate = archive(tmp_path / "candidate.mar", WORSE, seed=1)
+    candidate = archive(tmp_path / "new" / "candidate.mar", WORSE, seed=1)
+    candidate.with_name("MODEL_CARD.md").write_text("# the candidate's card")
     result = release(candidate, released)
     assert result.exit_code == 0, result.output
     for number in ("0.8000", "0.7000", "0.3000", "0.4000"):
         assert number in result.output
     assert digest(released) == digest(candidate)
+    assert released.with_name("MODEL_CARD.md").read_text() == "# the candidate's card"
 
 
 def test_without_consent_nothing_is_replaced(tmp_path: Path, released: Path) -> None:

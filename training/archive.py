@@ -15,6 +15,7 @@ from moodlake.settings import PROJECT_ROOT
 from training.architectures import preprocessing_of
 from training.bundle import BundleDiffers, check_bundle, write_bundle
 from training.calibrate import LOGITS_FILE, Calibration
+from training.card import write_card
 from training.evaluate import METRICS_FILE
 from training.files import write_json, written_whole
 from training.params import Params, load_params
@@ -76,6 +77,7 @@ def main() -> None:
         except BundleDiffers as error:
             sys.exit(f"archive: {error}")
         write_archive(bundle, ARCHIVE_FILE, params, PROJECT_ROOT / HANDLER_FILE)
+    write_card(meta, ARCHIVE_FILE, cost)
     size = ARCHIVE_FILE.stat().st_size / 1e6
     print(f"{ARCHIVE_FILE}: {size:.1f} MB, model digest {meta['digest'][:12]}")
     print(

@@ -146,7 +146,7 @@ def release(
         typer.confirm(f"Replace {released} with {candidate}?", abort=True)
     with explained():
         promote(candidate, released)
-    console.print(f"Released [bold]{released}[/]. Update model_store/MODEL_CARD.md; commit both.")
+    console.print(f"Released [bold]{released}[/] with its model card beside it; commit both.")
 
 
 def print_results(rows: pa.Table, limit: int) -> None:

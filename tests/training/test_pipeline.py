@@ -65,6 +65,16 @@ def test_the_archive_predicts_and_tells_where_it_comes_from(folder: Path) -> Non
     assert model.provenance["data_name"] == "drawn"
 
 
+def test_the_model_card_tells_the_reports_numbers_and_the_forbidden_use(folder: Path) -> None:
+    card = (folder / "build" / "MODEL_CARD.md").read_text()
+    metrics = json.loads((folder / "metrics" / "metrics.json").read_text())
+    for value in metrics.values():
+        assert f"**{value:.4f}**" in card
+    assert "Art. 5(1)(f)" in card
+    assert "says nothing about" in card
+    assert Model.load(folder / "build" / "emotions.mar").identity.digest[:12] in card
+
+
 def test_the_report_tells_all_that_it_promises(folder: Path) -> None:
     report = json.loads((folder / "metrics" / "report.json").read_text())
     headlines = json.loads((folder / "metrics" / "metrics.json").read_text())

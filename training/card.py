@@ -1,0 +1,91 @@
+"""The model card: what a model is, was trained on, reaches and must not be used for.
+
+Its numbers are those of the pipeline's own report, so that none is typed by hand (Mitchell et al.,
+"Model Cards for Model Reporting", FAT* 2019).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from training.evaluate import REPORT_FILE
+from training.samples import FACTS_FILE
+
+CARD_FILE = Path("build/MODEL_CARD.md")
+_TEMPLATE = Path(__file__).with_name("card.md.j2")
+_WEAK_RECALL = 0.5
+
+MEASURES = {
+    "accuracy": "majority accuracy",
+    "top2_accuracy": "top-2 accuracy",
+    "top3_accuracy": "top-3 accuracy",
+    "annotator_accuracy": "agreement with one annotator",
+    "macro_f1": "macro F1",
+    "kl": "KL(votes \\|\\| model), nats",
+    "jensen_shannon": "Jensen-Shannon, nats",
+    "chebyshev": "Chebyshev",
+    "clark": "Clark",
+    "canberra": "Canberra",
+    "cosine": "cosine",
+    "intersection": "intersection",
+    "brier": "Brier score",
+    "mean_pearson": "mean Pearson",
+    "calibration_error": "calibration error",
+}
+"""What the metrics are called in the card, in its order."""
+
+
+def render_card(
+    meta: dict[str, Any],
+    facts: dict[str, Any],
+    report: dict[str, Any],
+    *,
+    megabytes: float,
+    packed: dict[str, float],
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        meta: model.json of the bundle.
+        facts: what `prepare` wrote of the data.
+        report: what `evaluate` wrote.
+        megabytes: of the archive.
+        packed: see training.bundle.check_bundle.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATE.parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    weak = [
+        (emotion, numbers)
+        for emotion, numbers in report["by_emotion"].items()
+        if numbers["recall"] < _WEAK_RECALL
+    ]
+    text = environment.get_template(_TEMPLATE.name).render(
+        meta=meta,
+        params=meta["provenance"]["params"],
+        recipe=meta["provenance"]["params"]["train"],
+        facts=facts,
+        report=report,
+        measures=MEASURES,
+        weak=weak,
+        megabytes=megabytes,
+        packed=packed,
+    )
+    return text.rstrip() + "\n"
+
+
+def write_card(meta: dict[str, Any], archive: Path, packed: dict[str, float]) -> None:
+    """Write CARD_FILE from what the stages before have written."""
+    facts, report = (json.loads(path.read_text("utf-8")) for path in (FACTS_FILE, REPORT_FILE))
+    megabytes = archive.stat().st_size / 1e6
+    CARD_FILE.write_text(
+        render_card(meta, facts, report, megabytes=megabytes, packed=packed), "utf-8"
+    )

@@ -88,7 +88,7 @@ def by_emotion(target: Array, predicted: Array, space: LabelSpace) -> dict[str, 
 def by_slice(
     target: Array, predicted: Array, slices: dict[str, NDArray[np.str_]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """The headline metrics for each value of each slice that has rows enough."""
+    """The headline metrics for each value, with rows enough, of each slice that divides them."""
     return {
         name: {
             str(value): {
@@ -104,6 +104,7 @@ def by_slice(
             if (values == value).sum() >= _LEAST_ROWS
         }
         for name, values in slices.items()
+        if len(np.unique(values)) > 1
     }
 
 

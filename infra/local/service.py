@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class NotReady(Exception):
     """A service that does not work yet; the message says what it lacks."""
 
 
-class Service:
+class Service(ABC):
     """A server of one or more processes.
 
     Attributes:
@@ -34,13 +35,13 @@ class Service:
         self.folder = folder
         self.children: dict[str, Child] = {}
 
+    @abstractmethod
     def start(self) -> None:
         """Start the processes; returns before they are ready."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self) -> str:
         """Prove that it works; returns a few words on what was seen, or raises NotReady."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """End the processes and all that they started."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -85,8 +86,8 @@ class TorchServeService(Service):
             workers = answer.json()[0]["workers"] if answer.status_code == 200 else []
             if not workers or any(worker["status"] != "READY" for worker in workers):
                 raise NotReady("its workers are still loading the model")
-            client = ServerClient(self.url, self.keys, attempts=1, timeout=20)
-            probe = client.score([_grey_image()], faces=FaceMode.NONE)[0]
+            with closing(ServerClient(self.url, self.keys, attempts=1, timeout=20)) as client:
+                probe = client.score([_grey_image()], faces=FaceMode.NONE)[0]
         except (OSError, ValueError, KeyError, httpx.HTTPError, ServerError) as error:
             raise NotReady(str(error)) from error
         if client.identity.digest != read_meta(self._archive)["digest"]:

@@ -21,6 +21,7 @@ from moodlake.cli.console import (
     stopping_cleanly,
 )
 from moodlake.cli.results import print_results
+from moodlake.faces import FaceMode
 from moodlake.settings import RELEASED_ARCHIVE
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def run(
     bucket: Annotated[str | None, typer.Option(help="The installation's own if not given.")] = None,
     prefix: Annotated[str, typer.Option(help="Only keys that start with this.")] = "",
     faces: Annotated[
-        str | None, typer.Option(help="none, largest or all; the model's own way if not given.")
+        FaceMode | None, typer.Option(help="What to read; the model's own way if not given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=256, help="Images per request.")] = 16,
     shard_size: Annotated[int, typer.Option(min=1, help="Images per task.")] = 256,

@@ -31,18 +31,7 @@ from training.params import DataParams
 
 PATH_VARIABLE = "MOODLAKE_FERPLUS"
 _EXPECTS = f"FER+'s .npz or its folder ({PATH_VARIABLE} names it too)"
-_VOTES = (
-    "neutral",
-    "happiness",
-    "surprise",
-    "sadness",
-    "anger",
-    "disgust",
-    "fear",
-    "contempt",
-    "unknown",
-    "NF",
-)
+_VOTES = (*label_space("ferplus").emotions, "unknown", "NF")
 _MOST_VOTES = 11
 _OUTLIER_VOTES = 1
 

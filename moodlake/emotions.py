@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,6 +44,11 @@ class LabelSpace:
 
     def __len__(self) -> int:
         return len(self.emotions)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """From `name` and `emotions`, as bundles, servers and runs write them."""
+        return cls(values["name"], tuple(values["emotions"]))
 
     def index(self, emotion: str) -> int:
         """Position of `emotion`; ValueError names the emotions of the space if it is not one."""

@@ -71,7 +71,7 @@ class Model:
 
     def __init__(self, meta: dict[str, Any], network: openvino.Model, streams: int) -> None:
         self.identity = ModelIdentity(meta["name"], meta["version"], meta["digest"])
-        self.space = LabelSpace(meta["label_space"]["name"], tuple(meta["label_space"]["emotions"]))
+        self.space = LabelSpace.from_dict(meta["label_space"])
         self.preprocessing = Preprocessing(**meta["preprocessing"])
         self.faces = FaceMode(meta["faces"])
         self.provenance: dict[str, Any] = meta["provenance"]

@@ -1,14 +1,25 @@
-"""Good and bad images, made for the tests."""
+"""Good and bad images for the tests."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import skimage
 from PIL import Image
+
+
+def astronaut() -> bytes:
+    """A real photo with one smiling face: scikit-image's 512 x 512 PNG."""
+    return (Path(skimage.__file__).parent / "data" / "astronaut.png").read_bytes()
+
+
+def astronaut_image() -> Image.Image:
+    return Image.open(io.BytesIO(astronaut())).convert("RGB")
 
 
 def picture(seed: int = 0, width: int = 64, height: int = 48) -> Image.Image:

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from moodlake.faces import Face, crop, find_faces
+from tests.images_made import astronaut_image
 
 
 def test_a_crop_is_the_box_at_the_scale_of_the_pixels() -> None:
@@ -26,9 +25,7 @@ def test_a_crop_has_a_pixel_at_least() -> None:
 
 @pytest.mark.parametrize("scale", [0.5, 1, 2])
 def test_boxes_are_given_in_original_pixels(scale: float) -> None:
-    skimage = pytest.importorskip("skimage")
-    photo = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
-    decoded = photo.resize((round(512 * scale), round(512 * scale)))
+    decoded = astronaut_image().resize((round(512 * scale), round(512 * scale)))
     face = find_faces(np.asarray(decoded), 1 / scale)[0]
     assert (face.left + face.width / 2, face.top + face.height / 2) == pytest.approx(
         (225, 110), abs=20
@@ -37,8 +34,6 @@ def test_boxes_are_given_in_original_pixels(scale: float) -> None:
 
 
 def test_a_face_in_a_panorama_is_found() -> None:
-    skimage = pytest.importorskip("skimage")
-    photo = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
     strip = Image.new("RGB", (3000, 512), "grey")
-    strip.paste(photo, (600, 0))
+    strip.paste(astronaut_image(), (600, 0))
     assert find_faces(np.asarray(strip))[0].left == pytest.approx(780, abs=25)

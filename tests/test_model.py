@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from moodlake.faces import FaceMode
 from moodlake.model import BundleError, Model, digest_of
 from moodlake.reasons import Reason
 from tests.bundles import write_archive, write_bundle
-from tests.images_made import encode, jpeg, png_bomb
+from tests.images_made import astronaut, astronaut_image, encode, jpeg, png_bomb
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +50,7 @@ def test_no_face_gets_no_invented_distribution(model: Model) -> None:
 
 @pytest.mark.parametrize("mode", [FaceMode.LARGEST, FaceMode.ALL])
 def test_a_face_is_found_and_framed(model: Model, mode: FaceMode) -> None:
-    skimage = pytest.importorskip("skimage")
-    photo = Path(skimage.__file__).parent / "data" / "astronaut.png"
-    prediction = model.score([photo.read_bytes()], faces=mode)[0]
+    prediction = model.score([astronaut()], faces=mode)[0]
     face = prediction.faces[0]
     assert face.distribution == prediction.distribution
     assert face.left < 225 < face.left + face.width
@@ -61,8 +58,7 @@ def test_a_face_is_found_and_framed(model: Model, mode: FaceMode) -> None:
 
 
 def test_threads_do_not_change_what_is_seen(model: Model) -> None:
-    skimage = pytest.importorskip("skimage")
-    photo = Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB")
+    photo = astronaut_image()
     images = [
         encode(photo.rotate(angle, fillcolor="grey").resize((side, side)), "JPEG")
         for angle in range(-20, 21, 4)

@@ -54,10 +54,9 @@ class Facts:
 def read_facts(path: Path = FACTS_FILE) -> Facts:
     """The facts that `prepare` wrote."""
     content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    space = content["label_space"]
     return Facts(
         content["name"],
-        LabelSpace(space["name"], tuple(space["emotions"])),
+        LabelSpace.from_dict(content["label_space"]),
         FaceMode(content["faces"]),
         content["digest"],
     )

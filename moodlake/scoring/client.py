@@ -68,8 +68,7 @@ class ServerClient:
         except _BatchFailed as error:
             raise ServerError(f"{self._url} does not say what it serves: {error}") from error
         self.identity = ModelIdentity(**description["model"])
-        space = description["label_space"]
-        self.space = LabelSpace(space["name"], tuple(space["emotions"]))
+        self.space = LabelSpace.from_dict(description["label_space"])
         self.faces = FaceMode(description["faces"])
         self.provenance: dict[str, Any] = description["provenance"]
 

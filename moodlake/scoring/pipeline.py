@@ -90,12 +90,11 @@ class Run:
     @classmethod
     def from_json(cls, data: bytes) -> Run:
         values = json.loads(data)
-        space = values["space"]
         return cls(
             run_id=values["run_id"],
             params=RunParams(**values["params"]),
             model=ModelIdentity(**values["model"]),
-            space=LabelSpace(space["name"], tuple(space["emotions"])),
+            space=LabelSpace.from_dict(values["space"]),
             provenance=values["provenance"],
             shard_ids=tuple(values["shard_ids"]),
             started_at=values["started_at"],

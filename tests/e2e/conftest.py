@@ -3,9 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from botocore.client import BaseClient
 
 from infra.local.ports import Ports
 from infra.local.stack import Stack
+from moodlake.scoring.inventory import s3_client
 
 
 @pytest.fixture(scope="package")
@@ -18,3 +20,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         for name, value in running.environment().items():
             patch.setenv(name, value)
         yield running
+
+
+@pytest.fixture(scope="package")
+def s3(stack: Stack) -> BaseClient:
+    """A client of the stack's S3."""
+    return s3_client()

@@ -26,6 +26,17 @@ class SqueezeExcite(nn.Module):
         return x * torch.sigmoid(self.excite(functional.relu(self.squeeze(pooled))))
 
 
+def two_convolutions(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    """The body of a residual block: two 3 x 3 convolutions, normalised, a ReLU between them."""
+    return [
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+
+
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions with channel attention around a shortcut (He et al., CVPR 2016).
 
@@ -35,11 +46,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
+            *two_convolutions(inputs, outputs, stride),
             SqueezeExcite(outputs),
         )
         self.shortcut = (

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.architectures.base import Architecture, Shape, stages_at
-from training.architectures.compact import SqueezeExcite
+from training.architectures.compact import SqueezeExcite, two_convolutions
 
 _WIDTHS = (64, 128, 256)
 _RESIDUAL_WIDTHS = (512, 1024, 2048)
@@ -18,13 +18,7 @@ _EARLY_DROPOUT = 0.2
 class _Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
+        self.body = nn.Sequential(*two_convolutions(inputs, outputs, stride))
         self.shortcut = nn.Sequential(
             nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
         )

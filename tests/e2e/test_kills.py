@@ -1,0 +1,135 @@
+"""Kills and races anywhere in a run: each object has one row in the end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from botocore.client import BaseClient
+
+from infra.local.airflow import DAG_ID
+from infra.local.stack import Stack
+from moodlake.scoring import pipeline, storage
+from moodlake.scoring.client import ServerError
+from moodlake.scoring.pipeline import RunParams
+from tests.e2e.steps import fill, finish, rows_of, score_all, wait_for_run
+from tests.images_made import jpeg
+
+pytestmark = pytest.mark.e2e
+
+
+def test_airflow_tries_a_killed_task_again(stack: Stack, s3: BaseClient) -> None:
+    keys = [f"{number:03d}.jpg" for number in range(60)]
+    fill(s3, "killed-in-airflow", {key: jpeg(number) for number, key in enumerate(keys)})
+    conf = {"bucket": "killed-in-airflow", "shard_size": 20, "faces": "none"}
+    run_id = stack.airflow.client.trigger(DAG_ID, conf)
+    killed = kill_scoring_task(stack, run_id)
+    assert wait_for_run(stack, run_id) == "success"
+    tasks = stack.airflow.client.task_instances(DAG_ID, run_id)
+    assert {task.map_index: task.tries for task in tasks}[killed] > 1
+    assert Counter(rows_of(stack, "killed-in-airflow").index) == Counter(keys)
+
+
+def kill_scoring_task(stack: Stack, run_id: str) -> int:
+    """SIGKILL the process of the first scoring task that is seen; returns its map index."""
+    for _ in range(600):
+        for task in stack.airflow.client.task_instances(DAG_ID, run_id):
+            if task.task_id == "score" and task.state == "running":
+                for process in psutil.process_iter(["cmdline"]):
+                    title = " ".join(process.info["cmdline"] or ()).strip()
+                    if title == f"airflow worker -- {task.id}":
+                        process.kill()
+                        return task.map_index
+        time.sleep(0.1)
+    raise AssertionError(f"no scoring task of {run_id} was seen")
+
+
+def test_a_killed_scoring_task_loses_and_doubles_nothing(stack: Stack, s3: BaseClient) -> None:
+    keys = [f"{number:03d}.jpg" for number in range(120)]
+    fill(s3, "killed-task", {key: jpeg(number) for number, key in enumerate(keys)})
+    params = RunParams("killed-task", shard_size=20, faces="none")
+    shards = pipeline.plan_run("killed-1", params, stack.settings)
+    task = multiprocessing.get_context("spawn").Process(target=score_all, args=("killed-1", shards))
+    task.start()
+    while not staged(stack, "killed-1", shards):
+        time.sleep(0.02)
+    assert task.pid
+    os.kill(task.pid, signal.SIGKILL)
+    task.join()
+    assert 0 < staged(stack, "killed-1", shards) < len(shards)
+    with pytest.raises(pipeline.RunIncomplete, match="was not scored"):
+        pipeline.publish("killed-1", stack.settings)
+    finish(stack, "killed-2", params)
+    assert Counter(rows_of(stack, "killed-task").index) == Counter(keys)
+
+
+def staged(stack: Stack, run_id: str, shards: list[str]) -> int:
+    folder = f"{stack.settings.results_uri}/work/{run_id}"
+    return sum(storage.read_bytes(f"{folder}/{shard}.arrow") is not None for shard in shards)
+
+
+def test_publishing_goes_on_after_a_kill(
+    stack: Stack, s3: BaseClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"{number}.jpg" for number in range(6)]
+    fill(s3, "half-published", {key: jpeg(number) for number, key in enumerate(keys)})
+    params = RunParams("half-published", shard_size=2, faces="none")
+    score_all("half-1", pipeline.plan_run("half-1", params, stack.settings))
+
+    deleted = []
+
+    def delete_one_then_die(uri: str) -> None:
+        if deleted:
+            raise KeyboardInterrupt
+        deleted.append(uri)
+        storage.delete(uri)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "storage", SimpleNamespace(**vars(storage)))
+        patch.setattr(pipeline.storage, "delete", delete_one_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.publish("half-1", stack.settings)
+    assert pipeline.publish("half-1", stack.settings)["objects"] == len(keys)
+    assert Counter(rows_of(stack, "half-published").index) == Counter(keys)
+    with pytest.raises(pipeline.SetupError, match="published already"):
+        pipeline.publish("half-1", stack.settings)
+
+
+def test_racing_runs_commit_each_object_once(stack: Stack, s3: BaseClient) -> None:
+    keys = [f"{number}.jpg" for number in range(12)]
+    fill(s3, "raced", {key: jpeg(number) for number, key in enumerate(keys)})
+    runs = {
+        f"raced-{size}": pipeline.plan_run(
+            f"raced-{size}", RunParams("raced", shard_size=size, faces="none"), stack.settings
+        )
+        for size in (3, 5)
+    }
+    for run_id, shards in runs.items():
+        score_all(run_id, shards)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda run_id: pipeline.publish(run_id, stack.settings), runs))
+    assert Counter(rows_of(stack, "raced").index) == Counter(keys)
+
+
+# Last: it takes TorchServe away and brings it back.
+def test_a_killed_server_loses_and_doubles_nothing(stack: Stack, s3: BaseClient) -> None:
+    keys = [f"{number:03d}.jpg" for number in range(60)]
+    fill(s3, "killed-server", {key: jpeg(number) for number, key in enumerate(keys)})
+    params = RunParams("killed-server", shard_size=20, faces="none")
+    shards = pipeline.plan_run("server-1", params, stack.settings)
+    pipeline.score_shard("server-1", shards[0], stack.settings)
+    stack.torchserve.stop()
+    with pytest.raises(ServerError, match="moodlake up"):
+        pipeline.score_shard("server-1", shards[1], stack.settings)
+    assert not next(item for item in stack.status() if item.name == "TorchServe").ready
+    stack.torchserve.start()
+    stack.wait(stack.torchserve)
+    finish(stack, "server-2", params)
+    assert Counter(rows_of(stack, "killed-server").index) == Counter(keys)

@@ -1,0 +1,157 @@
+"""What can be wrong with a data set is named with file, row and cure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.training.published import (
+    Made,
+    affectnet_sets,
+    affectnet_tables,
+    emotion6,
+    expw,
+    fer2013,
+    ferplus,
+    load,
+    moods,
+    rafdb,
+    table,
+)
+from training.datasets import load_dataset
+from training.datasets.base import DatasetError
+from training.params import DataParams
+
+
+def swap(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+SPACE = {"label_space": "joy,calm,fear"}
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "harm", "options", "message"),
+    [
+        ("emotion6", emotion6, lambda at: (at / "ground_truth.txt").unlink(), {}, "ground_truth"),
+        ("emotion6", emotion6, lambda at: (at / "images/joy/1.jpg").unlink(), {}, r"joy/1\.jpg"),
+        (
+            "emotion6",
+            emotion6,
+            lambda at: swap(at / "ground_truth.txt", "0.666667", "0.9"),
+            {},
+            "line 3: the probabilities sum to 1.2333",
+        ),
+        (
+            "emotion6",
+            emotion6,
+            lambda at: swap(at / "ground_truth.txt", "\t0.5\t", "\t-0.5\t"),
+            {},
+            "line 2.*not negative",
+        ),
+        (
+            "fer2013",
+            fer2013,
+            lambda at: swap(at / "fer2013.csv", "0 1 2", "0 1"),
+            {},
+            "line 2: 2303 pixels",
+        ),
+        (
+            "fer2013",
+            fer2013,
+            lambda at: swap(at / "fer2013.csv", "PublicTest", "Elsewhere"),
+            {},
+            "line 4: Usage is 'Elsewhere'",
+        ),
+        (
+            "ferplus",
+            ferplus,
+            lambda at: swap(at / "fer2013new.csv", "PublicTest", "Training"),
+            {},
+            "line 4.*do not belong together",
+        ),
+        (
+            "ferplus",
+            ferplus,
+            lambda at: swap(at / "fer2013new.csv", ",6,3,1", ",6,-3,1"),
+            {},
+            "line 2: happiness is '-3'",
+        ),
+        ("ferplus", ferplus, lambda at: (at / "fer2013.csv").unlink(), {}, "holds no fer2013.csv"),
+        (
+            "affectnet",
+            affectnet_tables,
+            lambda at: swap(at / "training.csv", "3,10,", "3,12,"),
+            {},
+            "line 5: expression is '12'",
+        ),
+        (
+            "affectnet",
+            affectnet_sets,
+            lambda at: (at / "val_set/annotations/0_exp.npy").unlink(),
+            {},
+            "0_exp.npy",
+        ),
+        ("affectnet", affectnet_sets, lambda at: None, {"label_space": "mood3"}, "affectnet8"),
+        (
+            "rafdb",
+            rafdb,
+            lambda at: swap(at / "EmoLabel/list_patition_label.txt", "jpg 7", "jpg 9"),
+            {},
+            "line 2: the label is '9'",
+        ),
+        ("expw", expw, lambda at: swap(at / "label.lst", " 82.5", ""), {}, "line 1: 7 fields"),
+        (
+            "folder",
+            moods,
+            lambda at: [file.unlink() for file in (at / "sad").iterdir()],
+            {},
+            "sad holds no images",
+        ),
+        ("folder", moods, lambda at: None, {"label_space": "emotion6"}, "angry is no emotion"),
+        ("table", table, lambda at: swap(at, ",0,5,0,", ",0,0,0,"), SPACE, "line 3: no votes"),
+        ("table", table, lambda at: swap(at, ",0,5,0,", ",0,0.5,0.2,"), SPACE, "sum to 0.7000"),
+        ("table", table, lambda at: swap(at, "valid", "holdout"), SPACE, "line 4: split"),
+        (
+            "table",
+            table,
+            lambda at: None,
+            {"label_space": "joy,awe"},
+            r"lacks the columns \['awe'\]",
+        ),
+        ("table", table, lambda at: None, {}, "label_space must name"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_row(
+    tmp_path: Path,
+    name: str,
+    make: Made,
+    harm: Callable[[Path], object],
+    options: dict[str, object],
+    message: str,
+) -> None:
+    place = make(tmp_path)
+    harm(place)
+    with pytest.raises(DatasetError, match=message):
+        load(name, place, **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["emotion6", "fer2013", "affectnet", "rafdb", "expw", "folder", "table"]
+)
+def test_an_unnamed_or_absent_place_is_told(name: str, tmp_path: Path) -> None:
+    params = DataParams(name)
+    with pytest.raises(DatasetError, match=r"data\.path"):
+        load_dataset(params)
+    with pytest.raises(DatasetError, match="is not there"):
+        load_dataset(replace(params, path=str(tmp_path / "absent")))
+
+
+def test_an_unknown_data_set_is_named() -> None:
+    with pytest.raises(DatasetError, match="'imagenet' is not one of drawn"):
+        load_dataset(DataParams("imagenet"))

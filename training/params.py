@@ -64,7 +64,7 @@ class ModelParams:
         size: pixels of the square input.
         channels: 1 (grey) or 3 (RGB).
         dropout: share of features dropped before the head.
-        weights: null for ImageNet's where the architecture has them, "none" for fresh ones.
+        weights: null for pretrained ones where the architecture has them, "none" for fresh ones.
     """
 
     architecture: str

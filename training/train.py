@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from moodlake.preprocessing import Preprocessing
-from training.architectures import build, preprocessing_of
+from training.architectures import build, preprocessing_of, settle_norms
 from training.batches import Batches, Split
 from training.files import written_whole
 from training.metrics import kl_divergence, top_k_accuracy
@@ -33,6 +33,8 @@ WEIGHTS_FILE = Path("build/weights.safetensors")
 CURVES_FOLDER = Path("build/curves")
 CHECKPOINT_FILE = Path("training/runs/checkpoint.pt")
 _GRADIENT_NORM = 5.0
+_SETTLING = 512
+"""Images whose statistics batch norms without their own begin with."""
 
 
 def predict_logits(
@@ -77,8 +79,12 @@ class Trainer:
         self.params, self.train, self.valid = params, train, valid
         self.preprocessing = preprocessing_of(params.model)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = build(params.model, train.distributions.shape[1]).to(self.device)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = build(params.model, train.distributions.shape[1])
+        first = self.preprocessing.normalise(train.images[:_SETTLING])
+        settle_norms(network, params.model, torch.from_numpy(first))
+        self.network = network.to(  # type: ignore[call-overload]
+            self.device, memory_format=torch.channels_last
+        )
         self.frozen = freeze(self.network, params.model.architecture, recipe.trainable)
         self.average = copy.deepcopy(self.network)
         self.best = copy.deepcopy(self.average.state_dict())

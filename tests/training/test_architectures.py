@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import openvino
 import pytest
 import torch
 
 from moodlake.settings import PROJECT_ROOT
-from training.architectures import ARCHITECTURES, build, preprocessing_of, stages
-from training.architectures.base import WeightsError
+from training.architectures import (
+    ARCHITECTURES,
+    build,
+    mobilenet_faces,
+    preprocessing_of,
+    stages,
+)
+from training.architectures.base import WeightsError, settle
 from training.bundle import to_openvino
 from training.optimize import freeze, make_optimizer
 from training.params import ModelParams, ParamsError, load_params
@@ -78,6 +88,73 @@ def test_earlier_stages_learn_more_slowly() -> None:
         0.5**depth for depth in reversed(range(len(parts)))
     ]
     assert len(rates) == len(list(network.parameters()))
+
+
+def test_norms_settle_on_what_reaches_them_and_the_answer_stays() -> None:
+    network = build(named("fer_cnn+resnet18"), 3)
+    norms = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        for value in (norm.weight, norm.running_var):
+            torch.nn.init.uniform_(value, 0.5, 2)
+    pixels = torch.rand(16, 1, 48, 48)
+    before = network.eval()(pixels)
+    settle(network.train(), pixels)
+    assert network.training
+    assert torch.allclose(network.eval()(pixels), before, atol=1e-4)
+    reached: dict[str, torch.Tensor] = {}
+    first = norms[0].register_forward_pre_hook(lambda _, inputs: reached.update(first=inputs[0]))
+    network(pixels)
+    first.remove()
+    assert torch.allclose(norms[0].running_mean, reached["first"].mean((0, 2, 3)), atol=1e-5)
+
+
+def published_faceres(folder: Path) -> dict[str, np.ndarray]:
+    """Write random weights in the form of the published ones; returns them by name."""
+    widths = [32, 64, 128, 128, 256, 256, *[512] * 6, 1024]
+    shapes = {"conv1/convolution/merged_input": (3, 3, 3, 32), "conv1_bn/batchnorm_1/sub": (32,)}
+    for number, (before, after) in enumerate(pairwise(widths), 1):
+        shapes |= {
+            f"conv_dw_{number}/depthwise_kernel": (3, 3, before, 1),
+            f"conv_dw_{number}_bn/batchnorm_1/mul": (before,),
+            f"conv_dw_{number}_bn/batchnorm_1/sub": (before,),
+            f"conv_pw_{number}/convolution/merged_input": (1, 1, before, after),
+            f"conv_pw_{number}_bn/batchnorm_1/sub": (after,),
+        }
+    chance = np.random.default_rng(0)
+    tensors = {name: chance.normal(size=shape).astype("<f2") for name, shape in shapes.items()}
+    folder.mkdir(parents=True)
+    (folder / "faceres.bin").write_bytes(b"".join(value.tobytes() for value in tensors.values()))
+    listed = [{"name": name, "shape": shape, "dtype": "float32"} for name, shape in shapes.items()]
+    manifest = {"weightsManifest": [{"weights": listed}]}
+    (folder / "faceres.json").write_text(json.dumps(manifest), "utf-8")
+    return {name: value.astype(np.float32) for name, value in tensors.items()}
+
+
+def test_weights_learned_from_faces_are_read_as_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = named("mobilenet_faces", weights=None)
+    with pytest.raises(WeightsError, match=r"npm pack .* model\.weights=none"):
+        build(wanted, 3)
+    tensors = published_faceres(mobilenet_faces.WEIGHTS_FOLDER)
+    with pytest.raises(WeightsError, match=r"faceres.bin is damaged"):
+        build(wanted, 3)
+    content = (mobilenet_faces.WEIGHTS_FOLDER / "faceres.bin").read_bytes()
+    monkeypatch.setattr(mobilenet_faces, "_SHA256", hashlib.sha256(content).hexdigest())
+    network = build(wanted, 3)
+    pixels = np.random.default_rng(1).uniform(0, 1, (3, 3, 3)).astype(np.float32)
+    row = np.tensordot(pixels, tensors["conv1/convolution/merged_input"], 3)
+    stem = build(replace(wanted, channels=3), 3).get_parameter("conv_stem.weight")
+    rgb = torch.from_numpy(pixels[:, :, ::-1].copy()).permute(2, 0, 1)
+    assert (stem * rgb).sum((1, 2, 3)).tolist() == pytest.approx(row * 255 * 0.25, rel=1e-4)
+    grey = network.get_parameter("conv_stem.weight")
+    assert torch.allclose(grey, stem.sum(1, keepdim=True), rtol=1e-4)
+    depthwise = network.get_parameter("blocks.3.5.conv_dw.weight")[7, 0, 2, 1].item()
+    kernel, scale = tensors["conv_dw_11/depthwise_kernel"], tensors["conv_dw_11_bn/batchnorm_1/mul"]
+    assert depthwise == pytest.approx(kernel[2, 1, 7, 0] * scale[7])
+    pointwise = network.get_parameter("blocks.4.0.conv_pw.weight")[900, 3, 0, 0].item()
+    assert pointwise == tensors["conv_pw_12/convolution/merged_input"][0, 0, 3, 900]
 
 
 def test_pretrained_weights_are_taken_up() -> None:

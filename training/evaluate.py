@@ -40,6 +40,7 @@ HEADLINES = (
     "macro_f1",
     "kl",
     "mean_pearson",
+    "annotator_calibration_error",
     "calibration_error",
 )
 _RESAMPLES = 1000
@@ -137,7 +138,7 @@ def write_plots(target: Array, predicted: Array, space: LabelSpace) -> None:
     )
     _write_csv(
         PLOTS_FOLDER / "reliability.csv",
-        ("confidence", "accuracy", "share"),
+        ("confidence", "annotators", "majority", "share"),
         calibration_bins(target, predicted).round(5).tolist(),
     )
     _write_csv(

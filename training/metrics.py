@@ -84,26 +84,39 @@ def confusion_matrix(target: Array, predicted: Array) -> NDArray[np.int64]:
 
 
 def calibration_bins(target: Array, predicted: Array) -> Array:
-    """(B, 3): confidence, accuracy and share of rows in each filled bin of the confidence."""
-    confidence = predicted.max(axis=1)
-    correct = predicted.argmax(axis=1) == target.argmax(axis=1)
+    """Rows grouped by confidence, the probability of the most probable emotion.
+
+    Returns:
+        (B, 4), for each filled bin: the mean confidence, the share of annotators who said that
+        emotion, the share of rows where it is the majority's, and the share of rows in the bin.
+    """
+    confidence, top = predicted.max(axis=1), predicted.argmax(axis=1)
+    said = target[np.arange(len(target)), top]
+    right = top == target.argmax(axis=1)
     bins = np.minimum((confidence * _CALIBRATION_BINS).astype(int), _CALIBRATION_BINS - 1)
     return np.array(
         [
-            (
-                confidence[bins == index].mean(),
-                correct[bins == index].mean(),
-                (bins == index).mean(),
-            )
+            [values[bins == index].mean() for values in (confidence, said, right)]
+            + [(bins == index).mean()]
             for index in np.unique(bins)
         ]
     )
 
 
 def calibration_error(target: Array, predicted: Array) -> float:
-    """Expected calibration error of the top class (Guo et al., ICML 2017), 15 equal bins."""
-    confidence, accuracy, share = calibration_bins(target, predicted).T
-    return float((share * np.abs(confidence - accuracy)).sum())
+    """Expected calibration error of the top class (Guo et al., ICML 2017), 15 equal bins.
+
+    Confidence against the majority's label: a model that is as unsure as the annotators are is
+    less sure than the majority is right.
+    """
+    confidence, _, right, share = calibration_bins(target, predicted).T
+    return float((share * np.abs(confidence - right)).sum())
+
+
+def annotator_calibration_error(target: Array, predicted: Array) -> float:
+    """The same against the share of annotators who said what the model says."""
+    confidence, said, _, share = calibration_bins(target, predicted).T
+    return float((share * np.abs(confidence - said)).sum())
 
 
 def precision_recall(confusion: NDArray[np.int64]) -> tuple[Array, Array]:
@@ -151,15 +164,6 @@ METRICS: dict[str, Metric] = {
     "brier": brier,
     "mean_pearson": lambda target, predicted: float(pearson(target, predicted).mean()),
     "calibration_error": calibration_error,
+    "annotator_calibration_error": annotator_calibration_error,
 }
 """All of them by name, in the order in which they are told."""
-
-LOWER_IS_BETTER = {
-    "kl",
-    "jensen_shannon",
-    "chebyshev",
-    "clark",
-    "canberra",
-    "brier",
-    "calibration_error",
-}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.architectures import members, stages
+from training.architectures import members, members_of, stages
 from training.architectures.ensemble import Ensemble
 from training.params import ModelParams, TrainParams
 
@@ -20,18 +20,18 @@ class Loss:
 
     - kl: KL(target || model).
     - cross_entropy: against the distribution; it differs from kl by the target's own entropy.
-    - hard_cross_entropy: against the majority emotion alone, weighted by `class_weights`.
+    - hard_cross_entropy: against the majority emotion alone, weighted by class.
     - label_drawing: against one emotion drawn from the distribution, anew each time (Barsoum et
       al., ICMI 2016, "probabilistic label drawing").
 
     Args:
         name: one of training.params.LOSSES.
-        class_weights: (E,) for hard_cross_entropy.
+        weights: (E,) of the classes, for hard_cross_entropy.
     """
 
-    def __init__(self, name: str, class_weights: Tensor | None = None) -> None:
+    def __init__(self, name: str, weights: Tensor | None = None) -> None:
         self.name = name
-        self.class_weights = class_weights
+        self.weights = weights
 
     def __call__(self, logits: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         if self.name == "kl":
@@ -41,7 +41,7 @@ class Loss:
         if self.name == "label_drawing":
             drawn = torch.multinomial(target.cpu(), 1, generator=generator)[:, 0]
             return functional.cross_entropy(logits, drawn.to(logits.device))
-        return functional.cross_entropy(logits, target.argmax(1), self.class_weights)
+        return functional.cross_entropy(logits, target.argmax(1), self.weights)
 
     def of(
         self, network: nn.Module, inputs: Tensor, target: Tensor, generator: torch.Generator
@@ -53,10 +53,10 @@ class Loss:
         return self(network(inputs), target, generator)
 
 
-def balanced_weights(target: Tensor) -> Tensor:
-    """Weights (E,) in inverse proportion to how often an emotion has the majority; mean 1."""
+def class_weights(target: Tensor, balance: float) -> Tensor:
+    """Weights (E,) of mean 1: how often an emotion has the majority, to the power of -balance."""
     counts = target.argmax(1).bincount(minlength=target.shape[1]).clamp(min=1).float()
-    weights = 1 / counts
+    weights = counts**-balance
     return weights / weights.mean()
 
 
@@ -96,20 +96,22 @@ def make_optimizer(
     return torch.optim.AdamW(options, lr=rate)
 
 
-def freeze(network: nn.Module, architecture: str, trainable: int | None) -> list[nn.Module]:
-    """Let only the last `trainable` stages learn (1: the head; None: all); returns the others.
+def freeze(network: nn.Module, model: ModelParams, trainable: int | None) -> list[nn.Module]:
+    """Let only the last `trainable` stages learn (1: the head); returns the others.
 
-    Keep what is returned in `eval` mode, so that its batch norms keep their statistics.
+    None leaves it to each architecture. Keep what is returned in `eval` mode, so that its batch
+    norms keep their statistics.
     """
-    if trainable is None:
-        return []
-    network.requires_grad_(False)
     frozen: list[nn.Module] = []
-    for parts in stages(network, architecture):
-        start = max(0, len(parts) - trainable)
-        frozen.extend(parts[:start])
-        for part in parts[start:]:
-            part.requires_grad_(True)
+    for architecture, member in members_of(network, model.architecture):
+        parts = architecture.stages(member)
+        own = None if model.weights == "none" else architecture.trainable
+        start = len(parts) - (trainable or own or len(parts))
+        if start > 0:
+            member.requires_grad_(False)
+            frozen.extend(parts[:start])
+            for part in parts[start:]:
+                part.requires_grad_(True)
     return frozen
 
 

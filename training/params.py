@@ -14,6 +14,7 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("one_cycle", "cosine")
 PRECISIONS = ("fp32", "fp16")
 CALIBRATIONS = ("none", "temperature", "vector")
+_WEIGHTS_SUFFIXES = (".safetensors", ".mar")
 OTHER = "other"
 """The recipe of every data set that has none of its own."""
 
@@ -64,7 +65,8 @@ class ModelParams:
         size: pixels of the square input.
         channels: 1 (grey) or 3 (RGB).
         dropout: share of features dropped before the head.
-        weights: null for pretrained ones where the architecture has them, "none" for fresh ones.
+        weights: null for pretrained ones where the architecture has them, "none" for fresh ones,
+            or a file of an earlier training: a weights.safetensors or a .mar.
     """
 
     architecture: str
@@ -80,8 +82,16 @@ class ModelParams:
             raise ParamsError(f"model.channels is {self.channels}; it must be 1, 3 or null")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ParamsError(f"model.dropout is {self.dropout}; it must be in [0, 1), or null")
-        if self.weights not in (None, "none"):
-            raise ParamsError(f"model.weights is {self.weights!r}; it must be none or null")
+        if self.weights_file and self.weights_file.suffix not in _WEIGHTS_SUFFIXES:
+            raise ParamsError(
+                f"model.weights is {self.weights!r}; it must be null, none, or a file that ends in "
+                f"{' or '.join(_WEIGHTS_SUFFIXES)}"
+            )
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file of an earlier training to start from."""
+        return Path(self.weights) if self.weights not in (None, "none") else None
 
 
 @dataclass(frozen=True)
@@ -90,13 +100,15 @@ class TrainParams:
 
     Attributes:
         epochs, batch_size, seed: as ever.
-        loss: one of training.optimize.LOSSES.
+        loss: one of LOSSES.
+        class_balance: of hard_cross_entropy's classes; 0 counts each row alike, 1 each class.
         optimizer: sgd or adamw.
         learning_rate: of the head, at its highest.
         weight_decay: of matrices and kernels.
         schedule: one_cycle or cosine.
         warm_up: share of the steps.
-        trainable: how many of the last stages learn; 1 is the head, null all.
+        trainable: how many of the last stages learn; 1 is the head, null the architecture's own
+            choice: all, but for some that start from pretrained weights.
         layer_decay: learning rate of a stage as a share of the next one's.
         ema_decay: of the average of the weights, for one step.
         mixup: alpha of mixup's beta distribution (Zhang et al., ICLR 2018); 0 is off.
@@ -106,6 +118,7 @@ class TrainParams:
     epochs: int
     batch_size: int
     loss: str
+    class_balance: float
     optimizer: str | None
     learning_rate: float | None
     weight_decay: float | None
@@ -130,6 +143,8 @@ class TrainParams:
             raise ParamsError(f"train: trainable is {self.trainable}; it must be >= 1, or null")
         if not 0 <= self.ema_decay < 1:
             raise ParamsError(f"train: ema_decay is {self.ema_decay}; it must be in [0, 1)")
+        if not 0 <= self.class_balance <= 1:
+            raise ParamsError(f"train: class_balance is {self.class_balance}; it must be in [0, 1]")
         if not 0 < self.layer_decay <= 1:
             raise ParamsError(f"train: layer_decay is {self.layer_decay}; it must be in (0, 1]")
         if not 0 < self.warm_up < 1:

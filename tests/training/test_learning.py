@@ -25,7 +25,7 @@ from training.augment import augment, mix
 from training.batches import Batches, Split
 from training.bundle import BundleDiffers, check_bundle, write_bundle
 from training.calibrate import Calibration
-from training.optimize import Loss, balanced_weights
+from training.optimize import Loss, class_weights
 from training.params import Params, load_params
 from training.samples import Facts
 from training.train import Trainer, predict_logits
@@ -261,9 +261,10 @@ def test_losses_by_hand() -> None:
 
 def test_rare_emotions_weigh_more() -> None:
     target = torch.tensor([[1.0, 0, 0]] * 3 + [[0, 1.0, 0]])
-    weights = balanced_weights(target)
+    weights = class_weights(target, 1.0)
     assert weights.mean() == pytest.approx(1)
     assert weights[1] / weights[0] == pytest.approx(3)
+    assert class_weights(target, 0.0).tolist() == [1, 1, 1]
 
 
 def test_training_stops_when_it_no_longer_improves(tmp_path: Path) -> None:

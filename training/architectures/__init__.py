@@ -20,6 +20,7 @@ from training.architectures import (
 )
 from training.architectures.base import Architecture, Shape, WeightsError, settle
 from training.architectures.ensemble import Ensemble
+from training.architectures.own_weights import start_from
 from training.params import ModelParams, ParamsError
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "WeightsError",
     "build",
     "members",
+    "members_of",
+    "origin",
     "preprocessing_of",
     "settle_norms",
     "stages",
@@ -63,13 +66,13 @@ def preprocessing_of(params: ModelParams) -> Preprocessing:
     )
 
 
-def build(params: ModelParams, classes: int, *, pretrained: bool | None = None) -> nn.Module:
+def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> nn.Module:
     """The network that `params.architecture` names.
 
     Args:
         params: null values are the architecture's own.
         classes: emotions of the label space.
-        pretrained: overrides `params.weights`; False where trained weights follow anyway.
+        pretrained: False where trained weights follow anyway, whatever `params.weights` says.
 
     Raises:
         ParamsError: there is no such network.
@@ -78,30 +81,44 @@ def build(params: ModelParams, classes: int, *, pretrained: bool | None = None) 
     preprocessing = preprocessing_of(params)
     networks = []
     for architecture in members(params.architecture):
-        wanted = params.weights != "none" if pretrained is None else pretrained
         shape = Shape(
             preprocessing.channels,
             preprocessing.size,
             classes,
             architecture.dropout if params.dropout is None else params.dropout,
-            wanted and architecture.has_weights,
+            pretrained and params.weights is None and architecture.pretrained_on is not None,
         )
         networks.append(architecture.build(shape))
-    return networks[0] if len(networks) == 1 else Ensemble(networks)
+    network = networks[0] if len(networks) == 1 else Ensemble(networks)
+    if pretrained and params.weights_file:
+        heads = nn.ModuleList(parts[-1] for parts in stages(network, params.architecture))
+        start_from(network, heads, params.weights_file)
+    return network
+
+
+def members_of(network: nn.Module, name: str) -> list[tuple[Architecture, nn.Module]]:
+    """The architecture and the network of each member."""
+    networks = network.members if isinstance(network, Ensemble) else [network]
+    return list(zip(members(name), networks, strict=True))
+
+
+def origin(params: ModelParams) -> str:
+    """What a network's weights had learned from before it was trained here, in words."""
+    if params.weights_file:
+        return f"an earlier training here ({params.weights_file.name})"
+    known = {member.pretrained_on for member in members(params.architecture)} - {None}
+    if params.weights == "none" or not known:
+        return "nothing: it learned from scratch"
+    return " and ".join(sorted(name for name in known if name))
 
 
 def stages(network: nn.Module, name: str) -> list[Sequence[nn.Module]]:
     """For each member, its parts in the order of the flow; the last one is the head."""
-    networks = network.members if isinstance(network, Ensemble) else [network]
-    return [
-        architecture.stages(member)
-        for architecture, member in zip(members(name), networks, strict=True)
-    ]
+    return [architecture.stages(member) for architecture, member in members_of(network, name)]
 
 
 def settle_norms(network: nn.Module, params: ModelParams, inputs: Tensor) -> None:
     """`settle` the members whose weights came without the norms' statistics."""
-    networks = network.members if isinstance(network, Ensemble) else [network]
-    for architecture, member in zip(members(params.architecture), networks, strict=True):
-        if architecture.folded_norms and params.weights != "none":
+    for architecture, member in members_of(network, params.architecture):
+        if architecture.folded_norms and params.weights is None:
             settle(member, inputs)

@@ -44,7 +44,8 @@ class Architecture:
         size, channels, dropout: what it was designed for.
         mean, std: of its input's pixel values, on the scale 0 to 1.
         optimizer, learning_rate, weight_decay: a recipe that trains it well.
-        has_weights: whether pretrained weights exist for it.
+        trainable: how many of its last stages learn when it starts from weights; None: all.
+        pretrained_on: what its pretrained weights learned from; None: there are none.
         folded_norms: whether its weights' batch norms were folded into the convolutions, so that
             `settle` has to give them statistics before it learns.
     """
@@ -59,7 +60,8 @@ class Architecture:
     optimizer: str = "sgd"
     learning_rate: float = 0.12
     weight_decay: float = 5e-4
-    has_weights: bool = False
+    trainable: int | None = None
+    pretrained_on: str | None = None
     folded_norms: bool = False
 
 

@@ -119,7 +119,7 @@ _tuned = partial(
     optimizer="adamw",
     learning_rate=3e-4,
     weight_decay=0.05,
-    has_weights=True,
+    pretrained_on="ImageNet",
 )
 ARCHITECTURES = {
     **{name: _tuned(partial(_torchvision, name), stages, _SIZE) for name, stages in _NAMES.items()},

@@ -1,8 +1,8 @@
 """MobileNet (Howard et al., 2017) that learned to tell faces apart before it learns emotions.
 
-Its weights are those of `faceres`, a network for identity, age and gender (Savchenko, SISY 2021)
-that learned from VGGFace2, in the form for TensorFlow.js in which the npm package
-`@vladmandic/human` (MIT) holds it. data/README.md tells how to get the two files.
+Its weights are those of `faceres` (Savchenko, PeerJ CS 2019), which learned identity, age, gender
+from VGGFace2. The npm package `@vladmandic/human` (MIT) holds them in the form for TensorFlow.js;
+data/README.md tells how to get the two files.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from training.architectures.base import Architecture, Shape, WeightsError, stage
 WEIGHTS_FOLDER = Path("data/weights")
 _SHA256 = "2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b"
 _RECIPE = (
-    "fetch them with `npm pack @vladmandic/human@3.3.6` and `tar -xzf vladmandic-human-3.3.6.tgz "
-    f"-C {WEIGHTS_FOLDER} --strip-components=2 package/models/faceres.json "
-    "package/models/faceres.bin`, or train from scratch with -S model.weights=none"
+    'fetch them as data/README.md tells under "Weights to start from", or train from scratch with '
+    "-S model.weights=none"
 )
 _BLOCKS = [
     f"blocks.{stage}.{part}" for stage, parts in enumerate((1, 2, 2, 6, 1)) for part in range(parts)
 ]
+_WIDTH = 1024
 _MEAN, _STD = 0.4502, 0.25
 """It learned from pixels of 0 to 255 less the mean of each colour (0.4502 on average)."""
 
@@ -41,11 +41,12 @@ def _build(shape: Shape) -> nn.Module:
         "mobilenetv1_100",
         pad_type="same",  # as TensorFlow pads
         in_chans=shape.channels,
-        num_classes=shape.classes,
         drop_rate=shape.dropout,
     )
     # The last block tells one person from another; emotions are read as well without it.
     delattr(network.get_submodule("blocks.4"), "1")
+    # timm's own head starts with logits so large that they shake the pretrained stages.
+    network.classifier = nn.Linear(_WIDTH, shape.classes)
     if shape.pretrained:
         state = _state(_read(WEIGHTS_FOLDER), shape.channels)
         network.load_state_dict({**network.state_dict(), **state})
@@ -98,12 +99,14 @@ ARCHITECTURES = {
         _build,
         stages_at("conv_stem", "bn1", "blocks.*", "classifier"),
         size=112,
+        dropout=0.3,
         mean=_MEAN,
         std=_STD,
         optimizer="adamw",
         learning_rate=1e-3,
         weight_decay=0.05,
-        has_weights=True,
+        trainable=4,  # the first stages serve emotions as they are, and cost the most to train
+        pretrained_on="VGGFace2, to tell people apart (faceres)",
         folded_norms=True,
     )
 }

@@ -102,6 +102,8 @@ class TrainParams:
         epochs, batch_size, seed: as ever.
         loss: one of LOSSES.
         class_balance: of hard_cross_entropy's classes; 0 counts each row alike, 1 each class.
+        teachers: archives of models to learn from as well; see training/teachers.py.
+        teacher_share: of the target that is theirs.
         optimizer: sgd or adamw.
         learning_rate: of the head, at its highest.
         weight_decay: of matrices and kernels.
@@ -119,6 +121,8 @@ class TrainParams:
     batch_size: int
     loss: str
     class_balance: float
+    teachers: list[str]
+    teacher_share: float
     optimizer: str | None
     learning_rate: float | None
     weight_decay: float | None
@@ -143,8 +147,9 @@ class TrainParams:
             raise ParamsError(f"train: trainable is {self.trainable}; it must be >= 1, or null")
         if not 0 <= self.ema_decay < 1:
             raise ParamsError(f"train: ema_decay is {self.ema_decay}; it must be in [0, 1)")
-        if not 0 <= self.class_balance <= 1:
-            raise ParamsError(f"train: class_balance is {self.class_balance}; it must be in [0, 1]")
+        for name in ("class_balance", "teacher_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ParamsError(f"train: {name} is {getattr(self, name)}; it must be in [0, 1]")
         if not 0 < self.layer_decay <= 1:
             raise ParamsError(f"train: layer_decay is {self.layer_decay}; it must be in (0, 1]")
         if not 0 < self.warm_up < 1:

@@ -29,6 +29,7 @@ from training.metrics import kl_divergence, top_k_accuracy
 from training.optimize import Loss, class_weights, freeze, make_optimizer, make_schedule
 from training.params import Params, ParamsError, load_params
 from training.samples import load_split, read_facts
+from training.teachers import taught
 
 WEIGHTS_FILE = Path("build/weights.safetensors")
 CURVES_FOLDER = Path("build/curves")
@@ -216,8 +217,8 @@ class Trainer:
 def run_key(params: Params, data_digest: str) -> str:
     """What a run's result depends on, as a digest."""
     relevant = {**params.to_dict(), "data": data_digest, "calibrate": None, "archive": None}
-    if params.model.weights_file:
-        relevant["weights"] = digest_of(params.model.weights_file)
+    files = [params.model.weights_file, *map(Path, params.train.teachers)]
+    relevant["files"] = [digest_of(file) for file in files if file]
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
@@ -226,10 +227,11 @@ def main() -> None:
     try:
         params = load_params()
         preprocessing = preprocessing_of(params.model)
-        splits = [Split(*load_split(split, preprocessing)) for split in ("train", "valid")]
-        trainer = Trainer(
-            params, splits[0], splits[1], CHECKPOINT_FILE, run_key(params, read_facts().digest)
-        )
+        facts = read_facts()
+        key = run_key(params, facts.digest)
+        train, valid = (Split(*load_split(split, preprocessing)) for split in ("train", "valid"))
+        train.distributions = taught(train.distributions, params.train, facts.space)
+        trainer = Trainer(params, train, valid, CHECKPOINT_FILE, key)
     except ParamsError as error:
         sys.exit(f"train: {error}")
     network = trainer.run()

@@ -1,10 +1,9 @@
-"""Training, metrics and the archive."""
+"""Training: losses, batches, augmentation, and runs that are killed."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,41 +11,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from moodlake.emotions import label_space
-from moodlake.faces import FaceMode
-from moodlake.images import decode
-from moodlake.model import Model
-from moodlake.settings import PROJECT_ROOT
-from tests.images_made import jpeg
+from tests.training.small import made, small
 from training import metrics
-from training.architectures import build, preprocessing_of
-from training.archive import HANDLER_FILE, write_archive
+from training.architectures import preprocessing_of
 from training.augment import augment, mix
-from training.batches import Batches, Split
-from training.bundle import BundleDiffers, check_bundle, write_bundle
-from training.calibrate import Calibration
+from training.batches import Batches
 from training.optimize import Loss, class_weights
-from training.params import Params, load_params
-from training.samples import Facts
 from training.train import Trainer, predict_logits
-
-SPACE = label_space("ferplus")
-FACTS = Facts("made", SPACE, FaceMode.NONE, "digest")
-
-
-def small(**changes: object) -> Params:
-    params = load_params(PROJECT_ROOT / "params.yaml")
-    recipe = replace(
-        params.train, epochs=3, batch_size=16, learning_rate=0.05, weight_decay=0.0, ema_decay=0.9
-    )
-    model = replace(params.model, size=16)
-    return replace(params, train=replace(recipe, **changes), model=model)  # type: ignore[arg-type]
-
-
-def made(count: int = 64) -> Split:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 255, (count, 1, 16, 16), dtype=np.uint8)
-    return Split(images, rng.dirichlet(np.ones(8), count).astype(np.float32))
 
 
 def digest_of(network: torch.nn.Module) -> str:
@@ -169,71 +140,6 @@ def test_augmentation_keeps_shape_and_range() -> None:
     assert 0 <= changed.min() <= changed.max() <= 1
     again = augment(pixels, small().augment, torch.Generator().manual_seed(0))
     assert torch.equal(changed, again)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, Path]:
-    torch.manual_seed(0)
-    network = build(small().model, 8).eval()
-    weights = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    safetensors.torch.save_file(network.state_dict(), weights)
-    return network, weights
-
-
-def test_the_archive_built_twice_is_the_same(
-    trained: tuple[torch.nn.Module, Path], tmp_path: Path
-) -> None:
-    network, weights = trained
-    digests = set()
-    for name in ("one", "two"):
-        bundle, archive = tmp_path / name, tmp_path / f"{name}.mar"
-        write_bundle(bundle, network, small(), FACTS, weights, Calibration(1.5), {"kl": 0.5})
-        write_archive(bundle, archive, small(), PROJECT_ROOT / HANDLER_FILE)
-        digests.add(hashlib.sha256(archive.read_bytes()).hexdigest())
-    assert len(digests) == 1
-
-
-@pytest.mark.parametrize(
-    "calibration",
-    [
-        Calibration(),
-        Calibration(1.7),
-        Calibration(1.0, tuple(np.linspace(0.5, 1.5, 8)), tuple(np.linspace(-1, 1, 8))),
-    ],
-)
-def test_what_is_served_is_what_was_trained(
-    trained: tuple[torch.nn.Module, Path], tmp_path: Path, calibration: Calibration
-) -> None:
-    network, weights = trained
-    params = replace(small(), archive=replace(small().archive, precision="fp32"))
-    write_bundle(tmp_path, network, params, FACTS, weights, calibration, {})
-    served, images = Model.load(tmp_path), [jpeg(seed, 50, 40) for seed in range(5)]
-    preprocessing = preprocessing_of(small().model)
-    resized = np.stack([preprocessing.resize(decode(image).pixels) for image in images])
-    expected = calibration(predict_logits(network, resized, preprocessing))
-    for prediction, row in zip(served.score(images), expected, strict=True):
-        assert prediction.distribution is not None
-        assert list(prediction.distribution.values()) == pytest.approx(row.tolist(), abs=1e-5)
-
-
-def test_half_precision_halves_the_bundle_and_keeps_its_word(
-    trained: tuple[torch.nn.Module, Path], tmp_path: Path
-) -> None:
-    network, weights = trained
-    split = made(40)
-    expected = Calibration()(predict_logits(network, split.images, preprocessing_of(small().model)))
-    sizes = {}
-    for precision in ("fp32", "fp16"):
-        params = replace(small(), archive=replace(small().archive, precision=precision))
-        folder = tmp_path / precision
-        write_bundle(folder, network, params, FACTS, weights, Calibration(), {})
-        cost = check_bundle(folder, split.images, split.distributions, expected)
-        assert abs(cost["kl_gained"]) < 1e-3
-        sizes[precision] = sum(file.stat().st_size for file in folder.iterdir())
-    assert sizes["fp16"] < 0.6 * sizes["fp32"]
-    better = np.eye(8)[split.distributions.argmax(1)] * 0.9 + 0.0125
-    with pytest.raises(BundleDiffers, match="another precision"):
-        check_bundle(folder, split.images, split.distributions, better)
 
 
 def test_mixing_blends_images_and_distributions_alike() -> None:

@@ -49,7 +49,7 @@ def digest_of(file: Path) -> str:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
-        raise WeightsError(f"model.weights: {file} cannot be read: {error.strerror}") from error
+        raise WeightsError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _is_in(value: Tensor, head: nn.Module) -> bool:

@@ -204,6 +204,7 @@ def test_an_earlier_training_is_taken_up_but_for_a_head_of_other_emotions(
         else:
             assert torch.equal(value, before)
     assert file.name in origin(named("compact", weights=str(file)))
+    assert "VGGFace2" in origin(named("mobilenet_faces", weights=str(file)))
     again = build(named("fer_cnn+compact", weights=str(file)), 8)
     pixels = torch.rand(2, 1, 48, 48)
     assert torch.equal(again.eval()(pixels), earlier.eval()(pixels))

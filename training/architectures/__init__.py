@@ -104,12 +104,16 @@ def members_of(network: nn.Module, name: str) -> list[tuple[Architecture, nn.Mod
 
 def origin(params: ModelParams) -> str:
     """What a network's weights had learned from before it was trained here, in words."""
+    known = {member.pretrained_on for member in members(params.architecture)}
+    pretrained = " and ".join(sorted(name for name in known if name))
     if params.weights_file:
-        return f"an earlier training here ({params.weights_file.name})"
-    known = {member.pretrained_on for member in members(params.architecture)} - {None}
-    if params.weights == "none" or not known:
+        earlier = f"an earlier training here ({params.weights_file.name})"
+        return (
+            f"{earlier}; this architecture's own are from {pretrained}" if pretrained else earlier
+        )
+    if params.weights == "none" or not pretrained:
         return "nothing: it learned from scratch"
-    return " and ".join(sorted(name for name in known if name))
+    return pretrained
 
 
 def stages(network: nn.Module, name: str) -> list[Sequence[nn.Module]]:

@@ -11,7 +11,7 @@ from moodlake.model import BundleError, Model, read_meta
 
 CARD = "MODEL_CARD.md"
 HIGHER_IS_BETTER = ("accuracy", "top2_accuracy", "macro_f1", "mean_pearson")
-LOWER_IS_BETTER = ("kl", "calibration_error")
+LOWER_IS_BETTER = ("kl", "annotator_calibration_error", "calibration_error")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from moodlake.model import BundleError, Model, read_meta
 
-CARD = "MODEL_CARD.md"
+COMPANIONS = ("MODEL_CARD.md", "figures.png")
+"""What lies beside an archive and goes with it."""
 HIGHER_IS_BETTER = ("accuracy", "top2_accuracy", "macro_f1", "mean_pearson")
 LOWER_IS_BETTER = ("kl", "annotator_calibration_error", "calibration_error")
 
@@ -63,10 +64,10 @@ def check_comparable(candidate: Path, released: Path) -> None:
 
 
 def promote(candidate: Path, released: Path) -> None:
-    """Copy the candidate over the released archive, whole, and its model card if it has one."""
+    """Copy the candidate over the released archive, whole, with those COMPANIONS that it has."""
     released.parent.mkdir(parents=True, exist_ok=True)
-    card = candidate.with_name(CARD)
-    for source, target in ((candidate, released), (card, released.with_name(CARD))):
+    companions = [(candidate.with_name(name), released.with_name(name)) for name in COMPANIONS]
+    for source, target in ((candidate, released), *companions):
         if source.exists():
             part = target.with_name(target.name + ".part")
             shutil.copyfile(source, part)

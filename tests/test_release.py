@@ -41,12 +41,14 @@ def test_both_models_are_shown_and_the_candidate_is_promoted(
 ) -> None:
     candidate = archive(tmp_path / "new" / "candidate.mar", WORSE, seed=1)
     candidate.with_name("MODEL_CARD.md").write_text("# the candidate's card")
+    candidate.with_name("figures.png").write_bytes(b"its curves")
     result = release(candidate, released)
     assert result.exit_code == 0, result.output
     for number in ("0.8000", "0.7000", "0.3000", "0.4000"):
         assert number in result.output
     assert digest(released) == digest(candidate)
     assert released.with_name("MODEL_CARD.md").read_text() == "# the candidate's card"
+    assert released.with_name("figures.png").read_bytes() == b"its curves"
 
 
 def test_without_consent_nothing_is_replaced(tmp_path: Path, released: Path) -> None:

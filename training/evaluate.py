@@ -28,7 +28,7 @@ from training.metrics import (
     precision_recall,
 )
 from training.params import load_params
-from training.samples import load_slices, load_targets, read_facts
+from training.samples import load_raw_targets, load_slices, load_targets, read_facts
 
 METRICS_FILE = Path("metrics/metrics.json")
 REPORT_FILE = Path("metrics/report.json")
@@ -164,15 +164,17 @@ def main() -> None:
         "constant_prior": np.tile(train_target.mean(axis=0), (len(target), 1)),
         "uniform": np.full_like(target, 1 / len(space)),
     }
-    metrics = summarise(target, predicted)
+    metrics, raw = summarise(target, predicted), load_raw_targets("valid")
     baselines = {name: summarise(target, rows) for name, rows in constants.items()}
     bounds, agreement = intervals(target, predicted), people(votes)
+    on_raw_votes = {} if raw is None else summarise(raw, predicted)
     report = {
         "rows": len(target),
         "metrics": metrics,
         "intervals": bounds,
         "uncalibrated": summarise(target, Calibration()(logits)),
         "baselines": baselines,
+        "on_raw_votes": on_raw_votes,
         "people": agreement,
         "by_emotion": by_emotion(target, predicted, space),
         "by_slice": by_slice(target, predicted, load_slices("valid")),
@@ -184,6 +186,9 @@ def main() -> None:
         low, high = bounds[name]
         beside = ", ".join(f"{key} {values[name]:.4f}" for key, values in baselines.items())
         print(f"{name} {metrics[name]:.4f} [{low:.4f}, {high:.4f}] ({beside})")
+    for name, value in on_raw_votes.items():
+        if name in HEADLINES:
+            print(f"with outliers' votes left in, {name}: {value:.4f}")
     for name, value in agreement.items():
         print(f"people, {name}: {value:.4f}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 PARAMS_FILE = Path("params.yaml")
 LOSSES = ("kl", "cross_entropy", "hard_cross_entropy", "label_drawing")
@@ -236,6 +237,8 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         raise ParamsError(
             f"{path} cannot be read ({error}); run from the project's folder"
         ) from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not YAML: {error}") from error
     try:
         data = _section(DataParams, content["data"], "data")
         recipes = content["train"]
@@ -248,16 +251,24 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
             _section(CalibrateParams, content["calibrate"], "calibrate"),
             _section(ArchiveParams, content["archive"], "archive"),
         )
-    except KeyError as error:
-        raise ParamsError(f"{path}: section {error} is missing") from error
+    except (KeyError, TypeError) as error:
+        raise ParamsError(f"{path}: a section is missing: {error}") from error
     except ParamsError as error:
         raise ParamsError(f"{path}: {error}") from error
 
 
 def _section(kind: type[_T], values: dict[str, Any], name: str) -> _T:
+    """Checked for names and types; numbers may be written as text, as YAML 1.1 takes 1e-3."""
     expected = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if unknown := set(values) - expected:
         raise ParamsError(f"{name}: unknown {sorted(unknown)}; known: {sorted(expected)}")
     if missing := expected - set(values):
         raise ParamsError(f"{name}: {sorted(missing)} missing")
-    return kind(**values)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if cause := problem.get("ctx", {}).get("error"):
+            raise ParamsError(str(cause)) from error
+        key = ".".join((name, *map(str, problem["loc"])))
+        raise ParamsError(f"{key} is {problem['input']!r}: {problem['msg']}") from error

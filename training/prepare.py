@@ -54,11 +54,15 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
         strata = [(splits[index], leading[index]) for index in kept]
         kept = [kept[position] for position in sample(strata, params.limit, params.seed)]
     slices = _slices(measures, groups, splits, data.attributes)
+    raw = (
+        [None] * len(data.ids) if data.raw_votes is None else data.raw_votes.astype(float).tolist()
+    )
     table = {
         "id": data.ids,
         "split": splits,
         "pixels_sha256": digests,
         "votes": data.votes.astype(float).tolist(),
+        "raw_votes": raw,
         "distribution": from_votes(data.votes).tolist(),  # of shares too: each row by its sum
         "slices": [
             [(name, str(values[index])) for name, values in slices.items()]

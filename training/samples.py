@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from moodlake.emotions import LabelSpace
+from moodlake.emotions import LabelSpace, from_votes
 from moodlake.faces import FaceMode
 from moodlake.images import decode
 from moodlake.preprocessing import Preprocessing
@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         ("image", pa.binary()),
         ("pixels_sha256", pa.string()),
         ("votes", pa.list_(pa.float64())),
+        ("raw_votes", pa.list_(pa.float64())),
         ("distribution", pa.list_(pa.float64())),
         ("slices", pa.map_(pa.string(), pa.string())),
     ]
@@ -80,6 +81,12 @@ def load_targets(
     """Distributions and votes, each (N, E), of one split."""
     rows = _read(split, ["distribution", "votes"], path)
     return np.array(rows["distribution"].to_pylist()), np.array(rows["votes"].to_pylist())
+
+
+def load_raw_targets(split: str, path: Path = SAMPLES_FILE) -> NDArray[np.float64] | None:
+    """Distributions (N, E) with outliers' votes left in; None where the data set removes none."""
+    votes = _read(split, ["raw_votes"], path)["raw_votes"]
+    return None if votes.null_count else from_votes(np.array(votes.to_pylist()))
 
 
 def load_slices(split: str, path: Path = SAMPLES_FILE) -> dict[str, NDArray[np.str_]]:

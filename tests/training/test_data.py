@@ -18,6 +18,7 @@ from training.datasets.base import DatasetError
 from training.datasets.ferplus import PATH_VARIABLE
 from training.params import DataParams, ParamsError, load_params
 from training.prepare import prepare
+from training.samples import load_raw_targets
 from training.validate import check
 
 FERPLUS = label_space("ferplus")
@@ -48,6 +49,11 @@ def test_ferplus_follows_the_published_protocol(tmp_path: Path) -> None:
     assert data.ids == ["ferplus-00000", "ferplus-00003"]
     assert data.splits == ["train", "valid"]
     assert data.votes[0].tolist() == [6, 3, 0, 0, 0, 0, 0, 0]
+    samples = tmp_path / "samples.parquet"
+    prepare(data, params, samples, tmp_path / "facts.json")
+    raw = load_raw_targets("valid", samples)
+    assert raw is not None
+    assert raw[0].tolist() == [0.6, 0.3, 0.1, 0, 0, 0, 0, 0]
     assert data.dropped == {"no emotion with two votes": 1, "unknown or not a face": 1}
 
 
@@ -145,6 +151,10 @@ def test_a_missing_class_is_named(samples: pd.DataFrame) -> None:
         ("    loss: kl", "    loss: focal", "not one of kl"),
         ("    warm_up: 0.2", "    warm_up: 2", "warm_up"),
         ("    epochs: 8", "    epochs: 0", "epochs >= 1"),
+        ("    epochs: 8", "    epochs: many", r"train\.drawn\.epochs is 'many': .* integer"),
+        ("  flip: true", "  flip: 2", r"augment\.flip is 2: .* boolean"),
+        ("  flip: true", "  flip: [", "not YAML"),
+        ("augment: ", "other: ", "section is missing: 'augment'"),
     ],
 )
 def test_a_bad_parameter_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -154,3 +164,10 @@ def test_a_bad_parameter_is_named(tmp_path: Path, old: str, new: str, message: s
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ParamsError, match=message):
         load_params(path)
+
+
+def test_a_rate_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+    text = (PROJECT_ROOT / "params.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("learning_rate: 0.05", "learning_rate: 5e-2"))
+    assert load_params(path).train.learning_rate == 0.05

@@ -49,6 +49,7 @@ class Annotated:
         splits: (N,) "train", "valid" or "test"; None where the data set has no split of its own.
         dropped: how many rows were left out, by reason.
         attributes: columns (N,) to slice results by: words, or numbers that are cut into thirds.
+        raw_votes: (N, E) the counts before outliers were removed; None where none were.
     """
 
     space: LabelSpace
@@ -59,6 +60,7 @@ class Annotated:
     splits: list[str] | None
     dropped: dict[str, int] = field(default_factory=dict)
     attributes: Mapping[str, Sequence[str] | NDArray[np.floating]] = field(default_factory=dict)
+    raw_votes: NDArray[np.integer] | None = None
 
 
 def one_hot(labels: Sequence[int], space: LabelSpace) -> NDArray[np.int64]:

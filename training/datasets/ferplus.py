@@ -66,6 +66,7 @@ def load(params: DataParams) -> Annotated:
             "no emotion with two votes": int((leading == 0).sum()),
             "unknown or not a face": int(unclear.sum()),
         },
+        raw_votes=raw[rows, : len(space)],
     )
 
 

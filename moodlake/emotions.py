@@ -7,7 +7,6 @@ axis runs over those emotions, holds values in [0, 1] and sums to 1.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 SUM_TOLERANCE = 1e-3
+NEUTRAL = "neutral"
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,11 @@ def label_space(name: str) -> LabelSpace:
     return spaces[name]
 
 
-def from_votes(votes: ArrayLike, *, outlier_votes: int = 0) -> NDArray[np.float64]:
+def from_votes(votes: ArrayLike) -> NDArray[np.float64]:
     """Distributions from annotators' votes.
 
     Args:
         votes: (..., E) non-negative counts, one column an emotion.
-        outlier_votes: counts of at most this many are taken as slips and removed. FER+ uses 1
-            (Barsoum et al., 2016, section 3).
 
     Returns:
         (..., E) float64; each row sums to 1.
@@ -91,7 +89,6 @@ def from_votes(votes: ArrayLike, *, outlier_votes: int = 0) -> NDArray[np.float6
     counts = np.array(votes, dtype=np.float64)
     if not np.isfinite(counts).all() or (counts < 0).any():
         raise ValueError("votes must be finite counts of 0 or more")
-    counts[counts <= outlier_votes] = 0
     totals = counts.sum(axis=-1, keepdims=True)
     if (totals == 0).any():
         rows = np.flatnonzero(totals.reshape(-1) == 0)[:5].tolist()
@@ -99,29 +96,15 @@ def from_votes(votes: ArrayLike, *, outlier_votes: int = 0) -> NDArray[np.float6
     return counts / totals
 
 
-def from_probabilities(probabilities: ArrayLike) -> NDArray[np.float64]:
-    """Checked distributions, with rounding in the source file evened out.
-
-    Raises:
-        ValueError: a value outside [0, 1], or a row whose sum is off 1 by over `SUM_TOLERANCE`.
-    """
-    values = np.asarray(probabilities, dtype=np.float64)
-    if not np.isfinite(values).all() or (values < 0).any() or (values > 1 + SUM_TOLERANCE).any():
-        raise ValueError("probabilities must lie between 0 and 1")
-    totals = values.sum(axis=-1, keepdims=True)
-    off = np.abs(totals.reshape(-1) - 1) > SUM_TOLERANCE
-    if off.any():
-        row = int(np.flatnonzero(off)[0])
-        raise ValueError(
-            f"row {row}: probabilities sum to {totals.reshape(-1)[row]:.4f}, not 1; "
-            "was a column dropped without renormalising?"
-        )
-    return values / totals
-
-
-def from_labels(labels: Sequence[str], space: LabelSpace) -> NDArray[np.float64]:
-    """One-hot distributions (N, E) from hard labels; ValueError for a label not in the space."""
-    return np.eye(len(space))[[space.index(label) for label in labels]]
+def without_neutral(
+    space: LabelSpace, distributions: ArrayLike
+) -> tuple[LabelSpace, NDArray[np.float64]]:
+    """The other emotions alone; what is left of a row (N, E) sums to 1 again, or to 0."""
+    kept = [index for index, emotion in enumerate(space.emotions) if emotion != NEUTRAL]
+    left = np.asarray(distributions, dtype=np.float64)[:, kept]
+    total = left.sum(axis=1, keepdims=True)
+    scaled = np.divide(left, total, out=np.zeros_like(left), where=total > 0)
+    return LabelSpace(f"{space.name}_basic", tuple(space.emotions[i] for i in kept)), scaled
 
 
 def dominant(distribution: ArrayLike, space: LabelSpace) -> str:

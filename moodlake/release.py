@@ -11,6 +11,7 @@ from moodlake.model import BundleError, Model, read_meta
 
 COMPANIONS = ("MODEL_CARD.md", "figures.png")
 """What lies beside an archive and goes with it."""
+_DATA = ("data_name", "data_digest")
 HIGHER_IS_BETTER = ("accuracy", "top2_accuracy", "macro_f1", "mean_pearson")
 LOWER_IS_BETTER = ("kl", "annotator_calibration_error", "calibration_error")
 
@@ -56,16 +57,20 @@ def check_comparable(candidate: Path, released: Path) -> None:
         BundleError: the two were measured on different data.
     """
     new, old = _provenance(candidate), _provenance(released)
-    if old and old.get("data_name") != new.get("data_name"):
+    if old and [old.get(name) for name in _DATA] != [new.get(name) for name in _DATA]:
+        told = [f"{each.get('data_name')!r}" for each in (new, old)]
+        what = f"{told[0]}, the released model on {told[1]}" if told[0] != told[1] else "other rows"
         raise BundleError(
-            f"the candidate was measured on {new.get('data_name')!r}, the released model on "
-            f"{old.get('data_name')!r}: their metrics do not compare; use --force to release it"
+            f"the candidate was measured on {what}: their metrics do not compare; use --force to "
+            "release it"
         )
 
 
 def promote(candidate: Path, released: Path) -> None:
     """Copy the candidate over the released archive, whole, with those COMPANIONS that it has."""
     released.parent.mkdir(parents=True, exist_ok=True)
+    for name in COMPANIONS:  # those of the model that goes do not suit the one that comes
+        released.with_name(name).unlink(missing_ok=True)
     companions = [(candidate.with_name(name), released.with_name(name)) for name in COMPANIONS]
     for source, target in ((candidate, released), *companions):
         if source.exists():

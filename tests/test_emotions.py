@@ -11,8 +11,6 @@ from moodlake.emotions import (
     LabelSpace,
     dominant,
     entropy,
-    from_labels,
-    from_probabilities,
     from_votes,
     label_space,
 )
@@ -38,10 +36,6 @@ def test_entropy_of_the_extremes() -> None:
     assert entropy(np.full(4, 0.25)) == pytest.approx(math.log(4))
 
 
-def test_single_votes_are_removed_as_outliers() -> None:
-    assert from_votes([4, 1, 4, 1], outlier_votes=1) == pytest.approx([0.5, 0, 0.5, 0])
-
-
 @pytest.mark.parametrize("row", [[0, 0], [-1, 3], [math.nan, 1], [math.inf, 1]])
 def test_bad_votes_are_refused(row: list[float]) -> None:
     with pytest.raises(ValueError, match="votes"):
@@ -51,21 +45,6 @@ def test_bad_votes_are_refused(row: list[float]) -> None:
 def test_rows_without_votes_are_named() -> None:
     with pytest.raises(ValueError, match=r"\[1\]"):
         from_votes([[1, 0], [0, 0]])
-
-
-def test_a_dropped_column_is_noticed() -> None:
-    with pytest.raises(ValueError, match="renormalising"):
-        from_probabilities([[0.5, 0.3]])
-
-
-def test_rounding_in_the_file_is_evened_out() -> None:
-    assert from_probabilities([0.3333, 0.3333, 0.3333]).sum() == pytest.approx(1, abs=1e-12)
-
-
-def test_hard_labels() -> None:
-    assert from_labels(["fear"], FERPLUS)[0, FERPLUS.index("fear")] == 1
-    with pytest.raises(ValueError, match="'boredom' is not in ferplus"):
-        from_labels(["boredom"], FERPLUS)
 
 
 def test_dominant_is_the_first_on_a_tie() -> None:

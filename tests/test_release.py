@@ -51,6 +51,12 @@ def test_both_models_are_shown_and_the_candidate_is_promoted(
     assert released.with_name("figures.png").read_bytes() == b"its curves"
 
 
+def test_what_belonged_to_the_old_model_goes_with_it(tmp_path: Path, released: Path) -> None:
+    released.with_name("figures.png").write_bytes(b"old curves")
+    release(archive(tmp_path / "new" / "candidate.mar", GOOD, seed=1), released)
+    assert not released.with_name("figures.png").exists()
+
+
 def test_without_consent_nothing_is_replaced(tmp_path: Path, released: Path) -> None:
     before = released.read_bytes()
     candidate = archive(tmp_path / "candidate.mar", GOOD, seed=1)
@@ -66,6 +72,14 @@ def test_metrics_of_other_data_do_not_compare(tmp_path: Path, released: Path) ->
     assert "--force" in refused.output
     assert release(candidate, released, "--force").exit_code == 0
     assert digest(released) == digest(candidate)
+
+
+def test_metrics_of_other_rows_do_not_compare(tmp_path: Path, released: Path) -> None:
+    few = {"data_name": "ferplus", "data_digest": "of 500 rows", "metrics": GOOD}
+    candidate = write_archive(tmp_path / "candidate.mar", seed=1, provenance=few)
+    refused = release(candidate, released)
+    assert refused.exit_code == 1
+    assert "measured on other rows" in " ".join(refused.output.split())
 
 
 def test_a_damaged_candidate_is_not_released(tmp_path: Path, released: Path) -> None:

@@ -23,6 +23,7 @@ from training.train import Trainer
 _STEPS = 40
 _ARCHITECTURES = ("compact", "efficientnet_lite0")
 _CLASSES = 8
+_MIXUP = 0.2
 
 
 def _made(params: Params, rows: int) -> Split:
@@ -36,7 +37,7 @@ def _made(params: Params, rows: int) -> Split:
 def measure(architecture: str) -> tuple[float, float, float]:
     """(images/s of the trainer, images/s of the bare loop, share of time waited for batches)."""
     params = load_params()
-    recipe = replace(params.train, epochs=3, mixup=0.0)
+    recipe = replace(params.train, epochs=3, mixup=_MIXUP)
     params = replace(
         params, train=recipe, model=replace(params.model, architecture=architecture, weights="none")
     )
@@ -62,6 +63,7 @@ def _bare(trainer: Trainer, batches: list[tuple[torch.Tensor, torch.Tensor]]) ->
     began = time.perf_counter()
     for inputs, target in batches:
         optimizer.zero_grad(set_to_none=True)
+        inputs, target = inputs.to(trainer.device), target.to(trainer.device)
         trainer.loss.of(network, inputs, target, generator).backward()
         optimizer.step()
     return time.perf_counter() - began

@@ -26,7 +26,7 @@ from training.train import load_network, predict_logits
 CALIBRATION_FILE = Path("build/calibration.json")
 LOGITS_FILE = Path("build/valid_logits.npy")
 FOLDS = 5
-_PRIOR = 4.0
+_PRIOR = 8.0
 """Precision of vector scaling's Gaussian prior around no change: few rows move it little."""
 
 
@@ -112,10 +112,10 @@ def _fit_vector(logits: Array, target: Array) -> Calibration:
     def loss(values: Array) -> tuple[float, Array]:
         weight, bias = values[:classes], values[classes:]
         predicted = Calibration(1.0, tuple(weight), tuple(bias))(logits)
-        pull = prior * (((weight - 1) ** 2).sum() + (bias**2).sum())
+        pull = prior / 2 * (((weight - 1) ** 2).sum() + (bias**2).sum())
         error = (predicted - target) / len(logits)
         slopes = np.concatenate([(error * logits).sum(axis=0), error.sum(axis=0)])
-        slopes += 2 * prior * np.concatenate([weight - 1, bias])
+        slopes += prior * np.concatenate([weight - 1, bias])
         return kl_divergence(target, predicted) + pull, slopes
 
     start = np.concatenate([np.ones(classes), np.zeros(classes)])

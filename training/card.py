@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from training.architectures import origin
 from training.evaluate import REPORT_FILE
+from training.files import written_whole
 from training.params import ModelParams
 from training.samples import FACTS_FILE
 
@@ -91,6 +92,6 @@ def write_card(meta: dict[str, Any], archive: Path, packed: dict[str, float]) ->
     """Write CARD_FILE from what the stages before have written."""
     facts, report = (json.loads(path.read_text("utf-8")) for path in (FACTS_FILE, REPORT_FILE))
     megabytes = archive.stat().st_size / 1e6
-    CARD_FILE.write_text(
-        render_card(meta, facts, report, megabytes=megabytes, packed=packed), "utf-8"
-    )
+    card = render_card(meta, facts, report, megabytes=megabytes, packed=packed)
+    with written_whole(CARD_FILE) as part:
+        part.write_text(card, "utf-8")

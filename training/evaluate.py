@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moodlake.emotions import LabelSpace
+from moodlake.emotions import NEUTRAL, LabelSpace, from_votes, without_neutral
 from training.agreement import half_against_half, one_against_the_rest
 from training.calibrate import LOGITS_FILE, Calibration, cross_fitted
 from training.files import write_json, written_whole
@@ -28,7 +28,7 @@ from training.metrics import (
     precision_recall,
 )
 from training.params import load_params
-from training.samples import load_raw_targets, load_slices, load_targets, read_facts
+from training.samples import load_raw_votes, load_slices, load_targets, read_facts
 
 METRICS_FILE = Path("metrics/metrics.json")
 REPORT_FILE = Path("metrics/report.json")
@@ -109,8 +109,24 @@ def by_slice(
     }
 
 
+def apart_from_neutral(target: Array, predicted: Array, space: LabelSpace) -> dict[str, float]:
+    """Every metric of the other emotions among themselves; empty where there is no neutral.
+
+    Rows where people read nothing else are left out.
+    """
+    if NEUTRAL not in space.emotions:
+        return {}
+    left = without_neutral(space, target)[1]
+    rows = left.sum(axis=1) > 0
+    return summarise(left[rows], without_neutral(space, predicted[rows])[1])
+
+
 def people(votes: NDArray[np.float64]) -> dict[str, float]:
-    """How far the annotators agree; empty where there are shares instead of counts."""
+    """How far the annotators agree; empty where there are shares instead of counts.
+
+    Args:
+        votes: (N, E), those of outliers among them: without them people would seem to agree more.
+    """
     counts = votes.astype(np.int64)
     if (counts != votes).any() or counts.sum(axis=1).max() < 2:
         return {}
@@ -164,10 +180,11 @@ def main() -> None:
         "constant_prior": np.tile(train_target.mean(axis=0), (len(target), 1)),
         "uniform": np.full_like(target, 1 / len(space)),
     }
-    metrics, raw = summarise(target, predicted), load_raw_targets("valid")
+    metrics, raw = summarise(target, predicted), load_raw_votes("valid")
     baselines = {name: summarise(target, rows) for name, rows in constants.items()}
-    bounds, agreement = intervals(target, predicted), people(votes)
-    on_raw_votes = {} if raw is None else summarise(raw, predicted)
+    bounds = intervals(target, predicted)
+    agreement = people(votes if raw is None else raw)
+    on_raw_votes = {} if raw is None else summarise(from_votes(raw), predicted)
     report = {
         "rows": len(target),
         "metrics": metrics,
@@ -175,6 +192,7 @@ def main() -> None:
         "uncalibrated": summarise(target, Calibration()(logits)),
         "baselines": baselines,
         "on_raw_votes": on_raw_votes,
+        "without_neutral": apart_from_neutral(target, predicted, space),
         "people": agreement,
         "by_emotion": by_emotion(target, predicted, space),
         "by_slice": by_slice(target, predicted, load_slices("valid")),

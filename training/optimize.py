@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.architectures import members, members_of, stages
+from training.architectures import members, members_of
+from training.architectures.base import Architecture
 from training.architectures.ensemble import Ensemble
-from training.params import ModelParams, TrainParams
+from training.params import ModelParams, ParamsError, TrainParams
 
 _FINAL_SHARE = 1 / 300
 _START_SHARE = 1 / 10
@@ -20,12 +25,12 @@ class Loss:
 
     - kl: KL(target || model).
     - cross_entropy: against the distribution; it differs from kl by the target's own entropy.
-    - hard_cross_entropy: against the majority emotion alone, weighted by class.
+    - hard_cross_entropy: against the majority emotion alone (see `majority`), weighted by class.
     - label_drawing: against one emotion drawn from the distribution, anew each time (Barsoum et
       al., ICMI 2016, "probabilistic label drawing").
 
     Args:
-        name: one of training.params.LOSSES.
+        name: of the loss.
         weights: (E,) of the classes, for hard_cross_entropy.
     """
 
@@ -41,7 +46,9 @@ class Loss:
         if self.name == "label_drawing":
             drawn = torch.multinomial(target.cpu(), 1, generator=generator)[:, 0]
             return functional.cross_entropy(logits, drawn.to(logits.device))
-        return functional.cross_entropy(logits, target.argmax(1), self.weights)
+        weights = torch.ones_like(target[0]) if self.weights is None else self.weights
+        total = functional.cross_entropy(logits, target, weights, reduction="sum")
+        return total / (target @ weights).sum()
 
     def of(
         self, network: nn.Module, inputs: Tensor, target: Tensor, generator: torch.Generator
@@ -51,6 +58,14 @@ class Loss:
             each = [self(logits, target, generator) for logits in network.each(inputs)]
             return torch.stack(each).sum()
         return self(network(inputs), target, generator)
+
+
+def majority(distributions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One-hot (N, E): the leading emotion of each row."""
+    hard: NDArray[np.float32] = np.eye(distributions.shape[1], dtype=np.float32)[
+        distributions.argmax(1)
+    ]
+    return hard
 
 
 def class_weights(target: Tensor, balance: float) -> Tensor:
@@ -67,23 +82,44 @@ def make_optimizer(
 
     A stage learns with `layer_decay` times the rate of the one after it. Biases and norms have no
     weight decay. Parameters that need no gradient are left out.
+
+    Raises:
+        ParamsError: members of an ensemble want different optimizers.
     """
-    architecture = members(model.architecture)[0]
+    wanted = {recipe.optimizer or each.optimizer for each in members(model.architecture)}
+    if len(wanted) > 1:
+        raise ParamsError(
+            f"the members of {model.architecture} want different optimizers "
+            f"({', '.join(sorted(wanted))}): choose train's optimizer, and a learning_rate with it"
+        )
+    options = [
+        group
+        for architecture, member in members_of(network, model.architecture)
+        for group in _groups(architecture, member, recipe)
+    ]
+    if wanted == {"sgd"}:
+        return torch.optim.SGD(options, lr=0.0, momentum=_MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(options, lr=0.0)
+
+
+def _groups(
+    architecture: Architecture, network: nn.Module, recipe: TrainParams
+) -> list[dict[str, Any]]:
+    """The parameters of one network that are to learn, with their rates and decays."""
     rate = recipe.learning_rate or architecture.learning_rate
     decay = architecture.weight_decay if recipe.weight_decay is None else recipe.weight_decay
+    parts = architecture.stages(network)
     depths = {
         value: len(parts) - 1 - index
-        for parts in stages(network, model.architecture)
         for index, part in enumerate(parts)
         for value in part.parameters()
     }
-    deepest = max(depths.values())
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for value in network.parameters():
         if value.requires_grad:  # what is in no stage (a class token) goes with the first
-            key = depths.get(value, deepest), value.ndim > 1
+            key = depths.get(value, len(parts) - 1), value.ndim > 1
             groups.setdefault(key, []).append(value)
-    options = [
+    return [
         {
             "params": values,
             "lr": rate * recipe.layer_decay**depth,
@@ -91,9 +127,6 @@ def make_optimizer(
         }
         for (depth, is_matrix), values in groups.items()
     ]
-    if (recipe.optimizer or architecture.optimizer) == "sgd":
-        return torch.optim.SGD(options, lr=rate, momentum=_MOMENTUM, nesterov=True)
-    return torch.optim.AdamW(options, lr=rate)
 
 
 def freeze(network: nn.Module, model: ModelParams, trainable: int | None) -> list[nn.Module]:

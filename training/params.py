@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 PARAMS_FILE = Path("params.yaml")
-LOSSES = ("kl", "cross_entropy", "hard_cross_entropy", "label_drawing")
-OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("one_cycle", "cosine")
-PRECISIONS = ("fp32", "fp16")
-CALIBRATIONS = ("none", "temperature", "vector")
-_WEIGHTS_SUFFIXES = (".safetensors", ".mar")
 OTHER = "other"
 """The recipe of every data set that has none of its own."""
 
-_T = TypeVar("_T")
+_WEIGHTS_SUFFIXES = (".safetensors", ".mar")
+_Count = Annotated[int, Field(ge=1)]
+_NotNegative = Annotated[float, Field(ge=0)]
+_Positive = Annotated[float, Field(gt=0)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_InnerShare = Annotated[float, Field(gt=0, lt=1)]
+_ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ParamsError(ValueError):
     """A parameter that is unknown, missing or out of range; the message says where and what."""
 
 
+class _Section:
+    __pydantic_config__ = ConfigDict(
+        extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True
+    )
+
+
 @dataclass(frozen=True)
-class DataParams:
+class DataParams(_Section):
     """Which data set; see training/datasets.
 
     Attributes:
@@ -46,19 +53,13 @@ class DataParams:
     label_space: str | None = None
     faces: str = "largest"
     drop_neutral: bool = False
-    valid_share: float = 0.15
-    limit: int | None = None
+    valid_share: _InnerShare = 0.15
+    limit: _Count | None = None
     seed: int = 20
-
-    def __post_init__(self) -> None:
-        if not 0 < self.valid_share < 1:
-            raise ParamsError(f"data: valid_share is {self.valid_share}; it must be in (0, 1)")
-        if self.limit is not None and self.limit < 1:
-            raise ParamsError(f"data: limit is {self.limit}; it must be positive, or null")
 
 
 @dataclass(frozen=True)
-class ModelParams:
+class ModelParams(_Section):
     """Which network; see training/architectures. Null stands for the architecture's own value.
 
     Attributes:
@@ -71,18 +72,12 @@ class ModelParams:
     """
 
     architecture: str
-    size: int | None
-    channels: int | None
-    dropout: float | None
+    size: Annotated[int, Field(ge=16, le=1024)] | None
+    channels: Literal[1, 3] | None
+    dropout: _ShareBelowOne | None
     weights: str | None
 
     def __post_init__(self) -> None:
-        if self.size is not None and not 16 <= self.size <= 1024:
-            raise ParamsError(f"model.size is {self.size}; it must be 16 to 1024, or null")
-        if self.channels not in (None, 1, 3):
-            raise ParamsError(f"model.channels is {self.channels}; it must be 1, 3 or null")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ParamsError(f"model.dropout is {self.dropout}; it must be in [0, 1), or null")
         if self.weights_file and self.weights_file.suffix not in _WEIGHTS_SUFFIXES:
             raise ParamsError(
                 f"model.weights is {self.weights!r}; it must be null, none, or a file that ends in "
@@ -96,12 +91,12 @@ class ModelParams:
 
 
 @dataclass(frozen=True)
-class TrainParams:
+class TrainParams(_Section):
     """The recipe; see training/optimize.py. Null stands for the architecture's own value.
 
     Attributes:
         epochs, batch_size, seed: as ever.
-        loss: one of LOSSES.
+        loss: see training.optimize.Loss.
         class_balance: of hard_cross_entropy's classes; 0 counts each row alike, 1 each class.
         teachers: archives of models to learn from as well; see training/teachers.py.
         teacher_share: of the target that is theirs.
@@ -118,100 +113,63 @@ class TrainParams:
         patience: epochs without a better validation KL before training stops; 0 is off.
     """
 
-    epochs: int
-    batch_size: int
-    loss: str
-    class_balance: float
+    epochs: _Count
+    batch_size: Annotated[int, Field(ge=2)]
+    loss: Literal["kl", "cross_entropy", "hard_cross_entropy", "label_drawing"]
+    class_balance: _Share
     teachers: list[str]
-    teacher_share: float
-    optimizer: str | None
-    learning_rate: float | None
-    weight_decay: float | None
-    schedule: str
-    warm_up: float
-    trainable: int | None
-    layer_decay: float
-    ema_decay: float
-    mixup: float
-    patience: int
-    seed: int
+    teacher_share: _Share
+    optimizer: Literal["sgd", "adamw"] | None
+    learning_rate: _Positive | None
+    weight_decay: _NotNegative | None
+    schedule: Literal["one_cycle", "cosine"]
+    warm_up: _InnerShare
+    trainable: _Count | None
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    ema_decay: _ShareBelowOne
+    mixup: _NotNegative
+    patience: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0)]
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
+        if self.teachers and self.loss == "hard_cross_entropy":
             raise ParamsError(
-                "train: epochs >= 1 and batch_size >= 2 are needed, "
-                f"not {self.epochs} and {self.batch_size}"
+                "train: teachers teach distributions, and hard_cross_entropy learns from the "
+                "majority alone; choose another loss, or no teachers"
             )
-        if self.learning_rate is not None and self.learning_rate <= 0:
-            raise ParamsError(f"train: learning_rate is {self.learning_rate}; it must be positive")
-        if self.trainable is not None and self.trainable < 1:
-            raise ParamsError(f"train: trainable is {self.trainable}; it must be >= 1, or null")
-        if not 0 <= self.ema_decay < 1:
-            raise ParamsError(f"train: ema_decay is {self.ema_decay}; it must be in [0, 1)")
-        for name in ("class_balance", "teacher_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ParamsError(f"train: {name} is {getattr(self, name)}; it must be in [0, 1]")
-        if not 0 < self.layer_decay <= 1:
-            raise ParamsError(f"train: layer_decay is {self.layer_decay}; it must be in (0, 1]")
-        if not 0 < self.warm_up < 1:
-            raise ParamsError(f"train: warm_up is {self.warm_up}; it must be in (0, 1)")
-        if self.mixup < 0 or self.patience < 0:
-            raise ParamsError("train: mixup and patience cannot be negative")
-        for name, known in (
-            ("loss", LOSSES),
-            ("optimizer", (*OPTIMIZERS, None)),
-            ("schedule", SCHEDULES),
-        ):
-            if getattr(self, name) not in known:
-                raise ParamsError(
-                    f"train: {name}={getattr(self, name)!r} is not one of "
-                    f"{', '.join(map(str, known))}"
-                )
 
 
 @dataclass(frozen=True)
-class AugmentParams:
+class AugmentParams(_Section):
     """The largest random change of each kind; see training/augment.py."""
 
     flip: bool
-    rotation: float
-    scale: float
-    shift: float
-    brightness: float
-    contrast: float
-    erase: float
+    rotation: Annotated[float, Field(ge=0, le=math.pi)]
+    scale: _ShareBelowOne
+    shift: _Share
+    brightness: _Share
+    contrast: _Share
+    erase: _Share
 
 
 @dataclass(frozen=True)
-class CalibrateParams:
+class CalibrateParams(_Section):
     """How probabilities are made to mean what they say; see training/calibrate.py."""
 
-    method: str
-
-    def __post_init__(self) -> None:
-        if self.method not in CALIBRATIONS:
-            raise ParamsError(
-                f"calibrate: method={self.method!r} is not one of {', '.join(CALIBRATIONS)}"
-            )
+    method: Literal["none", "temperature", "vector"]
 
 
 @dataclass(frozen=True)
-class ArchiveParams:
-    """How the model is called where it is served, and how its weights are kept: fp32 or fp16."""
+class ArchiveParams(_Section):
+    """How the model is called where it is served, and how its weights are kept."""
 
     name: str
     version: str
-    precision: str
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ParamsError(
-                f"archive: precision={self.precision!r} is not one of {', '.join(PRECISIONS)}"
-            )
+    precision: Literal["fp32", "fp16"]
 
 
 @dataclass(frozen=True)
-class Params:
+class Params(_Section):
     """All sections; `train` is the recipe of the chosen data set."""
 
     data: DataParams
@@ -240,35 +198,24 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not YAML: {error}") from error
     try:
-        data = _section(DataParams, content["data"], "data")
-        recipes = content["train"]
-        recipe = data.name if data.name in recipes else OTHER
-        return Params(
-            data,
-            _section(ModelParams, content["model"], "model"),
-            _section(TrainParams, recipes[recipe], f"train.{recipe}"),
-            _section(AugmentParams, content["augment"], "augment"),
-            _section(CalibrateParams, content["calibrate"], "calibrate"),
-            _section(ArchiveParams, content["archive"], "archive"),
-        )
+        name, recipes = content["data"]["name"], content["train"]
+        recipe = name if name in recipes else OTHER
+        values = {**content, "train": recipes[recipe]}
     except (KeyError, TypeError) as error:
-        raise ParamsError(f"{path}: a section is missing: {error}") from error
-    except ParamsError as error:
-        raise ParamsError(f"{path}: {error}") from error
-
-
-def _section(kind: type[_T], values: dict[str, Any], name: str) -> _T:
-    """Checked for names and types; numbers may be written as text, as YAML 1.1 takes 1e-3."""
-    expected = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if unknown := set(values) - expected:
-        raise ParamsError(f"{name}: unknown {sorted(unknown)}; known: {sorted(expected)}")
-    if missing := expected - set(values):
-        raise ParamsError(f"{name}: {sorted(missing)} missing")
+        raise ParamsError(f"{path}: data.name or the recipes of train are missing") from error
     try:
-        return TypeAdapter(kind).validate_python(values)
+        return TypeAdapter(Params).validate_python(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        if cause := problem.get("ctx", {}).get("error"):
-            raise ParamsError(str(cause)) from error
-        key = ".".join((name, *map(str, problem["loc"])))
-        raise ParamsError(f"{key} is {problem['input']!r}: {problem['msg']}") from error
+        told = [_told(problem, recipe) for problem in error.errors()]
+        raise ParamsError(f"{path}: {'; '.join(told)}") from error
+
+
+def _told(problem: Any, recipe: str) -> str:
+    """One of pydantic's errors, in words."""
+    if cause := problem.get("ctx", {}).get("error"):  # raised by a section itself
+        return str(cause)
+    section, *keys = map(str, problem["loc"])
+    name = ".".join((section, *([recipe] if section == "train" else []), *keys))
+    if problem["type"] in ("missing", "unexpected_keyword_argument"):
+        return f"{name} is {'missing' if problem['type'] == 'missing' else 'unknown'}"
+    return f"{name} is {problem['input']!r}: {problem['msg']}"

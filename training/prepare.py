@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,9 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
     if params.limit is not None:
         strata = [(splits[index], leading[index]) for index in kept]
         kept = [kept[position] for position in sample(strata, params.limit, params.seed)]
-    slices = _slices(measures, groups, splits, data.attributes)
+    slices = _slices(
+        measures, groups, {groups[index] for index in kept if splits[index] == "train"}, data
+    )
     raw = (
         [None] * len(data.ids) if data.raw_votes is None else data.raw_votes.astype(float).tolist()
     )
@@ -140,13 +142,19 @@ def _without_leaks(digests: Sequence[str], splits: Sequence[str]) -> list[int]:
 def _slices(
     measures: Mapping[str, Numbers],
     groups: NDArray[np.int64],
-    splits: Sequence[str],
-    attributes: Mapping[str, Sequence[str] | Numbers],
+    trained: Container[np.int64],
+    data: Annotated,
 ) -> dict[str, Sequence[str]]:
-    """What results are told by: always light, contrast, size and likeness to a training image."""
-    trained = {group for group, split in zip(groups, splits, strict=True) if split == "train"}
+    """What results are told by: always light, contrast, size and likeness to a training image.
+
+    Args:
+        measures: numbers (N,) by name.
+        groups: (N,) of nearly identical images.
+        trained: the groups of the images that are trained on.
+        data: its own attributes follow.
+    """
     seen = ["yes" if group in trained else "no" for group in groups]
-    columns = {**measures, "like_a_training_image": seen, **attributes}
+    columns = {**measures, "like_a_training_image": seen, **data.attributes}
     return {
         name: _thirds(values) if isinstance(values, np.ndarray) else values
         for name, values in columns.items()

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from moodlake.emotions import LabelSpace, from_votes
+from moodlake.emotions import LabelSpace
 from moodlake.faces import FaceMode
 from moodlake.images import decode
 from moodlake.preprocessing import Preprocessing
@@ -83,10 +83,10 @@ def load_targets(
     return np.array(rows["distribution"].to_pylist()), np.array(rows["votes"].to_pylist())
 
 
-def load_raw_targets(split: str, path: Path = SAMPLES_FILE) -> NDArray[np.float64] | None:
-    """Distributions (N, E) with outliers' votes left in; None where the data set removes none."""
+def load_raw_votes(split: str, path: Path = SAMPLES_FILE) -> NDArray[np.float64] | None:
+    """Votes (N, E) with those of outliers left in; None where the data set removes none."""
     votes = _read(split, ["raw_votes"], path)["raw_votes"]
-    return None if votes.null_count else from_votes(np.array(votes.to_pylist()))
+    return None if votes.null_count else np.array(votes.to_pylist())
 
 
 def load_slices(split: str, path: Path = SAMPLES_FILE) -> dict[str, NDArray[np.str_]]:

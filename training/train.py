@@ -6,8 +6,8 @@ A run that was interrupted goes on from its last whole epoch; see `_Checkpoint`.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,22 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from moodlake.preprocessing import Preprocessing
-from training.architectures import build, preprocessing_of, settle_norms
-from training.architectures.own_weights import digest_of
+from training.architectures import build, members_of, preprocessing_of, settle_norms
+from training.architectures.own_weights import DATA, EMOTIONS, SOURCES
 from training.batches import Batches, Split
 from training.files import written_whole
 from training.metrics import kl_divergence, top_k_accuracy
-from training.optimize import Loss, class_weights, freeze, make_optimizer, make_schedule
+from training.optimize import (
+    Loss,
+    class_weights,
+    freeze,
+    majority,
+    make_optimizer,
+    make_schedule,
+)
 from training.params import Params, ParamsError, load_params
 from training.samples import load_split, read_facts
+from training.sources import run_key, sources_of
 from training.teachers import taught
 
 WEIGHTS_FILE = Path("build/weights.safetensors")
@@ -71,17 +79,29 @@ class Trainer:
         train, valid: the splits.
         checkpoint: where the state goes after each epoch.
         key: what the run depends on; a checkpoint of another key is not taken up.
+        emotions: what the columns of the distributions stand for, where that is known.
+
+    Raises:
+        ParamsError: there is no such network, or not with these parameters.
     """
 
     def __init__(
-        self, params: Params, train: Split, valid: Split, checkpoint: Path, key: str
+        self,
+        params: Params,
+        train: Split,
+        valid: Split,
+        checkpoint: Path,
+        key: str,
+        emotions: tuple[str, ...] | None = None,
     ) -> None:
         recipe = params.train
         torch.manual_seed(recipe.seed)
+        if recipe.loss == "hard_cross_entropy":
+            train = Split(train.images, majority(train.distributions))
         self.params, self.train, self.valid = params, train, valid
         self.preprocessing = preprocessing_of(params.model)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = build(params.model, train.distributions.shape[1])
+        network = build(params.model, train.distributions.shape[1], emotions=emotions)
         first = self.preprocessing.normalise(train.images[:_SETTLING])
         settle_norms(network, params.model, torch.from_numpy(first))
         self.network = network.to(  # type: ignore[call-overload]
@@ -104,6 +124,9 @@ class Trainer:
         """Train to the last epoch; returns the averaged network.
 
         With `patience`, training may end sooner, and the average is that of the best epoch.
+
+        Raises:
+            ParamsError: the loss is no longer a number.
         """
         self._resume()
         while self.epoch < self.params.train.epochs and not self._has_stalled():
@@ -149,11 +172,17 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
+        for _, member in members_of(self.network, self.params.model.architecture):
+            nn.utils.clip_grad_norm_(member.parameters(), _GRADIENT_NORM)
         self.optimizer.step()
         self.schedule.step()
         self._update_average()
-        return loss.item()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise ParamsError(
+                f"the loss became {value} in epoch {self.epoch + 1}: try a smaller learning_rate"
+            )
+        return value
 
     def _update_average(self) -> None:
         """Exponential moving average of the weights, with a short memory at the start."""
@@ -214,30 +243,25 @@ class Trainer:
         print(f"resuming after epoch {self.epoch}", flush=True)
 
 
-def run_key(params: Params, data_digest: str) -> str:
-    """What a run's result depends on, as a digest."""
-    relevant = {**params.to_dict(), "data": data_digest, "calibrate": None, "archive": None}
-    files = [params.model.weights_file, *map(Path, params.train.teachers)]
-    relevant["files"] = [digest_of(file) for file in files if file]
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
-
-
 def main() -> None:
     """Run the stage."""
     try:
         params = load_params()
         preprocessing = preprocessing_of(params.model)
         facts = read_facts()
-        key = run_key(params, facts.digest)
+        sources = sources_of(params, facts)
+        key = run_key(params, facts.digest, sources)
         train, valid = (Split(*load_split(split, preprocessing)) for split in ("train", "valid"))
         train.distributions = taught(train.distributions, params.train, facts.space)
-        trainer = Trainer(params, train, valid, CHECKPOINT_FILE, key)
+        trainer = Trainer(params, train, valid, CHECKPOINT_FILE, key, facts.space.emotions)
+        network = trainer.run()
     except ParamsError as error:
         sys.exit(f"train: {error}")
-    network = trainer.run()
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     with written_whole(WEIGHTS_FILE) as part:
-        safetensors.torch.save_file(weights, part)
+        notes = {EMOTIONS: facts.space.emotions, DATA: (facts.name, facts.digest), SOURCES: sources}
+        told = {name: json.dumps(value) for name, value in notes.items()}
+        safetensors.torch.save_file(weights, part, told)
     with Live(str(CURVES_FOLDER), save_dvc_exp=False, dvcyaml=None) as live:
         for curve in trainer.curves:
             for name, value in curve.items():

@@ -25,6 +25,7 @@ from training.architectures import (
     stages,
 )
 from training.architectures.base import WeightsError, settle
+from training.architectures.ensemble import Ensemble
 from training.bundle import to_openvino
 from training.optimize import freeze, make_optimizer
 from training.params import ModelParams, ParamsError, load_params
@@ -163,10 +164,13 @@ def test_weights_learned_from_faces_are_read_as_published(
     with pytest.raises(WeightsError, match=r"data/README.md .* model\.weights=none"):
         build(wanted, 3)
     tensors = published_faceres(mobilenet_faces.WEIGHTS_FOLDER)
-    with pytest.raises(WeightsError, match=r"faceres.bin is damaged"):
+    with pytest.raises(WeightsError, match=r"faceres.json is damaged"):
         build(wanted, 3)
-    content = (mobilenet_faces.WEIGHTS_FOLDER / "faceres.bin").read_bytes()
-    monkeypatch.setattr(mobilenet_faces, "_SHA256", hashlib.sha256(content).hexdigest())
+    digests = {
+        name: hashlib.sha256((mobilenet_faces.WEIGHTS_FOLDER / name).read_bytes()).hexdigest()
+        for name in ("faceres.json", "faceres.bin")
+    }
+    monkeypatch.setattr(mobilenet_faces, "_SHA256", digests)
     network = build(wanted, 3)
     pixels = np.random.default_rng(1).uniform(0, 1, (3, 3, 3)).astype(np.float32)
     row = np.tensordot(pixels, tensors["conv1/convolution/merged_input"], 3)
@@ -191,6 +195,10 @@ def test_an_earlier_training_is_taken_up_but_for_a_head_of_other_emotions(
     if suffix == ".mar":
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("weights.safetensors", content)
+            space = {"emotions": [f"emotion {number}" for number in range(8)]}
+            provenance = {"data_name": "drawn", "data_digest": "that"}
+            meta = {"label_space": space, "provenance": provenance}
+            archive.writestr("model.json", json.dumps(meta))
     else:
         file.write_bytes(content)
     later = build(named("fer_cnn+compact", weights=str(file)), 3)
@@ -211,7 +219,7 @@ def test_an_earlier_training_is_taken_up_but_for_a_head_of_other_emotions(
     for wrong, why in [
         ({"architecture": "compact"}, "another architecture"),
         ({"channels": 3}, "other channels"),
-        ({"weights": str(tmp_path / "none.mar")}, "no file"),
+        ({"weights": str(tmp_path / "none.mar")}, "No such file"),
     ]:
         with pytest.raises(WeightsError, match=why):
             build(named("fer_cnn+compact", **{"weights": str(file), **wrong}), 8)
@@ -244,6 +252,26 @@ def test_weights_that_cannot_be_had_are_explained(
 def test_a_size_that_pretrained_attention_cannot_take_is_told() -> None:
     with pytest.raises(WeightsError, match="of 224 pixels, not 96"):
         build(named("vit_b_16", weights=None, size=96), 3)
+
+
+@pytest.mark.parametrize(("name", "size"), [("vit_scratch", 50), ("convnext_tiny", 16)])
+def test_a_size_that_a_network_cannot_take_is_told(name: str, size: int) -> None:
+    with pytest.raises(ParamsError, match=rf"model\.size={size} does not suit {name}"):
+        build(named(name, weights="none", size=size), 3)
+
+
+def test_members_of_an_ensemble_see_and_learn_what_they_would_alone() -> None:
+    model = named("efficientnet_lite0+mobilenet_faces", weights="none", size=32)
+    network = build(model, 3).eval()
+    assert isinstance(network, Ensemble)
+    pixels = torch.rand(2, 1, 32, 32)
+    given = (pixels - 0.449) / 0.226
+    own = (pixels - 0.4502) / 0.25
+    assert torch.allclose(network.each(given)[1], network.members[1](own), atol=1e-4)
+    mixed = named("compact+efficientnet_lite0", weights="none", size=32)
+    network, recipe = build(mixed, 3), replace(PARAMS.train, optimizer=None)
+    with pytest.raises(ParamsError, match=r"different optimizers \(adamw, sgd\)"):
+        make_optimizer(network, mixed, recipe)
 
 
 def test_an_unknown_architecture_is_named() -> None:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from moodlake.emotions import label_space
 from tests.training.published import (
     Made,
     affectnet_sets,
@@ -16,6 +18,7 @@ from tests.training.published import (
     expw,
     fer2013,
     ferplus,
+    image,
     load,
     moods,
     rafdb,
@@ -30,6 +33,12 @@ def swap(file: Path, old: str, new: str) -> None:
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
+
+
+def cut(file: Path, line: int, left: str) -> None:
+    """A copy that broke off."""
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[: line - 1], left or lines[line - 1][:3]]))
 
 
 SPACE = {"label_space": "joy,calm,fear"}
@@ -106,6 +115,23 @@ SPACE = {"label_space": "joy,calm,fear"}
             "line 2: the label is '9'",
         ),
         ("expw", expw, lambda at: swap(at / "label.lst", " 82.5", ""), {}, "line 1: 7 fields"),
+        ("expw", expw, lambda at: (at / "label.lst").write_bytes(b"\xff"), {}, "as text"),
+        (
+            "fer2013",
+            fer2013,
+            lambda at: cut(at / "fer2013.csv", 5, "3"),
+            {},
+            "line 5: the row is cut short",
+        ),
+        (
+            "affectnet",
+            affectnet_sets,
+            lambda at: (at / "val_set/annotations/0_exp.npy").write_bytes(b""),
+            {},
+            "0_exp.npy",
+        ),
+        ("folder", lambda at: image(at / "a.jpg") or at / "a.jpg", lambda at: None, {}, "a file"),
+        ("table", table, lambda at: cut(at, 4, ""), SPACE, "cut short"),
         (
             "folder",
             moods,
@@ -150,6 +176,35 @@ def test_an_unnamed_or_absent_place_is_told(name: str, tmp_path: Path) -> None:
         load_dataset(params)
     with pytest.raises(DatasetError, match="is not there"):
         load_dataset(replace(params, path=str(tmp_path / "absent")))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "value", "message"),
+    [
+        ("fer2013", "fer7", -1, "fer7 of row 2 is -1; .* 0 to 6"),
+        ("fer2013", "split", 2, "split of row 2 is 2; .* 0 to 1"),
+        ("ferplus", "votes", -5, "votes of row 2 is .* 0 to 10"),
+    ],
+)
+def test_wrong_numbers_in_an_npz_are_named(
+    tmp_path: Path, name: str, array: str, value: int, message: str
+) -> None:
+    arrays = {
+        "pixels": np.zeros((3, 48, 48), np.uint8),
+        "fer7": np.zeros(3, np.int8),
+        "votes": np.full((3, 10), 2, np.int8),
+        "split": np.array([0, 1, 0], np.int8),
+        "vote_names": np.array([*label_space("ferplus").emotions, "unknown", "NF"]),
+    }
+    arrays[array][2] = value
+    np.savez(tmp_path / "f.npz", **arrays)
+    with pytest.raises(DatasetError, match=message):
+        load(name, tmp_path / "f.npz")
+    arrays["votes"] = arrays["votes"][:, :8]
+    if name == "ferplus":
+        np.savez(tmp_path / "f.npz", **arrays)
+        with pytest.raises(DatasetError, match=r"\(3, 8\), not \(N, 10\)"):
+            load(name, tmp_path / "f.npz")
 
 
 def test_an_unknown_data_set_is_named() -> None:

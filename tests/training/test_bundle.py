@@ -123,3 +123,5 @@ def test_half_precision_halves_the_bundle_and_keeps_its_word(
     better = np.eye(8)[split.distributions.argmax(1)] * 0.9 + 0.0125
     with pytest.raises(BundleDiffers, match="another precision"):
         check_bundle(folder, split.images, split.distributions, better)
+    with pytest.raises(BundleDiffers):
+        check_bundle(folder, split.images, split.distributions, np.full_like(better, np.nan))

@@ -18,7 +18,7 @@ from training.datasets.base import DatasetError
 from training.datasets.ferplus import PATH_VARIABLE
 from training.params import DataParams, ParamsError, load_params
 from training.prepare import prepare
-from training.samples import load_raw_targets
+from training.samples import load_raw_votes
 from training.validate import check
 
 FERPLUS = label_space("ferplus")
@@ -51,9 +51,9 @@ def test_ferplus_follows_the_published_protocol(tmp_path: Path) -> None:
     assert data.votes[0].tolist() == [6, 3, 0, 0, 0, 0, 0, 0]
     samples = tmp_path / "samples.parquet"
     prepare(data, params, samples, tmp_path / "facts.json")
-    raw = load_raw_targets("valid", samples)
+    raw = load_raw_votes("valid", samples)
     assert raw is not None
-    assert raw[0].tolist() == [0.6, 0.3, 0.1, 0, 0, 0, 0, 0]
+    assert raw[0].tolist() == [6, 3, 1, 0, 0, 0, 0, 0]
     assert data.dropped == {"no emotion with two votes": 1, "unknown or not a face": 1}
 
 
@@ -86,10 +86,9 @@ def test_prepare_drops_training_images_that_are_validated_on(tmp_path: Path) -> 
     np.asarray(data.images[1])[:] = data.images[2]
     facts = prepare(data, params, tmp_path / "s.parquet", tmp_path / "facts.json")
     assert facts["dropped"]["also in another split"] == 1
-    assert pd.read_parquet(tmp_path / "s.parquet")["id"].tolist() == [
-        "ferplus-00000",
-        "ferplus-00002",
-    ]
+    rows = pd.read_parquet(tmp_path / "s.parquet")
+    assert rows["id"].tolist() == ["ferplus-00000", "ferplus-00002"]
+    assert dict(rows["slices"][1])["like_a_training_image"] == "no"  # its copy is gone
 
 
 @pytest.fixture(scope="module")
@@ -147,14 +146,15 @@ def test_a_missing_class_is_named(samples: pd.DataFrame) -> None:
     [
         ("  name: drawn", "  name: drawn\n  colour: red", "unknown"),
         ("  size: null", "", "missing"),
-        ("  size: null", "  size: 4", "16 to 1024"),
-        ("    loss: kl", "    loss: focal", "not one of kl"),
+        ("  size: null", "  size: 4", r"model\.size is 4: .* 16"),
+        ("    loss: kl", "    loss: focal", "'focal': .*'kl'"),
         ("    warm_up: 0.2", "    warm_up: 2", "warm_up"),
-        ("    epochs: 8", "    epochs: 0", "epochs >= 1"),
+        ("    epochs: 8", "    epochs: 0", r"epochs is 0: .* 1"),
+        ("    ema_decay: 0.95", "    ema_decay: .nan", "ema_decay is nan: .*finite"),
         ("    epochs: 8", "    epochs: many", r"train\.drawn\.epochs is 'many': .* integer"),
         ("  flip: true", "  flip: 2", r"augment\.flip is 2: .* boolean"),
         ("  flip: true", "  flip: [", "not YAML"),
-        ("augment: ", "other: ", "section is missing: 'augment'"),
+        ("augment: ", "other: ", "augment is missing; other is unknown"),
     ],
 )
 def test_a_bad_parameter_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -166,8 +166,10 @@ def test_a_bad_parameter_is_named(tmp_path: Path, old: str, new: str, message: s
         load_params(path)
 
 
-def test_a_rate_may_be_written_with_an_exponent(tmp_path: Path) -> None:
+def test_numbers_are_read_as_they_are_meant(tmp_path: Path) -> None:
     text = (PROJECT_ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("learning_rate: 0.05", "learning_rate: 5e-2"))
+    text = text.replace("learning_rate: 0.05", "learning_rate: 5e-2")
+    path.write_text(text.replace('version: "1.0"', "version: 3.0"))
     assert load_params(path).train.learning_rate == 0.05
+    assert load_params(path).archive.version == "3.0"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moodlake.emotions import label_space
+from moodlake.emotions import label_space, without_neutral
 from moodlake.faces import FaceMode
 from moodlake.images import decode
 from moodlake.settings import PROJECT_ROOT
@@ -29,7 +29,7 @@ from tests.training.published import (
 )
 from training.datasets import load_dataset
 from training.datasets.base import ImageFile
-from training.datasets.emotion6 import read_annotations, without_neutral
+from training.datasets.emotion6 import read_annotations
 from training.params import DataParams
 from training.prepare import prepare
 

@@ -16,7 +16,8 @@ from training import metrics
 from training.architectures import preprocessing_of
 from training.augment import augment, mix
 from training.batches import Batches
-from training.optimize import Loss, class_weights
+from training.optimize import Loss, class_weights, majority
+from training.params import ParamsError
 from training.train import Trainer, predict_logits
 
 
@@ -99,6 +100,20 @@ def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:
     assert [curve["epoch"] for curve in other.curves] == [1, 2]
 
 
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    trainer = Trainer(small(learning_rate=1e30), made(), made(16), tmp_path / "c.pt", "key")
+    with pytest.raises(ParamsError, match=r"loss became .* smaller learning_rate"):
+        trainer.run()
+
+
+def test_hard_labels_are_mixed_as_labels(tmp_path: Path) -> None:
+    params = small(loss="hard_cross_entropy", mixup=0.4)
+    trainer = Trainer(params, made(), made(16), tmp_path / "c.pt", "key")
+    target = torch.cat([target for _, target in trainer.batches.epoch(0)])
+    assert ((target > 0).sum(1) <= 2).all()
+    assert ((target > 0).sum(1) == 2).any()
+
+
 def test_training_learns(tmp_path: Path) -> None:
     split = made(32)
     trainer = Trainer(small(epochs=25), split, split, tmp_path / "c.pt", "key")
@@ -160,7 +175,10 @@ def test_losses_by_hand() -> None:
     assert Loss("cross_entropy")(logits, target, chance).item() == pytest.approx(soft / 2, rel=1e-5)
     hard = (-np.log(0.7) * 1.5 - np.log(0.8) * 0.5) / 2
     weighted = Loss("hard_cross_entropy", torch.tensor([1.5, 0.5, 1.0]))
-    assert weighted(logits, target, chance).item() == pytest.approx(hard, rel=1e-5)
+    labels = torch.from_numpy(majority(target.numpy()))
+    assert weighted(logits, labels, chance).item() == pytest.approx(hard, rel=1e-5)
+    mixed = Loss("hard_cross_entropy")(logits, target, chance).item()
+    assert mixed == pytest.approx(soft / 2, rel=1e-5)  # what mixup blends stays blended
     drawn = [Loss("label_drawing")(logits, target, chance).item() for _ in range(400)]
     assert np.mean(drawn) == pytest.approx(soft / 2, rel=0.05)
 

@@ -12,7 +12,7 @@ from moodlake.emotions import LabelSpace
 from training import metrics
 from training.agreement import half_against_half, one_against_the_rest
 from training.calibrate import Calibration, cross_fitted, fit
-from training.evaluate import by_emotion, by_slice, intervals, people, summarise
+from training.evaluate import apart_from_neutral, by_emotion, by_slice, intervals, people, summarise
 
 
 def test_metrics_by_hand() -> None:
@@ -27,6 +27,16 @@ def test_metrics_by_hand() -> None:
     assert metrics.f1_scores(np.array([[1, 1], [0, 2]])) == pytest.approx([2 / 3, 4 / 5])
     assert metrics.calibration_error(target, predicted) == pytest.approx(0.0)
     assert metrics.pearson(target, predicted)[0] == pytest.approx(1)
+
+
+def test_without_neutral_the_others_are_compared_among_themselves() -> None:
+    space = LabelSpace("three", ("joy", "neutral", "fear"))
+    target = np.array([[0.5, 0.5, 0], [0, 1, 0]])  # the second is nothing but neutral
+    predicted = np.array([[0.25, 0.5, 0.25], [0.1, 0.8, 0.1]])
+    told = apart_from_neutral(target, predicted, space)
+    assert told["kl"] == pytest.approx(np.log(2), abs=1e-5)
+    assert told["accuracy"] == 1
+    assert apart_from_neutral(target, predicted, LabelSpace("x", ("joy", "awe", "fear"))) == {}
 
 
 def test_calibration_error_is_the_mean_gap_of_confidence_and_what_is_right() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from moodlake.preprocessing import Preprocessing
@@ -66,16 +67,23 @@ def preprocessing_of(params: ModelParams) -> Preprocessing:
     )
 
 
-def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> nn.Module:
+def build(
+    params: ModelParams,
+    classes: int,
+    *,
+    pretrained: bool = True,
+    emotions: tuple[str, ...] | None = None,
+) -> nn.Module:
     """The network that `params.architecture` names.
 
     Args:
         params: null values are the architecture's own.
         classes: emotions of the label space.
         pretrained: False where trained weights follow anyway, whatever `params.weights` says.
+        emotions: what the classes are; a head for others is not taken from an earlier training.
 
     Raises:
-        ParamsError: there is no such network.
+        ParamsError: there is no such network, or not of this size.
         WeightsError: its pretrained weights cannot be had.
     """
     preprocessing = preprocessing_of(params)
@@ -88,12 +96,29 @@ def build(params: ModelParams, classes: int, *, pretrained: bool = True) -> nn.M
             architecture.dropout if params.dropout is None else params.dropout,
             pretrained and params.weights is None and architecture.pretrained_on is not None,
         )
-        networks.append(architecture.build(shape))
-    network = networks[0] if len(networks) == 1 else Ensemble(networks)
+        networks.append(_built(architecture, shape, params.architecture))
+    network = networks[0] if len(networks) == 1 else Ensemble(networks, _scales(params))
     if pretrained and params.weights_file:
         heads = nn.ModuleList(parts[-1] for parts in stages(network, params.architecture))
-        start_from(network, heads, params.weights_file)
+        start_from(network, heads, params.weights_file, emotions)
     return network
+
+
+def _built(architecture: Architecture, shape: Shape, name: str) -> nn.Module:
+    """The network, having seen that it takes images of this size."""
+    try:
+        network = architecture.build(shape)
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, shape.channels, shape.size, shape.size))
+    except (AssertionError, RuntimeError) as error:
+        raise ParamsError(f"model.size={shape.size} does not suit {name}: {error}") from error
+    return network.train()
+
+
+def _scales(params: ModelParams) -> list[tuple[float, float]]:
+    """What makes of the first member's input that of each member."""
+    first, *_ = known = members(params.architecture)
+    return [(first.std / each.std, (first.mean - each.mean) / each.std) for each in known]
 
 
 def members_of(network: nn.Module, name: str) -> list[tuple[Architecture, nn.Module]]:

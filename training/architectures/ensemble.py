@@ -7,11 +7,17 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """Averages the distributions of its members; each learns as if it were alone."""
+    """Averages the distributions of its members; each learns as if it were alone.
 
-    def __init__(self, members: list[nn.Module]) -> None:
+    Args:
+        members: the networks.
+        scales: for each, what its input is multiplied by, and what is then added: members may
+            have learned from pixels of another mean and deviation.
+    """
+
+    def __init__(self, members: list[nn.Module], scales: list[tuple[float, float]]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
+        self.members, self.scales = nn.ModuleList(members), scales
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, size, size) -> (N, classes): the logarithm of the mean distribution."""
@@ -19,4 +25,7 @@ class Ensemble(nn.Module):
 
     def each(self, x: Tensor) -> list[Tensor]:
         """The members' own logits, each (N, classes)."""
-        return [member(x) for member in self.members]
+        pairs = zip(self.members, self.scales, strict=True)
+        return [
+            member(x if scale == (1, 0) else x * scale[0] + scale[1]) for member, scale in pairs
+        ]

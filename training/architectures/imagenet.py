@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import nn
@@ -62,9 +62,9 @@ def _torchvision(name: str, shape: Shape) -> nn.Module:
         )
     try:
         return _adapt(models.get_model(name, weights="DEFAULT", **options), shape)
-    except (URLError, OSError) as error:
+    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
         raise WeightsError(
-            f"the ImageNet weights of {name} cannot be fetched ({error}); put them into "
+            f"the ImageNet weights of {name} cannot be fetched or read ({error}); put them into "
             f"{torch.hub.get_dir()}/checkpoints, or train from scratch with -S model.weights=none"
         ) from error
 

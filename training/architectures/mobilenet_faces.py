@@ -20,7 +20,10 @@ from training.architectures import torchvision_cpu
 from training.architectures.base import Architecture, Shape, WeightsError, stages_at
 
 WEIGHTS_FOLDER = Path("data/weights")
-_SHA256 = "2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b"
+_SHA256 = {
+    "faceres.json": "5b83d49c0385d2e68a05122441b94226313677cae9fcc40b9587ad50079eb4df",
+    "faceres.bin": "2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b",
+}
 _RECIPE = (
     'fetch them as data/README.md tells under "Weights to start from", or train from scratch with '
     "-S model.weights=none"
@@ -55,14 +58,15 @@ def _build(shape: Shape) -> nn.Module:
 
 def _read(folder: Path) -> dict[str, NDArray[np.float32]]:
     """Tensors by name, from a manifest and the float16 values that it lists."""
-    manifest, values = folder / "faceres.json", folder / "faceres.bin"
-    if not (manifest.exists() and values.exists()):
+    files = [folder / name for name in _SHA256]
+    if not all(file.exists() for file in files):
         raise WeightsError(f"the weights of mobilenet_faces are not in {folder}: {_RECIPE}")
-    content = values.read_bytes()
-    if hashlib.sha256(content).hexdigest() != _SHA256:
-        raise WeightsError(f"{values} is damaged or of another version: {_RECIPE}")
-    flat, tensors, start = np.frombuffer(content, np.float16), {}, 0
-    for entry in json.loads(manifest.read_text("utf-8"))["weightsManifest"][0]["weights"]:
+    manifest, values = (file.read_bytes() for file in files)
+    for file, content in zip(files, (manifest, values), strict=True):
+        if hashlib.sha256(content).hexdigest() != _SHA256[file.name]:
+            raise WeightsError(f"{file} is damaged or of another version: {_RECIPE}")
+    flat, tensors, start = np.frombuffer(values, np.float16), {}, 0
+    for entry in json.loads(manifest)["weightsManifest"][0]["weights"]:
         end = start + int(np.prod(entry["shape"]))
         if entry["dtype"] == "float32":  # the only other one is the last
             tensors[entry["name"]] = flat[start:end].reshape(entry["shape"]).astype(np.float32)

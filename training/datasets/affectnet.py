@@ -69,9 +69,8 @@ def _read_tables(place: Path) -> _Rows:
     for table, split in _TABLES.items():
         file = part_of(place, table)
         columns = ("subDirectory_filePath", *_BOX, "expression")
-        rows = read_rows(file, columns)
         start = len(found)
-        for line, row in enumerate(rows, start=2):
+        for line, row in read_rows(file, columns).items():
             label = whole_number(file, line, "expression", row["expression"], _EXPRESSIONS)
             name = row["subDirectory_filePath"]
             left, top, width, height = (
@@ -92,7 +91,7 @@ def _read_sets(place: Path) -> _Rows:
             file = annotations / f"{image.stem}_exp.npy"
             try:
                 value = str(np.load(file, allow_pickle=False))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError) as error:
                 raise DatasetError(
                     f"{image} has no readable label {file}: {error}; copy the data set again"
                 ) from error

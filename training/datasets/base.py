@@ -99,16 +99,20 @@ def part_of(place: Path, *names: str) -> Path:
     )
 
 
-def read_rows(file: Path, columns: Sequence[str], delimiter: str = ",") -> list[dict[str, str]]:
-    """The rows of a table with a header.
+def read_rows(
+    file: Path, columns: Sequence[str], delimiter: str = ","
+) -> dict[int, dict[str, str]]:
+    """The rows of a table with a header, by their line as an editor counts.
 
     Raises:
-        DatasetError: it cannot be read, or lacks one of `columns`.
+        DatasetError: it cannot be read, lacks one of `columns`, or a row ends too early.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             reader = csv.DictReader(opened, delimiter=delimiter)
-            rows = list(reader)
+            rows = {}
+            for row in reader:
+                rows[reader.line_num] = row
             header = reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file} cannot be read as a table: {error}") from error
@@ -116,7 +120,23 @@ def read_rows(file: Path, columns: Sequence[str], delimiter: str = ",") -> list[
         raise DatasetError(f"{file} lacks the columns {missing}; it has {list(header)}")
     if not rows:
         raise DatasetError(f"{file} has a header but no rows; copy it again")
+    for line, row in rows.items():
+        if None in row.values():
+            raise DatasetError(f"{file}, line {line}: the row is cut short; copy the file again")
     return rows
+
+
+def read_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text that are not blank, with their numbers from 1.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{file} cannot be read as text: {error}; copy it again") from error
+    yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def number(file: Path, row: int, name: str, text: Any) -> float:

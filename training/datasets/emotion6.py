@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moodlake.emotions import LabelSpace, label_space
+from moodlake.emotions import label_space, without_neutral
 from moodlake.faces import FaceMode
 from training.datasets.base import (
     Annotated,
@@ -24,8 +24,6 @@ from training.datasets.base import (
     require_files,
 )
 from training.params import DataParams
-
-NEUTRAL = "neutral"
 
 
 def load(params: DataParams) -> Annotated:
@@ -70,25 +68,14 @@ def read_annotations(
     wanted = ["[image_filename]", *(f"[{scale}]" for scale in scales), *columns]
     rows = read_rows(file, wanted, delimiter="\t")
     votes = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows.items():
         values = [number(file, line, column, row[column]) for column in columns]
         check_sum(file, line, values)
         votes.append(values)
     feelings = {
         scale: np.array(
-            [number(file, line, scale, row[f"[{scale}]"]) for line, row in enumerate(rows, 2)]
+            [number(file, line, scale, row[f"[{scale}]"]) for line, row in rows.items()]
         )
         for scale in scales
     }
-    return [row["[image_filename]"] for row in rows], np.array(votes), feelings
-
-
-def without_neutral(
-    space: LabelSpace, votes: NDArray[np.float64]
-) -> tuple[LabelSpace, NDArray[np.float64]]:
-    """The six emotions alone, (N, 6); what is left of a row sums to 1 again, or to 0."""
-    kept = [index for index, emotion in enumerate(space.emotions) if emotion != NEUTRAL]
-    left = votes[:, kept]
-    total = left.sum(axis=1, keepdims=True)
-    scaled = np.divide(left, total, out=np.zeros_like(left), where=total > 0)
-    return LabelSpace(f"{space.name}_basic", tuple(space.emotions[i] for i in kept)), scaled
+    return [row["[image_filename]"] for row in rows.values()], np.array(votes), feelings

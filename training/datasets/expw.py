@@ -17,6 +17,7 @@ from training.datasets.base import (
     one_hot,
     part_of,
     place_of,
+    read_lines,
     require_files,
     whole_number,
 )
@@ -37,9 +38,7 @@ def load(params: DataParams) -> Annotated:
     folder = part_of(place, "image", "origin")
     space = label_space("fer2013")  # the same emotions in the same order
     ids, images, labels, certainty = [], [], [], []
-    for line, text in enumerate(file.read_text("utf-8").splitlines(), start=1):
-        if not text.strip():
-            continue
+    for line, text in read_lines(file):
         fields = text.split()
         if len(fields) != _FIELDS:
             raise DatasetError(f"{file}, line {line}: {len(fields)} fields, not {_FIELDS}")

@@ -23,7 +23,7 @@ from training.datasets.base import (
     whole_number,
 )
 from training.datasets.folder import read_classes
-from training.datasets.npz import read_npz
+from training.datasets.npz import check_range, read_npz
 from training.params import DataParams
 
 SIDE = 48
@@ -42,6 +42,7 @@ def load(params: DataParams) -> Annotated:
         arrays = read_npz(place, ("pixels", "fer7", "split"))
         splits = ["valid" if split else "train" for split in arrays["split"]]
         pixels: list[NDArray[np.uint8]] = list(arrays["pixels"])
+        check_range(place, "fer7", arrays["fer7"], len(space))
         labels = arrays["fer7"].astype(int).tolist()
     elif place.is_dir() and not (place / "fer2013.csv").exists():
         return read_classes(place, space, FaceMode.LARGEST, {"train": "train", "test": "valid"})
@@ -61,7 +62,7 @@ def read_csv(file: Path) -> tuple[list[int], list[NDArray[np.uint8]], list[str]]
     rows = read_rows(file, ("emotion", "pixels", "Usage"))
     classes = len(label_space("fer2013"))
     labels, pixels, splits = [], [], []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows.items():
         labels.append(whole_number(file, line, "emotion", row["emotion"], classes))
         values = np.array(row["pixels"].split(), dtype=object)
         if len(values) != SIDE**2:

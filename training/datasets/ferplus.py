@@ -26,7 +26,7 @@ from training.datasets.base import (
     whole_number,
 )
 from training.datasets.fer2013 import USAGES, read_csv
-from training.datasets.npz import read_npz
+from training.datasets.npz import check_range, read_npz
 from training.params import DataParams
 
 PATH_VARIABLE = "MOODLAKE_FERPLUS"
@@ -79,6 +79,9 @@ def _read_npz(path: Path) -> _Arrays:
     expected = label_space("ferplus").emotions
     if names[: len(expected)] != expected:
         raise DatasetError(f"{path}: votes are for {names}, not {expected} and two more")
+    if arrays["votes"].shape[1:] != (len(_VOTES),):
+        raise DatasetError(f"{path}: votes have the shape {arrays['votes'].shape}, not (N, 10)")
+    check_range(path, "votes", arrays["votes"], _MOST_VOTES)
     splits = ["valid" if split else "train" for split in arrays["split"]]
     return list(arrays["pixels"]), arrays["votes"], splits
 
@@ -93,7 +96,7 @@ def _read_folder(place: Path) -> _Arrays:
             "by row: copy both again"
         )
     votes = []
-    for line, (row, split) in enumerate(zip(rows, splits, strict=True), start=2):
+    for (line, row), split in zip(rows.items(), splits, strict=True):
         if USAGES.get(row["Usage"]) != split:
             raise DatasetError(
                 f"{file}, line {line}: Usage is {row['Usage']!r}, but fer2013.csv has the row in "

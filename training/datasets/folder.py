@@ -26,7 +26,10 @@ def load(params: DataParams) -> Annotated:
     Raises:
         DatasetError: there are no class folders, one is empty, or one is not in the space.
     """
-    place = place_of(params, "a folder of folders, one for each emotion")
+    expects = "a folder of folders, one for each emotion"
+    place = place_of(params, expects)
+    if not place.is_dir():
+        raise DatasetError(f"{place} is a file; data.path must name {expects}")
     splits = {name: split for name, split in _SPLITS.items() if (place / name).is_dir()}
     if params.label_space:
         space = label_space(params.label_space)

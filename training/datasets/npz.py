@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,25 @@ def read_npz(
             if missing := [name for name in wanted if name not in archive.files]:
                 raise DatasetError(f"{path} lacks {missing}; data/README.md tells what it holds")
             arrays = {name: archive[name] for name in wanted}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} cannot be read as an .npz: {error}") from error
     if len({len(arrays[name]) for name in names}) != 1:
         raise DatasetError(f"{path}: {', '.join(names)} differ in length; copy it again")
+    if "split" in names:
+        check_range(path, "split", arrays["split"], 2)
     return arrays
+
+
+def check_range(path: Path, name: str, values: NDArray[Any], below: int) -> None:
+    """Whole numbers from 0 up to and without `below`.
+
+    Raises:
+        DatasetError: a row has another.
+    """
+    wrong = (values < 0) | (values >= below) | (values != values.astype(np.int64))
+    rows = np.flatnonzero(wrong.reshape(len(values), -1).any(axis=1))
+    if len(rows):
+        raise DatasetError(
+            f"{path}: {name} of row {rows[0]} is {values[rows[0]]}; it must be a whole number from "
+            f"0 to {below - 1}"
+        )

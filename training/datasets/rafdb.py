@@ -15,6 +15,7 @@ from training.datasets.base import (
     one_hot,
     part_of,
     place_of,
+    read_lines,
     require_files,
     whole_number,
 )
@@ -35,9 +36,7 @@ def load(params: DataParams) -> Annotated:
     folder = part_of(place, "Image/aligned", "aligned")
     space = label_space("fer2013")
     ids, images, labels, splits = [], [], [], []
-    for line, text in enumerate(file.read_text("utf-8").splitlines(), start=1):
-        if not text.strip():
-            continue
+    for line, text in read_lines(file):
         name, _, label = text.partition(" ")
         number = whole_number(file, line, "the label", label, len(_ORDER) + 1)
         if number == 0 or not name.startswith(("train_", "test_")):

@@ -37,28 +37,30 @@ def load(params: DataParams) -> Annotated:
     space = _space(params)
     rows = read_rows(file, ("image", *space.emotions))
     votes = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows.items():
         values = [number(file, line, emotion, row[emotion]) for emotion in space.emotions]
         if not any(values):
             raise DatasetError(f"{file}, line {line}: no votes at all; take the row out")
         if any(value != int(value) for value in values):
             check_sum(file, line, values)
         votes.append(values)
-    images = [ImageFile(file.parent / row["image"]) for row in rows]
+        if row.get("split", "train") not in _SPLITS:
+            raise DatasetError(
+                f"{file}, line {line}: split is {row['split']!r}, not one of {_SPLITS}"
+            )
+    table = list(rows.values())
+    images = [ImageFile(file.parent / row["image"]) for row in table]
     require_files(file, images)
-    splits = [row["split"] for row in rows] if "split" in rows[0] else None
-    for line, split in enumerate(splits or (), start=2):
-        if split not in _SPLITS:
-            raise DatasetError(f"{file}, line {line}: split is {split!r}, not one of {_SPLITS}")
-    others = [name for name in rows[0] if name and name not in (*_RESERVED, *space.emotions)]
+    splits = [row["split"] for row in table] if "split" in table[0] else None
+    others = [name for name in table[0] if name and name not in (*_RESERVED, *space.emotions)]
     return Annotated(
         space,
         FaceMode(params.faces),
-        [row.get("id") or row["image"] for row in rows],
+        [row.get("id") or row["image"] for row in table],
         images,
         np.array(votes),
         splits,
-        attributes={name: [row[name] or "" for row in rows] for name in others},
+        attributes={name: [row[name] for row in table] for name in others},
     )
 
 

@@ -70,7 +70,7 @@ def write_bundle(
             "data_name": facts.name,
             "data_digest": facts.digest,
             "weights_sha256": sha256(weights),
-            own_weights.SOURCES: dict(own_weights.made_from(weights).sources),
+            "sources": dict(own_weights.made_from(weights).sources),
             "params": params.to_dict(),
             "metrics": metrics,
         },

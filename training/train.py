@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from moodlake.preprocessing import Preprocessing
 from training.architectures import build, members_of, preprocessing_of, settle_norms
-from training.architectures.own_weights import DATA, EMOTIONS, SOURCES
+from training.architectures.own_weights import Made
 from training.batches import Batches, Split
 from training.files import written_whole
 from training.metrics import kl_divergence, top_k_accuracy
@@ -259,9 +259,9 @@ def main() -> None:
         sys.exit(f"train: {error}")
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     with written_whole(WEIGHTS_FILE) as part:
-        notes = {EMOTIONS: facts.space.emotions, DATA: (facts.name, facts.digest), SOURCES: sources}
-        told = {name: json.dumps(value) for name, value in notes.items()}
-        safetensors.torch.save_file(weights, part, told)
+        made = Made(facts.space.emotions, (facts.name, facts.digest), sources)
+        # save_file would let nobody else read it.
+        part.write_bytes(safetensors.torch.save(weights, made.to_metadata()))
     with Live(str(CURVES_FOLDER), save_dvc_exp=False, dvcyaml=None) as live:
         for curve in trainer.curves:
             for name, value in curve.items():

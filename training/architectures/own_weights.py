@@ -6,7 +6,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors
@@ -21,8 +21,7 @@ MEMBER = "weights.safetensors"
 """Name of the weights in a model archive."""
 
 
-EMOTIONS, DATA, SOURCES = "emotions", "data", "sources"
-"""Names of what a weights file says of its training: see `Made`."""
+_NOTE = "made"
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,10 @@ class Made:
     data: tuple[str, str] = ("", "")
     sources: Mapping[str, str] = field(default_factory=dict)
 
+    def to_metadata(self) -> dict[str, str]:
+        """For a safetensors file; one entry, for it writes several in no fixed order."""
+        return {_NOTE: json.dumps(asdict(self), sort_keys=True)}
+
 
 def made_from(file: Path) -> Made:
     """What a weights.safetensors or a model archive says of its making.
@@ -49,18 +52,18 @@ def made_from(file: Path) -> Made:
     try:
         if file.suffix == ".safetensors":
             with safetensors.safe_open(file, "pt") as opened:
-                notes = {name: json.loads(text) for name, text in opened.metadata().items()}
-            return Made(tuple(notes[EMOTIONS]), tuple(notes[DATA]), notes[SOURCES])
+                note = json.loads(opened.metadata()[_NOTE])
+            return Made(tuple(note["emotions"]), tuple(note["data"]), note["sources"])
         meta = read_meta(file)
         provenance = meta["provenance"]
         return Made(
             tuple(meta["label_space"]["emotions"]),
             (provenance["data_name"], provenance["data_digest"]),
-            provenance.get(SOURCES, {}),
+            provenance.get("sources", {}),
         )
     except (BundleError, OSError, SafetensorError) as error:
         raise WeightsError(f"{file} cannot be read: {error}") from error
-    except (AttributeError, KeyError):  # it was made elsewhere
+    except (KeyError, TypeError):  # it was made elsewhere
         return Made()
 
 

@@ -25,8 +25,12 @@ _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#999999"
 
 def draw_curves(axes: Axes, curves: pd.DataFrame) -> None:
     """Training loss and validation KL by epoch; the one is of augmented images, the other not."""
-    axes.plot(curves.index, curves["train_loss"], color=_BLUE, marker="o", label="training loss")
-    axes.plot(curves.index, curves["valid_kl"], color=_ORANGE, marker="s", label="validation KL")
+    for name, label, colour, mark in (
+        ("train_loss", "training loss", _BLUE, "o"),
+        ("valid_kl", "validation KL", _ORANGE, "s"),
+    ):
+        if name in curves:  # no training, no loss
+            axes.plot(curves.index, curves[name], color=colour, marker=mark, label=label)
     axes.set(title="the last training", xlabel="epoch", ylabel="nats", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
@@ -84,7 +88,7 @@ def draw(
 
 
 def read_curves(folder: Path = CURVES_FOLDER) -> pd.DataFrame:
-    """DVCLive's curves: a column each, by epoch from 1."""
+    """DVCLive's curves: a column each, by epoch; 0 is before training."""
     files = (folder / "plots" / "metrics").glob("*.tsv")
     curves = pd.concat([pd.read_csv(file, sep="\t", index_col="step") for file in files], axis=1)
     return curves.set_index("epoch")

@@ -153,6 +153,7 @@ def make_schedule(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """One cycle (Smith, 2018), or a warm-up and half a cosine down to nearly nothing."""
     rates = [group["lr"] for group in optimizer.param_groups]
+    steps = max(1, steps)
     if recipe.schedule == "one_cycle":
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer,

@@ -95,7 +95,8 @@ class TrainParams(_Section):
     """The recipe; see training/optimize.py. Null stands for the architecture's own value.
 
     Attributes:
-        epochs, batch_size, seed: as ever.
+        epochs: passes over the training split; 0 takes the weights as they are.
+        batch_size, seed: as ever.
         loss: see training.optimize.Loss.
         class_balance: of hard_cross_entropy's classes; 0 counts each row alike, 1 each class.
         teachers: archives of models to learn from as well; see training/teachers.py.
@@ -113,7 +114,7 @@ class TrainParams(_Section):
         patience: epochs without a better validation KL before training stops; 0 is off.
     """
 
-    epochs: _Count
+    epochs: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=2)]
     loss: Literal["kl", "cross_entropy", "hard_cross_entropy", "label_drawing"]
     class_balance: _Share

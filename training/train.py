@@ -129,6 +129,8 @@ class Trainer:
             ParamsError: the loss is no longer a number.
         """
         self._resume()
+        if not self.curves:
+            self.curves.append({"epoch": 0, **self._measure()})
         while self.epoch < self.params.train.epochs and not self._has_stalled():
             loss = self._train_epoch()
             self.epoch += 1
@@ -196,9 +198,8 @@ class Trainer:
                 mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
 
     def _best_epoch(self) -> int:
-        """The one with the least validation KL so far; 0 before the first."""
-        reached = [curve["valid_kl"] for curve in self.curves]
-        return int(np.argmin(reached)) + 1 if reached else 0
+        """The one with the least validation KL so far; 0 is before the first."""
+        return int(np.argmin([curve["valid_kl"] for curve in self.curves]))
 
     def _has_stalled(self) -> bool:
         patience = self.params.train.patience

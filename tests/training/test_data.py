@@ -149,7 +149,7 @@ def test_a_missing_class_is_named(samples: pd.DataFrame) -> None:
         ("  size: null", "  size: 4", r"model\.size is 4: .* 16"),
         ("    loss: kl", "    loss: focal", "'focal': .*'kl'"),
         ("    warm_up: 0.2", "    warm_up: 2", "warm_up"),
-        ("    epochs: 8", "    epochs: 0", r"epochs is 0: .* 1"),
+        ("    epochs: 8", "    epochs: -1", r"epochs is -1: .* 0"),
         ("    ema_decay: 0.95", "    ema_decay: .nan", "ema_decay is nan: .*finite"),
         ("    epochs: 8", "    epochs: many", r"train\.drawn\.epochs is 'many': .* integer"),
         ("  flip: true", "  flip: 2", r"augment\.flip is 2: .* boolean"),

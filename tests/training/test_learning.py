@@ -97,7 +97,7 @@ def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:
     Trainer(small(epochs=1), made(), made(16), tmp_path / "c.pt", "one").run()
     other = Trainer(small(epochs=2), made(), made(16), tmp_path / "c.pt", "other")
     other.run()
-    assert [curve["epoch"] for curve in other.curves] == [1, 2]
+    assert [curve["epoch"] for curve in other.curves] == [0, 1, 2]
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
@@ -146,6 +146,14 @@ def test_patience_keeps_the_best_epoch(tmp_path: Path) -> None:
     ).softmax(1)
     reached = metrics.kl_divergence(trainer.valid.distributions, predicted.numpy())
     assert reached == pytest.approx(min(curve["valid_kl"] for curve in trainer.curves), abs=1e-4)
+
+
+def test_no_epochs_take_the_weights_as_they_are(tmp_path: Path) -> None:
+    params = small(epochs=0)
+    trainer = Trainer(params, made(), made(16), tmp_path / "c.pt", "key")
+    before = digest_of(trainer.network)
+    assert digest_of(trainer.run()) == before
+    assert [set(curve) for curve in trainer.curves] == [{"epoch", "valid_kl", "valid_accuracy"}]
 
 
 def test_augmentation_keeps_shape_and_range() -> None:

@@ -19,8 +19,6 @@ from training.architectures.base import WeightsError
 
 MEMBER = "weights.safetensors"
 """Name of the weights in a model archive."""
-
-
 _NOTE = "made"
 
 
@@ -63,7 +61,7 @@ def made_from(file: Path) -> Made:
         )
     except (BundleError, OSError, SafetensorError) as error:
         raise WeightsError(f"{file} cannot be read: {error}") from error
-    except (KeyError, TypeError):  # it was made elsewhere
+    except (KeyError, TypeError, ValueError):  # it was made elsewhere
         return Made()
 
 

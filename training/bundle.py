@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +86,19 @@ def write_bundle(
 def to_openvino(network: nn.Module, preprocessing: Preprocessing) -> openvino.Model:
     """The network for any number of images at once."""
     shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    # Attention's fast path is an operation of its own, which no converter knows.
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
+    with plain_attention():
         return openvino.convert_model(
             network.eval(), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
         )
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as matrix products: its fast path is an operation that no tool looks into."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 

@@ -24,6 +24,7 @@ _WEAK_RECALL = 0.5
 
 MEASURES = {
     "accuracy": "majority accuracy",
+    "any_leader_accuracy": "any of several leaders counting",
     "top2_accuracy": "top-2 accuracy",
     "top3_accuracy": "top-3 accuracy",
     "annotator_accuracy": "agreement with one annotator",

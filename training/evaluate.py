@@ -7,7 +7,7 @@ and what `dvc plots` draws. Every number is of rows that the calibration was not
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,10 @@ HEADLINES = (
     "annotator_calibration_error",
     "calibration_error",
 )
+_OF_SLICES = tuple(name for name in HEADLINES if name != "macro_f1")
+"""A slice may lack an emotion, which would count as an F1 of 0."""
 _RESAMPLES = 1000
+_HAIR = 1e9
 _LEAST_ROWS = 30
 
 
@@ -55,33 +58,45 @@ def summarise(target: Array, predicted: Array) -> dict[str, float]:
 def intervals(
     target: Array, predicted: Array, resamples: int = _RESAMPLES
 ) -> dict[str, list[float]]:
-    """95 % intervals of every metric: percentiles over rows drawn with replacement (Efron)."""
+    """The 95 % interval of every metric."""
+
+    def measure(target: Array, predicted: Array) -> NDArray[np.float64]:
+        return np.array([metric(target, predicted) for metric in METRICS.values()])
+
+    bounds = _bootstrap(measure, target, predicted, resamples)
+    return dict(zip(METRICS, bounds.T.tolist(), strict=True))
+
+
+def _bootstrap(
+    measure: Callable[[Array, Array], Array], target: Array, predicted: Array, resamples: int
+) -> NDArray[np.float64]:
+    """Bounds (2, ...) of 95 %: percentiles over rows drawn with replacement (Efron, 1979)."""
     rng = np.random.default_rng(0)
-    drawn = [rng.integers(0, len(target), len(target)) for _ in range(resamples)]
-    return {
-        name: [
-            round(float(bound), 5)
-            for bound in np.percentile(
-                [metric(target[rows], predicted[rows]) for rows in drawn], [2.5, 97.5]
-            )
-        ]
-        for name, metric in METRICS.items()
-    }
+    drawn = (rng.integers(0, len(target), len(target)) for _ in range(resamples))
+    values = [measure(target[rows], predicted[rows]) for rows in drawn]
+    return np.asarray(np.percentile(values, [2.5, 97.5], axis=0).round(5), np.float64)
 
 
-def by_emotion(target: Array, predicted: Array, space: LabelSpace) -> dict[str, dict[str, float]]:
-    """For each emotion: rows where it leads, precision, recall, F1 and Pearson correlation."""
-    confusion = confusion_matrix(target, predicted)
-    precision, recall = precision_recall(confusion)
-    columns = {
-        "rows": confusion.sum(axis=1),
-        "precision": precision,
-        "recall": recall,
-        "f1": f1_scores(confusion),
-        "pearson": pearson(target, predicted),
-    }
+def by_emotion(
+    target: Array, predicted: Array, space: LabelSpace, resamples: int = _RESAMPLES
+) -> dict[str, dict[str, Any]]:
+    """For each emotion: rows where it leads, precision, recall, F1, Pearson, and intervals."""
+
+    def measure(target: Array, predicted: Array) -> NDArray[np.float64]:
+        confusion = confusion_matrix(target, predicted)
+        precision, recall = precision_recall(confusion)
+        return np.array([precision, recall, f1_scores(confusion), pearson(target, predicted)])
+
+    names = ("precision", "recall", "f1", "pearson")
+    values = measure(target, predicted).round(5)
+    bounds = _bootstrap(measure, target, predicted, resamples)
+    rows = np.bincount(target.argmax(axis=1), minlength=len(space))
     return {
-        emotion: {name: round(float(values[index]), 5) for name, values in columns.items()}
+        emotion: {
+            "rows": int(rows[index]),
+            **dict(zip(names, values[:, index].tolist(), strict=True)),
+            "intervals": dict(zip(names, bounds[:, :, index].T.tolist(), strict=True)),
+        }
         for index, emotion in enumerate(space.emotions)
     }
 
@@ -98,7 +113,7 @@ def by_slice(
                     headline: round(
                         METRICS[headline](target[values == value], predicted[values == value]), 5
                     )
-                    for headline in HEADLINES
+                    for headline in _OF_SLICES
                 },
             }
             for value in np.unique(values)
@@ -107,6 +122,17 @@ def by_slice(
         for name, values in slices.items()
         if len(np.unique(values)) > 1
     }
+
+
+def where_most_agree(target: Array, predicted: Array) -> dict[str, float]:
+    """Rows and every metric where one emotion has more than half of the votes.
+
+    These are the rows by which the authors of FER+ tell accuracy (Barsoum et al., ICMI 2016).
+    """
+    rows = target.max(axis=1) > 0.5
+    if not rows.any():
+        return {}
+    return {"rows": int(rows.sum()), **summarise(target[rows], predicted[rows])}
 
 
 def apart_from_neutral(target: Array, predicted: Array, space: LabelSpace) -> dict[str, float]:
@@ -178,12 +204,14 @@ def main() -> None:
     predicted = cross_fitted(params.calibrate.method, logits, target)
     constants = {
         "constant_prior": np.tile(train_target.mean(axis=0), (len(target), 1)),
-        "uniform": np.full_like(target, 1 / len(space)),
+        # Uniform but for a hair: which emotion stands first must not decide.
+        "uniform": np.random.default_rng(0).dirichlet(np.full(len(space), _HAIR), len(target)),
     }
     metrics, raw = summarise(target, predicted), load_raw_votes("valid")
     baselines = {name: summarise(target, rows) for name, rows in constants.items()}
     bounds = intervals(target, predicted)
     agreement = people(votes if raw is None else raw)
+    most_agree = where_most_agree(target, predicted)
     on_raw_votes = {} if raw is None else summarise(from_votes(raw), predicted)
     report = {
         "rows": len(target),
@@ -192,6 +220,7 @@ def main() -> None:
         "uncalibrated": summarise(target, Calibration()(logits)),
         "baselines": baselines,
         "on_raw_votes": on_raw_votes,
+        "where_most_agree": most_agree,
         "without_neutral": apart_from_neutral(target, predicted, space),
         "people": agreement,
         "by_emotion": by_emotion(target, predicted, space),
@@ -204,6 +233,8 @@ def main() -> None:
         low, high = bounds[name]
         beside = ", ".join(f"{key} {values[name]:.4f}" for key, values in baselines.items())
         print(f"{name} {metrics[name]:.4f} [{low:.4f}, {high:.4f}] ({beside})")
+    if most_agree:
+        print(f"where most agree, {most_agree['rows']} rows: accuracy {most_agree['accuracy']:.4f}")
     for name, value in on_raw_votes.items():
         if name in HEADLINES:
             print(f"with outliers' votes left in, {name}: {value:.4f}")

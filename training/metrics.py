@@ -59,9 +59,18 @@ def brier(target: Array, predicted: Array) -> float:
 
 
 def top_k_accuracy(target: Array, predicted: Array, k: int) -> float:
-    """Share of rows whose majority emotion is among the `k` most probable ones."""
+    """Share of rows whose majority emotion is among the `k` most probable ones.
+
+    Where several emotions lead, the first of the label space counts as the majority's.
+    """
     ranked = np.argsort(-predicted, axis=1, kind="stable")[:, :k]
     return float((ranked == target.argmax(axis=1)[:, None]).any(axis=1).mean())
+
+
+def any_leader_accuracy(target: Array, predicted: Array) -> float:
+    """Share of rows whose most probable emotion is one that no other has more votes than."""
+    said = target[np.arange(len(target)), predicted.argmax(axis=1)]
+    return float((said == target.max(axis=1)).mean())
 
 
 def annotator_accuracy(target: Array, predicted: Array) -> float:
@@ -148,6 +157,7 @@ def _relative(target: Array, predicted: Array) -> Array:
 
 METRICS: dict[str, Metric] = {
     "accuracy": lambda target, predicted: top_k_accuracy(target, predicted, 1),
+    "any_leader_accuracy": any_leader_accuracy,
     "top2_accuracy": lambda target, predicted: top_k_accuracy(target, predicted, 2),
     "top3_accuracy": lambda target, predicted: top_k_accuracy(target, predicted, 3),
     "annotator_accuracy": annotator_accuracy,

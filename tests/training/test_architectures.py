@@ -22,9 +22,10 @@ from training.architectures import (
     mobilenet_faces,
     origin,
     preprocessing_of,
+    settle_norms,
     stages,
 )
-from training.architectures.base import WeightsError, settle
+from training.architectures.base import WeightsError, settle, stages_at
 from training.architectures.ensemble import Ensemble
 from training.bundle import to_openvino
 from training.optimize import freeze, make_optimizer
@@ -86,6 +87,13 @@ def test_frozen_stages_do_not_learn(name: str) -> None:
     assert len(frozen) == len(stages(network, name)[0]) - 1
     optimizer = make_optimizer(network, named(name), PARAMS.train)
     assert {value for group in optimizer.param_groups for value in group["params"]} == learning
+
+
+def test_what_has_no_parameters_is_no_stage() -> None:
+    network = torch.nn.Module()
+    layers = (torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Conv2d(2, 2, 3))
+    network.features, network.head = torch.nn.Sequential(*layers), torch.nn.Linear(2, 3)
+    assert list(stages_at("features.*", "head")(network)) == [layers[0], layers[2], network.head]
 
 
 def test_what_learns_is_the_architectures_own_choice_unless_told() -> None:
@@ -184,6 +192,13 @@ def test_weights_learned_from_faces_are_read_as_published(
     assert depthwise == pytest.approx(kernel[2, 1, 7, 0] * scale[7])
     pointwise = network.get_parameter("blocks.4.0.conv_pw.weight")[900, 3, 0, 0].item()
     assert pointwise == tensors["conv_pw_12/convolution/merged_input"][0, 0, 3, 900]
+    both = named("compact+mobilenet_faces", weights=None, size=112)
+    ensemble, given = build(both, 3), torch.rand(4, 1, 112, 112)
+    settle_norms(ensemble, both, given)
+    norm, reached = ensemble.get_submodule("members.1.bn1"), list[torch.Tensor]()
+    norm.register_forward_pre_hook(lambda _, inputs: reached.append(inputs[0]))
+    ensemble.eval()(given)
+    assert torch.allclose(norm.running_mean, reached[0].mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".mar"])
@@ -268,6 +283,10 @@ def test_members_of_an_ensemble_see_and_learn_what_they_would_alone() -> None:
     given = (pixels - 0.449) / 0.226
     own = (pixels - 0.4502) / 0.25
     assert torch.allclose(network.each(given)[1], network.members[1](own), atol=1e-4)
+    certain = torch.nn.Parameter(torch.tensor([0.0, 500.0, 0.0]))
+    for member in network.members:
+        member.get_submodule("classifier").bias = certain
+    assert torch.isfinite(network(given)).all()
     mixed = named("compact+efficientnet_lite0", weights="none", size=32)
     network, recipe = build(mixed, 3), replace(PARAMS.train, optimizer=None)
     with pytest.raises(ParamsError, match=r"different optimizers \(adamw, sgd\)"):

@@ -18,3 +18,14 @@ def test_the_cost_of_the_plain_cnn_by_hand() -> None:
     weights = 9 * (32 + 32 * 64 + 64 * 128) + 32 + 64 + 128 + hidden + 256 + 256 * 8 + 8
     assert cost.parameters == weights
     assert cost.milliseconds > 0
+
+
+def test_attention_counts_as_well() -> None:
+    model = load_params(PROJECT_ROOT / "params.yaml").model
+    cost = measure(replace(model, architecture="vit_scratch"))
+    tokens, width, patch = 8 * 8 + 1, 192, 6 * 6
+    matrices = tokens * width * (3 * width + width + 2 * 4 * width)
+    attention = 2 * tokens**2 * width
+    assert cost.macs == pytest.approx(
+        (tokens - 1) * patch * width + 6 * (matrices + attention) + width * 8, rel=1e-3
+    )

@@ -12,7 +12,15 @@ from moodlake.emotions import LabelSpace
 from training import metrics
 from training.agreement import half_against_half, one_against_the_rest
 from training.calibrate import Calibration, cross_fitted, fit
-from training.evaluate import apart_from_neutral, by_emotion, by_slice, intervals, people, summarise
+from training.evaluate import (
+    apart_from_neutral,
+    by_emotion,
+    by_slice,
+    intervals,
+    people,
+    summarise,
+    where_most_agree,
+)
 
 
 def test_metrics_by_hand() -> None:
@@ -23,6 +31,7 @@ def test_metrics_by_hand() -> None:
     )
     assert metrics.top_k_accuracy(target, predicted, 1) == 0.5
     assert metrics.top_k_accuracy(target, predicted, 2) == 1
+    assert metrics.any_leader_accuracy(target, predicted) == 1
     assert metrics.confusion_matrix(target, predicted).tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
     assert metrics.f1_scores(np.array([[1, 1], [0, 2]])) == pytest.approx([2 / 3, 4 / 5])
     assert metrics.calibration_error(target, predicted) == pytest.approx(0.0)
@@ -37,6 +46,15 @@ def test_without_neutral_the_others_are_compared_among_themselves() -> None:
     assert told["kl"] == pytest.approx(np.log(2), abs=1e-5)
     assert told["accuracy"] == 1
     assert apart_from_neutral(target, predicted, LabelSpace("x", ("joy", "awe", "fear"))) == {}
+
+
+def test_rows_without_a_majority_can_be_set_aside() -> None:
+    target = np.array([[0.6, 0.4], [0.5, 0.5], [0.2, 0.8]])
+    predicted = np.array([[0.4, 0.6], [0.1, 0.9], [0.1, 0.9]])
+    assert metrics.METRICS["accuracy"](target, predicted) == pytest.approx(1 / 3)
+    told = where_most_agree(target, predicted)
+    assert (told["rows"], told["accuracy"]) == (2, 0.5)
+    assert where_most_agree(target[1:2], predicted[1:2]) == {}
 
 
 def test_calibration_error_is_the_mean_gap_of_confidence_and_what_is_right() -> None:

@@ -148,6 +148,8 @@ def stages(network: nn.Module, name: str) -> list[Sequence[nn.Module]]:
 
 def settle_norms(network: nn.Module, params: ModelParams, inputs: Tensor) -> None:
     """`settle` the members whose weights came without the norms' statistics."""
-    for architecture, member in members_of(network, params.architecture):
+    given = network.inputs(inputs) if isinstance(network, Ensemble) else [inputs]
+    each = zip(members_of(network, params.architecture), given, strict=True)
+    for (architecture, member), seen in each:
         if architecture.folded_norms and params.weights is None:
-            settle(member, inputs)
+            settle(member, seen)

@@ -76,14 +76,17 @@ def take_channels(first: nn.Conv2d, channels: int) -> nn.Conv2d:
 
 
 def stages_at(*paths: str) -> Callable[[nn.Module], Sequence[nn.Module]]:
-    """The stages of a network at dotted paths; one ending in .* stands for the children there."""
+    """The stages of a network at dotted paths; one ending in .* stands for the children there.
+
+    What has no parameters is no stage.
+    """
 
     def find(network: nn.Module) -> list[nn.Module]:
         found: list[nn.Module] = []
         for path in paths:
             module = network.get_submodule(path.removesuffix(".*"))
             found.extend(module.children() if path.endswith(".*") else [module])
-        return found
+        return [module for module in found if any(True for _ in module.parameters())]
 
     return find
 

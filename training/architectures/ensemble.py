@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -21,11 +23,15 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, size, size) -> (N, classes): the logarithm of the mean distribution."""
-        return torch.stack([logits.softmax(1) for logits in self.each(x)]).mean(0).log()
+        logarithms = torch.stack([logits.log_softmax(1) for logits in self.each(x)])
+        return logarithms.logsumexp(0) - math.log(len(self.members))
 
     def each(self, x: Tensor) -> list[Tensor]:
         """The members' own logits, each (N, classes)."""
-        pairs = zip(self.members, self.scales, strict=True)
+        return [member(given) for member, given in zip(self.members, self.inputs(x), strict=True)]
+
+    def inputs(self, x: Tensor) -> list[Tensor]:
+        """What each member sees, each (N, channels, size, size)."""
         return [
-            member(x if scale == (1, 0) else x * scale[0] + scale[1]) for member, scale in pairs
+            x if (scale, shift) == (1, 0) else x * scale + shift for scale, shift in self.scales
         ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -13,13 +12,14 @@ from model_archiver import ModelArchiver, ModelArchiverConfig
 
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import preprocessing_of
-from training.bundle import BundleDiffers, check_bundle, write_bundle
+from training.bundle import check_bundle, write_bundle
 from training.calibrate import LOGITS_FILE, Calibration
 from training.card import write_card
 from training.evaluate import METRICS_FILE
 from training.files import write_json, written_whole
 from training.params import Params, load_params
 from training.samples import load_split, read_facts
+from training.stage import stage
 from training.train import WEIGHTS_FILE, load_network
 
 ARCHIVE_FILE = Path("build/emotions.mar")
@@ -61,6 +61,7 @@ def _zip_canonically(folder: Path, target: Path) -> None:
             archive.writestr(member, path.read_bytes())
 
 
+@stage("archive")
 def main() -> None:
     """Run the stage."""
     params, facts = load_params(), read_facts()
@@ -72,10 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         bundle = Path(temporary)
         meta = write_bundle(bundle, network, params, facts, WEIGHTS_FILE, calibration, metrics)
-        try:
-            cost = check_bundle(bundle, images, target, expected)
-        except BundleDiffers as error:
-            sys.exit(f"archive: {error}")
+        cost = check_bundle(bundle, images, target, expected)
         write_archive(bundle, ARCHIVE_FILE, params, PROJECT_ROOT / HANDLER_FILE)
     write_card(meta, ARCHIVE_FILE, cost)
     size = ARCHIVE_FILE.stat().st_size / 1e6

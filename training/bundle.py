@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from moodlake.errors import MendableError
 from moodlake.model import META_FILE, NETWORK_FILES, Model, digest_of
 from moodlake.preprocessing import Preprocessing
 from training.architectures import own_weights, preprocessing_of
@@ -28,7 +29,7 @@ MOST_ACCURACY_LOST = 0.003
 MOST_KL_GAINED = 0.005
 
 
-class BundleDiffers(Exception):
+class BundleDiffers(MendableError):
     """A bundle that predicts worse than its network; the message says by how much."""
 
 

@@ -21,6 +21,7 @@ from training.files import write_json, written_whole
 from training.metrics import Array, kl_divergence
 from training.params import load_params
 from training.samples import load_split, read_facts
+from training.stage import stage
 from training.train import load_network, predict_logits
 
 CALIBRATION_FILE = Path("build/calibration.json")
@@ -127,6 +128,7 @@ def _rounded(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(round(float(value), 6) for value in values)
 
 
+@stage("calibrate")
 def main() -> None:
     """Run the stage."""
     params, facts = load_params(), read_facts()

@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from training.architectures import ARCHITECTURES, build, preprocessing_of
 from training.bundle import plain_attention, to_openvino
-from training.params import ModelParams, ParamsError, load_params
+from training.params import ModelParams, load_params
+from training.stage import stage
 
 _CLASSES = 8
 _WARM_UP = 5
@@ -76,22 +77,20 @@ def _median_milliseconds(compiled: openvino.CompiledModel, pixels: np.ndarray) -
     return float(np.median(times)) * 1000
 
 
+@stage("cost")
 def main(names: Sequence[str]) -> None:
     """Print a Markdown table."""
+    model = load_params().model
     print("| name | input | parameters | MACs | ms per image, one core |\n|---|---|---|---|---|")
-    try:
-        model = load_params().model
-        for name in names or ARCHITECTURES:
-            params = replace(model, architecture=name)
-            preprocessing, cost = preprocessing_of(params), measure(params)
-            print(
-                f"| `{name}` | {preprocessing.size} x {preprocessing.size} "
-                f"x {preprocessing.channels} | {cost.parameters / 1e6:.2f} M "
-                f"| {cost.macs / 1e6:,.0f} M | {cost.milliseconds:.2f} |",
-                flush=True,
-            )
-    except ParamsError as error:
-        sys.exit(f"cost: {error}")
+    for name in names or ARCHITECTURES:
+        params = replace(model, architecture=name)
+        preprocessing, cost = preprocessing_of(params), measure(params)
+        print(
+            f"| `{name}` | {preprocessing.size} x {preprocessing.size} "
+            f"x {preprocessing.channels} | {cost.parameters / 1e6:.2f} M "
+            f"| {cost.macs / 1e6:,.0f} M | {cost.milliseconds:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

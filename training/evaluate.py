@@ -29,6 +29,7 @@ from training.metrics import (
 )
 from training.params import load_params
 from training.samples import load_raw_votes, load_slices, load_targets, read_facts
+from training.stage import stage
 
 METRICS_FILE = Path("metrics/metrics.json")
 REPORT_FILE = Path("metrics/report.json")
@@ -194,6 +195,7 @@ def write_plots(target: Array, predicted: Array, space: LabelSpace) -> None:
     )
 
 
+@stage("evaluate")
 def main() -> None:
     """Run the stage."""
     params, facts = load_params(), read_facts()

@@ -28,8 +28,9 @@ from moodlake.reasons import Rejected
 from training.architectures import preprocessing_of, stages
 from training.architectures.ensemble import Ensemble
 from training.calibrate import Calibration
-from training.params import ParamsError, load_params
+from training.params import load_params
 from training.samples import read_facts
+from training.stage import stage
 from training.train import load_network
 
 _MAPS = 8
@@ -115,12 +116,22 @@ def feature_maps(network: nn.Module, parts: Sequence[nn.Module], inputs: Tensor)
 
 def heat_map(network: nn.Module, architecture: str, inputs: Tensor, emotion: int) -> Tensor:
     """(size, size), 0 to 1, by what suits the network; of an ensemble, its first member's."""
-    member = network.get_submodule("members.0") if isinstance(network, Ensemble) else network
-    if any(isinstance(module, nn.MultiheadAttention) for module in member.modules()):
+    member = first_member(network)
+    if has_attention(member):
         return attention_rollout(member, inputs)
     parts = stages(network, architecture)[0]
     grids = [part for part in parts if feature_maps(member, [part], inputs)]
     return grad_cam(member, grids[-1], inputs, emotion)
+
+
+def first_member(network: nn.Module) -> nn.Module:
+    """Of an ensemble, the one that is explained; else the network itself."""
+    return network.get_submodule("members.0") if isinstance(network, Ensemble) else network
+
+
+def has_attention(network: nn.Module) -> bool:
+    """Whether it is a transformer, whose attention is not of one emotion."""
+    return any(isinstance(module, nn.MultiheadAttention) for module in network.modules())
 
 
 def read_crop(
@@ -143,9 +154,9 @@ def read_crop(
 
 
 def draw_heat(
-    out: Path, pixels: NDArray[np.uint8], heat: Tensor, told: Sequence[tuple[str, float]]
+    out: Path, pixels: NDArray[np.uint8], heat: Tensor, of: str, told: Sequence[tuple[str, float]]
 ) -> None:
-    """The crop, the heat map over it, and the distribution as bars."""
+    """The crop, the heat map over it and what it is `of`, and the distribution as bars."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -157,6 +168,7 @@ def draw_heat(
     heat_axes.imshow(
         heat.numpy(), cmap="viridis", alpha=_OPACITY, extent=(0, width, height, 0), vmin=0, vmax=1
     )
+    heat_axes.set_title(of)
     names = [name for name, _ in told]
     bars.barh(names[::-1], [value for _, value in told][::-1])
     bars.set_xlim(0, 1)
@@ -190,6 +202,7 @@ def _ranked(distribution: NDArray[np.float64], space: LabelSpace) -> list[tuple[
     return sorted(pairs, key=lambda pair: -pair[1])
 
 
+@stage("explain")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Explain one image with the weights that `dvc repro` trained."""
     parser = argparse.ArgumentParser(description="Why an image reads as it does.")
@@ -202,8 +215,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         params, facts = load_params(), read_facts()
         network = load_network(params, len(facts.space))
         calibration = Calibration.read()
-    except (OSError, ParamsError) as error:
+    except OSError as error:
         sys.exit(f"explain: {error}; `dvc repro` trains the network that this explains")
+    if not chosen.out.parent.is_dir():
+        sys.exit(f"explain: there is no folder {chosen.out.parent} to write to")
     preprocessing = preprocessing_of(params.model)
     try:
         pixels, inputs = read_crop(chosen.image.read_bytes(), facts.faces, preprocessing)
@@ -213,12 +228,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (OSError, Rejected, ValueError) as error:
         sys.exit(f"explain: {chosen.image}: {error}")
     if chosen.what == "heat":
-        draw_heat(
-            chosen.out,
-            pixels,
-            heat_map(network, params.model.architecture, inputs, emotion),
-            told,
-        )
+        heat = heat_map(network, params.model.architecture, inputs, emotion)
+        of = f"what speaks for {facts.space.emotions[emotion]}"
+        of = "attention" if has_attention(first_member(network)) else of
+        draw_heat(chosen.out, pixels, heat, of, told)
     else:
         parts = stages(network, params.model.architecture)[0]
         draw_features(chosen.out, feature_maps(network, parts, inputs))

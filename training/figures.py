@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from training.evaluate import CONFUSION_FILE, PLOTS_FOLDER
 from training.files import written_whole
 from training.samples import read_facts
+from training.stage import stage
 from training.train import CURVES_FOLDER
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def read_curves(folder: Path = CURVES_FOLDER) -> pd.DataFrame:
     return curves.set_index("epoch")
 
 
+@stage("figures")
 def main() -> None:
     """Run the stage."""
     emotions = read_facts().space.emotions

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from moodlake.errors import MendableError
+
 PARAMS_FILE = Path("params.yaml")
 OTHER = "other"
 """The recipe of every data set that has none of its own."""
@@ -23,7 +25,7 @@ _InnerShare = Annotated[float, Field(gt=0, lt=1)]
 _ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
-class ParamsError(ValueError):
+class ParamsError(MendableError, ValueError):
     """A parameter that is unknown, missing or out of range; the message says where and what."""
 
 

@@ -22,11 +22,12 @@ from moodlake.emotions import LabelSpace, from_votes
 from moodlake.images import decode
 from moodlake.reasons import Rejected
 from training.datasets import load_dataset
-from training.datasets.base import Annotated, DatasetError, Image, ImageFile
+from training.datasets.base import Annotated, DatasetError, Image, ImageFile, few_of
 from training.files import write_json, written_whole
-from training.params import DataParams, ParamsError, load_params
+from training.params import DataParams, load_params
 from training.samples import FACTS_FILE, SAMPLES_FILE, SCHEMA
 from training.splits import Fingerprint, fingerprint, near_identical, sample, stratified
+from training.stage import stage
 
 _THIRDS = ("low", "middle", "high")
 _ROWS_AT_ONCE = 1000
@@ -93,14 +94,23 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
 
 def _measure(data: Annotated) -> tuple[list[str], Fingerprint, dict[str, Numbers]]:
     """One pass over the images: digests of the pixels (N,), fingerprints, and light and size."""
-    digests, prints, measures = [], [], []
+    digests, prints, measures, unusable = [], [], [], list[str]()
     named = zip(data.images, data.ids, strict=True)
     for image, name in tqdm(named, "images", len(data.ids), disable=not sys.stderr.isatty()):
-        pixels = _pixels(image, name)
+        try:
+            pixels = _pixels(image, name)
+        except DatasetError as error:
+            unusable.append(str(error))
+            continue
         digests.append(hashlib.sha256(pixels.tobytes()).hexdigest())
         prints.append(fingerprint(pixels))
         grey = pixels if pixels.ndim == 2 else pixels.mean(axis=2)
         measures.append((float(grey.mean()), float(grey.std()), float(min(grey.shape))))
+    if unusable:
+        raise DatasetError(
+            f"{len(unusable)} of {len(data.ids)} images cannot be used: {few_of(unusable)}; "
+            "replace them, or take them and their rows out"
+        )
     columns = zip(("brightness", "contrast", "size"), np.array(measures).T, strict=True)
     return digests, Fingerprint.stack(prints), dict(columns)
 
@@ -111,12 +121,12 @@ def _pixels(image: Image, name: str) -> NDArray[np.uint8]:
     try:
         pixels = decode(image.path.read_bytes()).pixels
     except (OSError, Rejected) as error:
-        raise DatasetError(f"{name}: {image.path} cannot be read: {error}") from error
+        raise DatasetError(f"{image.path} ({error})") from error
     if image.box is not None:
         left, top, right, bottom = image.box
         pixels = pixels[top:bottom, left:right]
     if not pixels.size:
-        raise DatasetError(f"{name}: the box {image.box} lies outside {image.path}")
+        raise DatasetError(f"{image.path} (of {name}: the box {image.box} lies outside)")
     return pixels
 
 
@@ -184,13 +194,11 @@ def _count_leading(
     }
 
 
+@stage("prepare")
 def main() -> None:
     """Run the stage."""
-    try:
-        params = load_params().data
-        facts = prepare(load_dataset(params), params, SAMPLES_FILE, FACTS_FILE)
-    except (DatasetError, ParamsError) as error:
-        sys.exit(f"prepare: {error}")
+    params = load_params().data
+    facts = prepare(load_dataset(params), params, SAMPLES_FILE, FACTS_FILE)
     print(f"{facts['name']}: {facts['rows']}, dropped: {facts['dropped']}")
 
 

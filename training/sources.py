@@ -36,7 +36,8 @@ def sources_of(params: Params, facts: Facts) -> dict[str, str]:
 
 def run_key(params: Params, data_digest: str, sources: Mapping[str, str]) -> str:
     """What a run's result depends on, as a digest: parameters, data, files, and this code."""
-    code = sorted(Path(__file__).parent.rglob("*.py"))
+    folder = Path(__file__).parent
+    code = [*sorted(folder.rglob("*.py")), *sorted(folder.with_name("moodlake").glob("*.py"))]
     relevant = {
         **params.to_dict(),
         "calibrate": None,

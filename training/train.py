@@ -1,6 +1,6 @@
 """Stage `train`: fit a network to the annotators' distributions.
 
-A run that was interrupted goes on from its last whole epoch; see `_Checkpoint`.
+A run that was interrupted goes on from its last whole epoch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import safetensors.torch
 import torch
 from dvclive import Live
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from moodlake.preprocessing import Preprocessing
-from training.architectures import build, members_of, preprocessing_of, settle_norms
+from training.architectures import WeightsError, build, members_of, preprocessing_of, settle_norms
 from training.architectures.own_weights import Made
 from training.batches import Batches, Split
 from training.files import written_whole
@@ -37,6 +38,7 @@ from training.optimize import (
 from training.params import Params, ParamsError, load_params
 from training.samples import load_split, read_facts
 from training.sources import run_key, sources_of
+from training.stage import stage
 from training.teachers import taught
 
 WEIGHTS_FILE = Path("build/weights.safetensors")
@@ -65,9 +67,18 @@ def predict_logits(
 
 
 def load_network(params: Params, classes: int, weights: Path = WEIGHTS_FILE) -> nn.Module:
-    """The trained network, ready to predict."""
+    """The trained network, ready to predict.
+
+    Raises:
+        WeightsError: the weights are of another network than `params` describes.
+    """
     network = build(params.model, classes, pretrained=False)
-    network.load_state_dict(safetensors.torch.load_file(weights))
+    try:
+        network.load_state_dict(safetensors.torch.load_file(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise WeightsError(
+            f"{weights} is not of the network in params.yaml: `dvc repro` trains that one"
+        ) from error
     return network.eval()
 
 
@@ -152,8 +163,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
         self.network.train()
-        for stage in self.frozen:
-            stage.eval()
+        for part in self.frozen:
+            part.eval()
         total = 0.0
         label = f"epoch {self.epoch + 1}/{recipe.epochs}"
         batches = tqdm(
@@ -236,7 +247,7 @@ class Trainer:
         except Exception as error:  # whatever a damaged file provokes
             print(f"{self._checkpoint} cannot be read ({error}): starting anew", file=sys.stderr)
             return
-        if state["key"] != self._key:
+        if state.get("key") != self._key:
             return
         for name, part in self._stateful().items():
             part.load_state_dict(state[name])
@@ -244,20 +255,17 @@ class Trainer:
         print(f"resuming after epoch {self.epoch}", flush=True)
 
 
+@stage("train")
 def main() -> None:
     """Run the stage."""
-    try:
-        params = load_params()
-        preprocessing = preprocessing_of(params.model)
-        facts = read_facts()
-        sources = sources_of(params, facts)
-        key = run_key(params, facts.digest, sources)
-        train, valid = (Split(*load_split(split, preprocessing)) for split in ("train", "valid"))
-        train.distributions = taught(train.distributions, params.train, facts.space)
-        trainer = Trainer(params, train, valid, CHECKPOINT_FILE, key, facts.space.emotions)
-        network = trainer.run()
-    except ParamsError as error:
-        sys.exit(f"train: {error}")
+    params, facts = load_params(), read_facts()
+    preprocessing = preprocessing_of(params.model)
+    sources = sources_of(params, facts)
+    key = run_key(params, facts.digest, sources)
+    train, valid = (Split(*load_split(split, preprocessing)) for split in ("train", "valid"))
+    train.distributions = taught(train.distributions, params.train, facts.space)
+    trainer = Trainer(params, train, valid, CHECKPOINT_FILE, key, facts.space.emotions)
+    network = trainer.run()
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     with written_whole(WEIGHTS_FILE) as part:
         made = Made(facts.space.emotions, (facts.name, facts.digest), sources)

@@ -125,7 +125,10 @@ def _coverage(frame: pd.DataFrame, space: LabelSpace) -> list[dict[str, Any]]:
         missing = sorted(set(space.emotions) - set(frame.loc[frame["split"] == split, "leading"]))
         words = f"every emotion leads somewhere in {split}"
         if missing:
-            words += f" (missing: {', '.join(missing)})"
+            words += (
+                f" (missing: {', '.join(missing)}); add images of it, two at least for a split "
+                "made here, or leave it out of the label space"
+            )
         outcomes.append({"expectation": words, "success": not missing, "rows": 0, "ids": []})
     return outcomes
 

@@ -101,12 +101,18 @@ AFFECTNET_HEADER = [
 
 
 def affectnet_tables(folder: Path) -> Path:
-    for table, labels in (("training", [0, 1, 7, 10]), ("validation", [6, 3])):
+    for table, labels in (("training", [0, 1, 7, 10, 4]), ("validation", [6, 3])):
         rows: list[list[object]] = []
         for number, label in enumerate(labels):
             name = f"{number}/{table}{number}.jpg"
-            image(folder / "Manually_Annotated_Images" / name, number)
-            rows.append([name, 8, 4, 32, 40, "1;2;3", label, 0.1, 0.2])
+            box = (8, 4, 32, 40)
+            if label == 10:  # no face: neither a box nor, perhaps, the image
+                box = ("NULL", "NULL", "NULL", "NULL")
+            else:
+                image(folder / "Manually_Annotated_Images" / name, number)
+            if label == 4:
+                box = (-5, 4, 32, 40)
+            rows.append([name, *box, "1;2;3", label, 0.1, 0.2])
         write_table(folder / f"{table}.csv", AFFECTNET_HEADER, rows)
     return folder
 

@@ -151,6 +151,13 @@ SPACE = {"label_space": "joy,calm,fear"}
             r"lacks the columns \['awe'\]",
         ),
         ("table", table, lambda at: None, {}, "label_space must name"),
+        (
+            "table",
+            table,
+            lambda at: swap(at, "valid", "valid,more"),
+            SPACE,
+            "line 4: .* more cells",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_row(
@@ -200,6 +207,10 @@ def test_wrong_numbers_in_an_npz_are_named(
     np.savez(tmp_path / "f.npz", **arrays)
     with pytest.raises(DatasetError, match=message):
         load(name, tmp_path / "f.npz")
+    for pixels in (np.zeros((3, 48 * 48), np.uint8), np.zeros((3, 48, 48))):
+        np.savez(tmp_path / "f.npz", **{**arrays, "pixels": pixels})
+        with pytest.raises(DatasetError, match=r"pixels are .* must be grey images"):
+            load(name, tmp_path / "f.npz")
     arrays["votes"] = arrays["votes"][:, :8]
     if name == "ferplus":
         np.savez(tmp_path / "f.npz", **arrays)

@@ -13,6 +13,7 @@ from moodlake.emotions import label_space, without_neutral
 from moodlake.faces import FaceMode
 from moodlake.images import decode
 from moodlake.settings import PROJECT_ROOT
+from tests.images_made import picture
 from tests.training.published import (
     Made,
     affectnet_sets,
@@ -28,7 +29,7 @@ from tests.training.published import (
     table,
 )
 from training.datasets import load_dataset
-from training.datasets.base import ImageFile
+from training.datasets.base import DatasetError, ImageFile
 from training.datasets.emotion6 import read_annotations
 from training.params import DataParams
 from training.prepare import prepare
@@ -107,13 +108,19 @@ def test_affectnet_tables_are_cropped_and_counted(tmp_path: Path) -> None:
     data = load("affectnet", affectnet_tables(tmp_path))
     assert data.space.name == "affectnet7"
     assert data.splits == ["train", "train", "valid", "valid"]
-    assert data.dropped == {"contempt, none, uncertain or no face": 2}
+    boxless = {"no usable box of the face": 1}
+    assert data.dropped == {"contempt, none, uncertain or no face": 2, **boxless}
     first = data.images[0]
     assert isinstance(first, ImageFile)
     assert first.box == (8, 4, 40, 44)
     eight = load("affectnet", tmp_path, label_space="affectnet8")
     assert len(eight.ids) == 5
-    assert eight.dropped == {"none, uncertain or no face": 1}
+    assert eight.dropped == {"none, uncertain or no face": 1, **boxless}
+    for name in ("training.csv", "validation.csv", "Manually_Annotated_Images"):
+        kind = "Manually_Annotated_file_lists" if name.endswith("csv") else "Manually_Annotated"
+        (tmp_path / kind).mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / kind / name)
+    assert load("affectnet", tmp_path).ids == data.ids
 
 
 def test_affectnet_sets(tmp_path: Path) -> None:
@@ -194,6 +201,34 @@ def test_every_data_set_can_be_prepared(
         assert facts["rows"] == {"train": 9, "valid": 3}
     names = {key for key, _ in rows["slices"][0]}
     assert names == {"brightness", "contrast", "size", "like_a_training_image", *data.attributes}
+
+
+def test_copies_stay_on_one_side_and_slices_are_told_by_light(tmp_path: Path) -> None:
+    for mood in ("happy", "sad"):
+        for number in range(10):
+            shade = 1 if number else 0.2
+            whole = picture(number + 10 * (mood == "sad"), 96, 72).point(lambda v, s=shade: v * s)
+            (tmp_path / mood).mkdir(exist_ok=True)
+            for copy, size in enumerate(((96, 72), (64, 48))):
+                whole.resize(size).save(tmp_path / mood / f"{number}-{copy}.png")
+    params = DataParams("folder", str(tmp_path), valid_share=0.4)
+    prepare(load_dataset(params), params, tmp_path / "s.parquet", tmp_path / "f.json")
+    rows = pd.read_parquet(tmp_path / "s.parquet")
+    sides = rows.groupby(rows["id"].str.partition("-")[0])["split"]
+    assert (sides.nunique() == 1).all()
+    assert set(rows["split"]) == {"train", "valid"}
+    light = {row.id: dict(row.slices)["brightness"] for row in rows.itertuples()}
+    assert {light[name] for name in light if "/0-" in name} == {"low"}
+
+
+def test_images_that_cannot_be_used_are_told_together(tmp_path: Path) -> None:
+    place = moods(tmp_path)
+    first, second, *_ = sorted(place.rglob("*.*"))
+    first.write_bytes(b"no image")
+    second.write_bytes(b"")
+    params = DataParams("folder", str(place))
+    with pytest.raises(DatasetError, match=rf"2 of 12 .*{first.name}.*{second.name}.*replace"):
+        prepare(load_dataset(params), params, tmp_path / "s.parquet", tmp_path / "f.json")
 
 
 def test_a_box_is_cut_out(tmp_path: Path) -> None:

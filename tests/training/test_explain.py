@@ -55,7 +55,7 @@ def test_every_kind_of_network_can_be_explained(name: str, tmp_path: Path) -> No
     assert heat.shape == (48, 48)
     assert 0 <= heat.min() <= heat.max() <= 1
     out = tmp_path / "heat.png"
-    draw_heat(out, np.zeros((60, 50, 3), np.uint8), heat, [("joy", 0.7), ("fear", 0.3)])
+    draw_heat(out, np.zeros((60, 50, 3), np.uint8), heat, "joy", [("joy", 0.7), ("fear", 0.3)])
     assert out.stat().st_size > 1000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from training import metrics
 from training.architectures import preprocessing_of
 from training.augment import augment, mix
 from training.batches import Batches
-from training.optimize import Loss, class_weights, majority
+from training.optimize import Loss, class_weights, majority, make_schedule
 from training.params import ParamsError
 from training.train import Trainer, predict_logits
 
@@ -37,6 +38,7 @@ class Killed(Exception):
         {"optimizer": "adamw", "learning_rate": 1e-3, "schedule": "cosine", "mixup": 0.3},
         {"loss": "label_drawing", "layer_decay": 0.8},
         {"loss": "hard_cross_entropy", "trainable": 2},
+        {"patience": 2, "epochs": 6, "learning_rate": 0.5, "ema_decay": 0.0},
     ],
 )
 def test_a_killed_run_ends_with_the_same_weights(
@@ -160,9 +162,48 @@ def test_augmentation_keeps_shape_and_range() -> None:
     pixels = torch.rand(40, 1, 16, 16)
     changed = augment(pixels, small().augment, torch.Generator().manual_seed(0))
     assert changed.shape == pixels.shape
+    assert not torch.equal(changed, pixels)
     assert 0 <= changed.min() <= changed.max() <= 1
     again = augment(pixels, small().augment, torch.Generator().manual_seed(0))
     assert torch.equal(changed, again)
+
+
+def test_the_average_follows_the_weights_with_a_delay(tmp_path: Path) -> None:
+    averaged, same = (
+        Trainer(small(ema_decay=decay, epochs=1), made(), made(16), tmp_path / f"{decay}.pt", "key")
+        for decay in (0.9, 0.0)
+    )
+    for trainer in (averaged, same):
+        trainer.run()
+    assert digest_of(averaged.network) == digest_of(same.network)
+    assert digest_of(same.average) == digest_of(same.network)
+    assert digest_of(averaged.average) != digest_of(averaged.network)
+
+
+def test_gradients_are_clipped(tmp_path: Path) -> None:
+    trainer = Trainer(small(), made(), made(16), tmp_path / "c.pt", "key")
+    with torch.no_grad():
+        for value in list(trainer.network.parameters())[-2:]:  # the head
+            value.mul_(1e4)
+    inputs, target = next(iter(trainer.batches.epoch(0)))
+    trainer._step(inputs, target, torch.Generator().manual_seed(0))
+    gradients = [value.grad.norm() for value in trainer.network.parameters()]
+    assert torch.stack(gradients).norm() == pytest.approx(5, rel=1e-3)
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_the_rate_is_highest_after_the_warm_up(schedule: str) -> None:
+    recipe = replace(small().train, schedule=schedule, warm_up=0.3, learning_rate=0.5)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    steps, rates = make_schedule(optimizer, recipe, 100), list[float]()
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        steps.step()
+    assert max(rates) == pytest.approx(0.5)
+    assert np.argmax(rates) == pytest.approx(30, abs=1)
+    assert rates[0] == pytest.approx(0.05)
+    assert rates[-1] < 0.01
 
 
 def test_mixing_blends_images_and_distributions_alike() -> None:

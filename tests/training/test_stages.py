@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ PLUMBING = {
     "moodlake/settings.py",
     "training/files.py",
     "training/params.py",
+    "training/stage.py",
 }
 
 
@@ -59,3 +61,14 @@ def test_a_stage_depends_on_the_code_it_runs(stage: str) -> None:
         if not any(path == dep or path.startswith(f"{dep}/") for dep in named)
     }
     assert missing == set()
+
+
+@pytest.mark.parametrize("name", ["prepare", "train", "calibrate", "evaluate", "archive", "cost"])
+def test_what_is_wrong_with_the_parameters_is_told_without_a_traceback(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main = importlib.import_module(f"training.{name}").main
+    arguments = ([],) if name == "cost" else ()
+    with pytest.raises(SystemExit, match=rf"^{name}: params\.yaml cannot be read"):
+        main(*arguments)

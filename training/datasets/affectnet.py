@@ -1,13 +1,15 @@
 """AffectNet: faces from the web with one label each (Mollahosseini et al., IEEE TAC 2017).
 
 Expects the CSV release (`training.csv`, `validation.csv` and the images under
-`Manually_Annotated_Images/`) or the folder release (`train_set/` and `val_set/`, each with
-`images/` and `annotations/<number>_exp.npy`). data.label_space is affectnet7 (default) or
-affectnet8.
+`Manually_Annotated_Images/`, or both in the folders that they come in) or the folder release
+(`train_set/` and `val_set/`, each with `images/` and `annotations/<number>_exp.npy`).
+data.label_space is affectnet7 (default) or affectnet8.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,8 @@ _EXPRESSIONS = 11  # eight emotions, then none, uncertain and no face
 _TABLES = {"training.csv": "train", "validation.csv": "valid"}
 _SETS = {"train_set": "train", "val_set": "valid"}
 _BOX = ("face_x", "face_y", "face_width", "face_height")
-_Rows = list[tuple[str, ImageFile, int, str]]
+_NO_BOX = "no usable box of the face"
+_Row = tuple[str, ImageFile, int, str]
 
 
 def load(params: DataParams) -> Annotated:
@@ -45,16 +48,17 @@ def load(params: DataParams) -> Annotated:
     if not space.name.startswith("affectnet"):
         raise DatasetError(f"data.label_space={space.name} is not affectnet7 or affectnet8")
     place = place_of(params, "the folder of AffectNet")
-    rows = _read_tables(place) if (place / "training.csv").exists() else _read_sets(place)
-    kept = [row for row in rows if row[2] < len(space)]
+    read = _read_sets if (place / "train_set").exists() else _read_tables
+    dropped: Counter[str] = Counter()
+    rows = list(read(place, space, dropped))
     return Annotated(
         space,
         FaceMode.LARGEST,
-        [name for name, _, _, _ in kept],
-        [image for _, image, _, _ in kept],
-        one_hot([label for _, _, label, _ in kept], space),
-        [split for _, _, _, split in kept],
-        {_dropped(space): len(rows) - len(kept)},
+        [name for name, _, _, _ in rows],
+        [image for _, image, _, _ in rows],
+        one_hot([label for _, _, label, _ in rows], space),
+        [split for _, _, _, split in rows],
+        dict(dropped),
     )
 
 
@@ -63,27 +67,37 @@ def _dropped(space: LabelSpace) -> str:
     return f"{contempt}none, uncertain or no face"
 
 
-def _read_tables(place: Path) -> _Rows:
-    found: _Rows = []
-    folder = part_of(place, "Manually_Annotated_Images", "Manually_Annotated")
+def _read_tables(place: Path, space: LabelSpace, dropped: Counter[str]) -> Iterator[_Row]:
+    pictures = "Manually_Annotated_Images"
+    folder = part_of(place, pictures, f"Manually_Annotated/{pictures}", "Manually_Annotated")
     for table, split in _TABLES.items():
-        file = part_of(place, table)
-        columns = ("subDirectory_filePath", *_BOX, "expression")
-        start = len(found)
-        for line, row in read_rows(file, columns).items():
+        file = part_of(place, table, f"Manually_Annotated_file_lists/{table}")
+        images = []
+        for line, row in read_rows(file, ("subDirectory_filePath", *_BOX, "expression")).items():
             label = whole_number(file, line, "expression", row["expression"], _EXPRESSIONS)
-            name = row["subDirectory_filePath"]
-            left, top, width, height = (
-                whole_number(file, line, key, row[key], 100_000) for key in _BOX
-            )
-            image = ImageFile(folder / name, (left, top, left + width, top + height))
-            found.append((name, image, label, split))
-        require_files(file, [image for _, image, _, _ in found[start:]])
-    return found
+            if label >= len(space):
+                dropped[_dropped(space)] += 1
+            elif (box := _box(row)) is None:
+                dropped[_NO_BOX] += 1
+            else:
+                name = row["subDirectory_filePath"]
+                images.append(ImageFile(folder / name, box))
+                yield name, images[-1], label, split
+        require_files(file, images)
 
 
-def _read_sets(place: Path) -> _Rows:
-    found: _Rows = []
+def _box(row: Mapping[str, str]) -> tuple[int, int, int, int] | None:
+    """(left, top, right, bottom); None where the table says NULL, or a box that is none."""
+    try:
+        left, top, width, height = (int(float(row[key])) for key in _BOX)
+    except (ValueError, OverflowError):
+        return None
+    if min(left, top) < 0 or min(width, height) < 1:
+        return None
+    return left, top, left + width, top + height
+
+
+def _read_sets(place: Path, space: LabelSpace, dropped: Counter[str]) -> Iterator[_Row]:
     for folder, split in _SETS.items():
         root = part_of(place, folder)
         annotations = part_of(root, "annotations")
@@ -96,5 +110,7 @@ def _read_sets(place: Path) -> _Rows:
                     f"{image} has no readable label {file}: {error}; copy the data set again"
                 ) from error
             label = whole_number(file, 1, "expression", value, _EXPRESSIONS)
-            found.append((f"{folder}/{image.name}", ImageFile(image), label, split))
-    return found
+            if label < len(space):
+                yield f"{folder}/{image.name}", ImageFile(image), label, split
+            else:
+                dropped[_dropped(space)] += 1

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moodlake.emotions import SUM_TOLERANCE, LabelSpace
+from moodlake.errors import MendableError
 from moodlake.faces import FaceMode
 from training.params import DataParams
 
@@ -19,7 +20,7 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 _MOST_EXAMPLES = 5
 
 
-class DatasetError(Exception):
+class DatasetError(MendableError):
     """A data set that cannot be used; the message names the file, the row and the cure."""
 
 
@@ -121,6 +122,10 @@ def read_rows(
     if not rows:
         raise DatasetError(f"{file} has a header but no rows; copy it again")
     for line, row in rows.items():
+        if None in row:
+            raise DatasetError(
+                f"{file}, line {line}: the row has more cells than the header; quote its commas"
+            )
         if None in row.values():
             raise DatasetError(f"{file}, line {line}: the row is cut short; copy the file again")
     return rows
@@ -194,12 +199,15 @@ def require_files(file: Path, images: Sequence[ImageFile]) -> None:
     """
     missing = [str(image.path) for image in images if not image.path.is_file()]
     if missing:
-        named = ", ".join(missing[:_MOST_EXAMPLES])
         raise DatasetError(
-            f"{len(missing)} of {len(images)} images that {file} names are not there: {named}"
-            f"{', ...' if len(missing) > _MOST_EXAMPLES else ''}; copy the images again, or take "
-            "their rows out"
+            f"{len(missing)} of {len(images)} images that {file} names are not there: "
+            f"{few_of(missing)}; copy the images again, or take their rows out"
         )
+
+
+def few_of(names: Sequence[str]) -> str:
+    """The first of `names`, for a message."""
+    return f"{', '.join(names[:_MOST_EXAMPLES])}{', ...' if len(names) > _MOST_EXAMPLES else ''}"
 
 
 def images_in(folder: Path) -> Iterator[Path]:

@@ -37,10 +37,12 @@ _OUTLIER_VOTES = 1
 
 
 def load(params: DataParams) -> Annotated:
-    """Read the files and apply the published protocol.
+    """Read the files, and drop slips and what is no face.
 
-    Single votes are removed as slips; a row is dropped where no emotion keeps a vote, or where
-    "unknown" or "not a face" have as many as the leading emotion (section 3 of the paper).
+    Single votes are removed as slips, as the authors' code does (microsoft/FERPlus,
+    src/ferplus.py). A row is dropped where no emotion keeps a vote, or where "unknown" or "not a
+    face" have as many as the leading emotion. The authors also drop rows that people disagree on
+    when they tell accuracy; such rows have a distribution too, and stay.
 
     Raises:
         DatasetError: a file is not named, absent or damaged.

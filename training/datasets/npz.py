@@ -32,6 +32,13 @@ def read_npz(
         raise DatasetError(f"{path} cannot be read as an .npz: {error}") from error
     if len({len(arrays[name]) for name in names}) != 1:
         raise DatasetError(f"{path}: {', '.join(names)} differ in length; copy it again")
+    if "pixels" in names:
+        pixels = arrays["pixels"]
+        if pixels.ndim != 3 or pixels.dtype != np.uint8:
+            raise DatasetError(
+                f"{path}: pixels are {pixels.dtype} of shape {pixels.shape}; they must be grey "
+                "images (N, height, width) of uint8"
+            )
     if "split" in names:
         check_range(path, "split", arrays["split"], 2)
     return arrays

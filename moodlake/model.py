@@ -208,6 +208,8 @@ def _read_bundle(
             return {name: (path / name).read_bytes() for name in names}
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in names}
+    except FileNotFoundError as error:
+        raise BundleError(f"{error.filename} is not there") from error
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is not a model bundle: {error}") from error
 

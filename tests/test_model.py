@@ -93,8 +93,11 @@ def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="not a model bundle"):
+    with pytest.raises(BundleError, match=r"absent\.mar is not there"):
         Model.load(tmp_path / "absent.mar")
+    (tmp_path / "photo.mar").write_bytes(b"no archive")
+    with pytest.raises(BundleError, match="not a model bundle"):
+        Model.load(tmp_path / "photo.mar")
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "not json"])

@@ -100,8 +100,12 @@ def cross_fitted(method: str, logits: Array, target: Array) -> NDArray[np.float6
 
 
 def _fit_temperature(logits: Array, target: Array) -> Calibration:
+    prior = 1 / len(logits)  # log T is standard normal: no row can make a model sure of all
+
     def loss(log_temperature: Array) -> float:
-        return kl_divergence(target, Calibration(float(np.exp(log_temperature[0])))(logits))
+        (value,) = log_temperature
+        pull = prior / 2 * value**2
+        return kl_divergence(target, Calibration(float(np.exp(value)))(logits)) + float(pull)
 
     found = minimize(loss, np.zeros(1), method="Nelder-Mead", options={"xatol": 1e-5})
     return Calibration(round(float(np.exp(found.x[0])), 6))

@@ -81,7 +81,11 @@ def render_card(
         recipe=params["train"],
         facts=facts,
         report=report,
-        measures=MEASURES,
+        measures={
+            name: words
+            for name, words in MEASURES.items()
+            if not name.startswith("top") or int(name[3]) < len(meta["label_space"]["emotions"])
+        },
         weak=weak,
         megabytes=megabytes,
         packed=packed,

@@ -49,6 +49,7 @@ _OF_SLICES = tuple(name for name in HEADLINES if name != "macro_f1")
 _RESAMPLES = 1000
 _HAIR = 1e9
 _LEAST_ROWS = 30
+_ENOUGH_ROWS = 100
 
 
 def summarise(target: Array, predicted: Array) -> dict[str, float]:
@@ -217,6 +218,7 @@ def main() -> None:
     on_raw_votes = {} if raw is None else summarise(from_votes(raw), predicted)
     report = {
         "rows": len(target),
+        "enough_rows": len(target) >= _ENOUGH_ROWS,
         "metrics": metrics,
         "intervals": bounds,
         "uncalibrated": summarise(target, Calibration()(logits)),
@@ -231,6 +233,8 @@ def main() -> None:
     write_json(REPORT_FILE, report)
     write_json(METRICS_FILE, {name: metrics[name] for name in HEADLINES})
     write_plots(target, predicted, space)
+    if len(target) < _ENOUGH_ROWS:
+        print(f"only {len(target)} validation images: these numbers say little")
     for name in HEADLINES:
         low, high = bounds[name]
         beside = ", ".join(f"{key} {values[name]:.4f}" for key, values in baselines.items())

@@ -139,7 +139,7 @@ def read_crop(
 ) -> tuple[NDArray[np.uint8], Tensor]:
     """What the model reads of an image: pixels (h, w, 3) and inputs (1, channels, size, size).
 
-    Where a face is wanted and none is found, the whole image is taken for one: a crop.
+    Where a face is wanted and none is found, the whole image is taken for a crop, and it is said.
 
     Raises:
         Rejected: it is no image.
@@ -150,6 +150,8 @@ def read_crop(
         found = find_faces(pixels)
         if found:
             pixels = crop(pixels, found[0])
+        else:
+            print("no face found: read as a crop of one; scoring would reject it", file=sys.stderr)
     return pixels, torch.from_numpy(preprocessing(pixels))[None]
 
 
@@ -162,16 +164,18 @@ def draw_heat(
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     crop_axes, heat_axes, bars = figure.subplots(1, 3)
     height, width = pixels.shape[:2]
+    crop_axes.imshow(pixels)
+    heat_axes.imshow(pixels.mean(axis=2), cmap="gray", vmin=0, vmax=255)
     for axes in (crop_axes, heat_axes):
-        axes.imshow(pixels)
         axes.axis("off")
     heat_axes.imshow(
         heat.numpy(), cmap="viridis", alpha=_OPACITY, extent=(0, width, height, 0), vmin=0, vmax=1
     )
-    heat_axes.set_title(of)
+    heat_axes.set_title(f"{of} (yellow: most)")
     names = [name for name, _ in told]
-    bars.barh(names[::-1], [value for _, value in told][::-1])
-    bars.set_xlim(0, 1)
+    drawn = bars.barh(names[::-1], [value for _, value in told][::-1])
+    bars.bar_label(drawn, fmt="{:.0%}", padding=3)
+    bars.set_xlim(0, 1.15)
     bars.set_title(f"reads as {names[0]}")
     figure.savefig(out, dpi=110)
 
@@ -225,7 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with torch.inference_mode():
             told = _ranked(calibration(network(inputs).numpy())[0], facts.space)
         emotion = facts.space.index(chosen.emotion or told[0][0])
-    except (OSError, Rejected, ValueError) as error:
+    except OSError as error:
+        sys.exit(f"explain: {chosen.image}: {error.strerror}")
+    except (Rejected, ValueError) as error:
         sys.exit(f"explain: {chosen.image}: {error}")
     if chosen.what == "heat":
         heat = heat_map(network, params.model.architecture, inputs, emotion)

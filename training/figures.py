@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FIGURES_FILE = Path("build/figures.png")
+_MANY = 500
 _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#999999"
 """Of Okabe and Ito's palette, which colour-blind people can tell apart."""
 
@@ -66,8 +67,12 @@ def draw_scatter(axes: Axes, emotion: str, pairs: pd.DataFrame) -> None:
     """The model's probability of one emotion against the share of people who said it."""
     varies = pairs["people"].nunique() > 1 and pairs["model"].nunique() > 1
     r = f", r = {pairs['people'].corr(pairs['model']):.2f}" if varies else ""
-    axes.scatter(pairs["people"], pairs["model"], s=3, alpha=0.25, color=_BLUE, linewidths=0)
-    axes.set(title=f"{emotion}{r}", xlabel="people", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    size, alpha = (3, 0.25) if len(pairs) > _MANY else (12, 0.5)
+    axes.scatter(
+        pairs["people"], pairs["model"], s=size, alpha=alpha, color=_BLUE, linewidths=0, zorder=3
+    )
+    span = (-0.04, 1.04)  # so that what lies on the edge, as single labels do, is seen whole
+    axes.set(title=f"{emotion}{r}", xlabel="people", xlim=span, ylim=span, aspect="equal")
 
 
 def draw(

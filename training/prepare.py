@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from moodlake.emotions import LabelSpace, from_votes
+from moodlake.faces import FaceMode, find_faces
 from moodlake.images import decode
 from moodlake.reasons import Rejected
 from training.datasets import load_dataset
@@ -31,6 +32,7 @@ from training.stage import stage
 
 _THIRDS = ("low", "middle", "high")
 _ROWS_AT_ONCE = 1000
+_FACES_SOUGHT = 200
 Numbers = NDArray[np.floating]
 
 
@@ -194,11 +196,26 @@ def _count_leading(
     }
 
 
+def count_faces(images: Sequence[Image], seed: int) -> tuple[int, int]:
+    """In how many of how many images, drawn at random, scoring would find a face."""
+    drawn = np.random.default_rng(seed).permutation(len(images))[:_FACES_SOUGHT]
+    pixels = [np.atleast_3d(_pixels(images[index], "")) for index in drawn]
+    found = [find_faces(np.broadcast_to(each, (*each.shape[:2], 3)).copy()) for each in pixels]
+    return sum(map(bool, found)), len(found)
+
+
 @stage("prepare")
 def main() -> None:
     """Run the stage."""
     params = load_params().data
-    facts = prepare(load_dataset(params), params, SAMPLES_FILE, FACTS_FILE)
+    data = load_dataset(params)
+    facts = prepare(data, params, SAMPLES_FILE, FACTS_FILE)
+    if params.name in ("folder", "table") and data.faces is not FaceMode.NONE:
+        found, sought = count_faces(data.images, params.seed)
+        print(
+            f"a face is found in {found} of {sought} images: with data.faces={data.faces} the "
+            "model rejects images without one; data.faces=none reads whole images"
+        )
     print(f"{facts['name']}: {facts['rows']}, dropped: {facts['dropped']}")
 
 

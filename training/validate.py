@@ -127,7 +127,7 @@ def _coverage(frame: pd.DataFrame, space: LabelSpace) -> list[dict[str, Any]]:
         if missing:
             words += (
                 f" (missing: {', '.join(missing)}); add images of it, two at least for a split "
-                "made here, or leave it out of the label space"
+                "made here, raise data.valid_share, or leave it out of the label space"
             )
         outcomes.append({"expectation": words, "success": not missing, "rows": 0, "ids": []})
     return outcomes

@@ -151,6 +151,7 @@ def release(
 
 def print_results(rows: pa.Table, limit: int) -> None:
     """The most telling columns of a results table, as a table in the terminal."""
+    from moodlake.scoring.report import percent
     from moodlake.scoring.tables import emotion_columns
 
     shown = Table(
@@ -166,8 +167,8 @@ def print_results(rows: pa.Table, limit: int) -> None:
             ranked = sorted(emotions, key=lambda emotion: -(row[emotion] or 0))
             outcome = [
                 f"[bold]{row['dominant']}",
-                f"{row['confidence']:.0%}",
-                f"{ranked[1]} {row[ranked[1]]:.0%}",
+                percent(row["confidence"]),
+                f"{ranked[1]} {percent(row[ranked[1]])}",
                 f"{row['entropy']:.2f}",
             ]
         else:

@@ -53,7 +53,7 @@ def render_report(
     ]
     environment = Environment(loader=PackageLoader("moodlake.scoring", "."), autoescape=True)
     return environment.get_template("report.html").render(
-        title=title, facts=facts, scored=scored, rejected=rejected, percent=_percent
+        title=title, facts=facts, scored=scored, rejected=rejected, percent=percent
     )
 
 
@@ -88,5 +88,6 @@ def _thumbnail(data: bytes) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _percent(probability: float) -> str:
+def percent(probability: float) -> str:
+    """A probability for people: whole percents, and never none."""
     return f"{100 * probability:.0f} %" if probability >= 0.005 else "< 1 %"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from infra.local.demo import photos
 from moodlake.emotions import label_space, without_neutral
 from moodlake.faces import FaceMode
 from moodlake.images import decode
@@ -32,7 +33,7 @@ from training.datasets import load_dataset
 from training.datasets.base import DatasetError, ImageFile
 from training.datasets.emotion6 import read_annotations
 from training.params import DataParams
-from training.prepare import prepare
+from training.prepare import count_faces, prepare
 
 REAL_EMOTION6 = Path(
     os.environ.get("MOODLAKE_EMOTION6", PROJECT_ROOT / "../shared/data/emotion6/ground_truth.txt")
@@ -229,6 +230,11 @@ def test_images_that_cannot_be_used_are_told_together(tmp_path: Path) -> None:
     params = DataParams("folder", str(place))
     with pytest.raises(DatasetError, match=rf"2 of 12 .*{first.name}.*{second.name}.*replace"):
         prepare(load_dataset(params), params, tmp_path / "s.parquet", tmp_path / "f.json")
+
+
+def test_images_in_which_scoring_would_find_a_face_are_counted() -> None:
+    face = decode(photos()["photos/astronaut.png"]).pixels
+    assert count_faces([face, np.full((80, 80), 128, np.uint8), face[:, :, 0]], 0) == (2, 3)
 
 
 def test_a_box_is_cut_out(tmp_path: Path) -> None:

@@ -206,6 +206,18 @@ def test_the_rate_is_highest_after_the_warm_up(schedule: str) -> None:
     assert rates[-1] < 0.01
 
 
+@pytest.mark.parametrize("warm_up", [0.1, 0.2, 0.25, 0.5])
+def test_a_schedule_of_few_steps(warm_up: float) -> None:
+    recipe = replace(small().train, schedule="one_cycle", warm_up=warm_up)
+    for count in range(21):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+        steps = make_schedule(optimizer, recipe, count)
+        for _ in range(count):
+            optimizer.step()
+            steps.step()
+            assert np.isfinite(optimizer.param_groups[0]["lr"])
+
+
 def test_mixing_blends_images_and_distributions_alike() -> None:
     pixels = torch.eye(6).view(6, 1, 1, 6).expand(6, 1, 6, 6)
     mixed, target = mix(pixels, torch.eye(6), 0.4, torch.Generator().manual_seed(0))

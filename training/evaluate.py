@@ -129,7 +129,8 @@ def by_slice(
 def where_most_agree(target: Array, predicted: Array) -> dict[str, float]:
     """Rows and every metric where one emotion has more than half of the votes.
 
-    These are the rows by which the authors of FER+ tell accuracy (Barsoum et al., ICMI 2016).
+    The authors of FER+ tell accuracy of such rows (Barsoum et al., ICMI 2016), where they count the
+    votes for "unknown" and "not a face" among all.
     """
     rows = target.max(axis=1) > 0.5
     if not rows.any():

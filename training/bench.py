@@ -20,7 +20,9 @@ from training.batches import Split
 from training.params import Params, load_params
 from training.train import Trainer
 
-_STEPS = 40
+_STEPS = 15
+_ROUNDS = 5
+"""By turns, the first to warm up, so that a machine that slows down slows both."""
 _ARCHITECTURES = ("compact", "efficientnet_lite0")
 _CLASSES = 8
 _MIXUP = 0.2
@@ -35,9 +37,9 @@ def _made(params: Params, rows: int) -> Split:
 
 
 def measure(architecture: str) -> tuple[float, float, float]:
-    """(images/s of the trainer, images/s of the bare loop, share of time waited for batches)."""
+    """Medians: images/s of the trainer and of the bare loop, share of time waited for batches."""
     params = load_params()
-    recipe = replace(params.train, epochs=3, mixup=_MIXUP)
+    recipe = replace(params.train, epochs=_ROUNDS, mixup=_MIXUP)
     params = replace(
         params, train=recipe, model=replace(params.model, architecture=architecture, weights="none")
     )
@@ -47,13 +49,16 @@ def measure(architecture: str) -> tuple[float, float, float]:
             params, _made(params, rows), _made(params, 8), Path(folder) / "c.pt", "bench"
         )
         batches = list(trainer.batches.epoch(0))
-        _bare(trainer, batches[:3])  # the first steps choose kernels
-        trainer.batches.waited = 0.0
-        began = time.perf_counter()
-        trainer._train_epoch()
-        trained = time.perf_counter() - began
-        bare = _bare(trainer, batches)
-    return rows / trained, rows / bare, trainer.batches.waited / trained
+        rounds = [(*_trained(trainer), _bare(trainer, batches)) for _ in range(_ROUNDS)]
+    trained, waited, bare = np.median(rounds[1:], axis=0).tolist()
+    return rows / trained, rows / bare, waited / trained
+
+
+def _trained(trainer: Trainer) -> tuple[float, float]:
+    """Seconds of one epoch, and of those, for how many it waited for batches."""
+    before, began = trainer.batches.waited, time.perf_counter()
+    trainer._train_epoch()
+    return time.perf_counter() - began, trainer.batches.waited - before
 
 
 def _bare(trainer: Trainer, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> float:

@@ -209,7 +209,7 @@ def _read_bundle(
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in names}
     except FileNotFoundError as error:
-        raise BundleError(f"{error.filename} is not there") from error
+        raise BundleError(f"{error.filename} is not there; check the path") from error
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is not a model bundle: {error}") from error
 

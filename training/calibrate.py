@@ -2,7 +2,7 @@
 
 A network's logits z become softmax(z / T) (temperature scaling, Guo et al., ICML 2017) or
 softmax(w * z + b) with a weight and a bias for each emotion (vector scaling, ibid.), with what
-brings KL(votes || model) on the validation split to its least.
+brings KL(votes || model) on the validation split, and a weak prior for no change, to their least.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Calibration:
 
 
 def fit(method: str, logits: Array, target: Array) -> Calibration:
-    """The calibration of `method` with the least KL(target || model).
+    """The calibration of `method` with the least KL(target || model) and a weak prior for none.
 
     Args:
         method: none, temperature or vector.
@@ -100,7 +100,8 @@ def cross_fitted(method: str, logits: Array, target: Array) -> NDArray[np.float6
 
 
 def _fit_temperature(logits: Array, target: Array) -> Calibration:
-    prior = 1 / len(logits)  # log T is standard normal: no row can make a model sure of all
+    # A standard normal prior on log T: a few rows, all right, do not drive T to 0.
+    prior = 1 / len(logits)
 
     def loss(log_temperature: Array) -> float:
         (value,) = log_temperature

@@ -47,7 +47,8 @@ HEADLINES = (
 _OF_SLICES = tuple(name for name in HEADLINES if name != "macro_f1")
 """A slice may lack an emotion, which would count as an F1 of 0."""
 _RESAMPLES = 1000
-_HAIR = 1e9
+_CONCENTRATION = 1e9
+"""Of the Dirichlet distribution that stands for uniform: the higher, the nearer."""
 _LEAST_ROWS = 30
 _ENOUGH_ROWS = 100
 
@@ -208,8 +209,10 @@ def main() -> None:
     predicted = cross_fitted(params.calibrate.method, logits, target)
     constants = {
         "constant_prior": np.tile(train_target.mean(axis=0), (len(target), 1)),
-        # Uniform but for a hair: which emotion stands first must not decide.
-        "uniform": np.random.default_rng(0).dirichlet(np.full(len(space), _HAIR), len(target)),
+        # Not exactly uniform, lest the emotion that stands first should lead everywhere.
+        "uniform": np.random.default_rng(0).dirichlet(
+            np.full(len(space), _CONCENTRATION), len(target)
+        ),
     }
     metrics, raw = summarise(target, predicted), load_raw_votes("valid")
     baselines = {name: summarise(target, rows) for name, rows in constants.items()}

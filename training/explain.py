@@ -156,9 +156,13 @@ def read_crop(
 
 
 def draw_heat(
-    out: Path, pixels: NDArray[np.uint8], heat: Tensor, of: str, told: Sequence[tuple[str, float]]
+    out: Path,
+    pixels: NDArray[np.uint8],
+    heat: Tensor,
+    title: str,
+    told: Sequence[tuple[str, float]],
 ) -> None:
-    """The crop, the heat map over it and what it is `of`, and the distribution as bars."""
+    """The crop, the heat map over it with its title, and the distribution as bars."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -171,7 +175,7 @@ def draw_heat(
     heat_axes.imshow(
         heat.numpy(), cmap="viridis", alpha=_OPACITY, extent=(0, width, height, 0), vmin=0, vmax=1
     )
-    heat_axes.set_title(f"{of} (yellow: most)")
+    heat_axes.set_title(f"{title} (yellow: most)")
     names = [name for name, _ in told]
     drawn = bars.barh(names[::-1], [value for _, value in told][::-1])
     bars.bar_label(drawn, fmt="{:.0%}", padding=3)
@@ -222,7 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         sys.exit(f"explain: {error}; `dvc repro` trains the network that this explains")
     if not chosen.out.parent.is_dir():
-        sys.exit(f"explain: there is no folder {chosen.out.parent} to write to")
+        sys.exit(
+            f"explain: there is no folder {chosen.out.parent}: make it, or name another with --out"
+        )
     preprocessing = preprocessing_of(params.model)
     try:
         pixels, inputs = read_crop(chosen.image.read_bytes(), facts.faces, preprocessing)
@@ -230,14 +236,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             told = _ranked(calibration(network(inputs).numpy())[0], facts.space)
         emotion = facts.space.index(chosen.emotion or told[0][0])
     except OSError as error:
-        sys.exit(f"explain: {chosen.image}: {error.strerror}")
+        sys.exit(f"explain: {chosen.image}: {error.strerror}; check the path")
     except (Rejected, ValueError) as error:
         sys.exit(f"explain: {chosen.image}: {error}")
     if chosen.what == "heat":
         heat = heat_map(network, params.model.architecture, inputs, emotion)
-        of = f"what speaks for {facts.space.emotions[emotion]}"
-        of = "attention" if has_attention(first_member(network)) else of
-        draw_heat(chosen.out, pixels, heat, of, told)
+        of_one = not has_attention(first_member(network))
+        title = f"what speaks for {facts.space.emotions[emotion]}" if of_one else "attention"
+        draw_heat(chosen.out, pixels, heat, title, told)
     else:
         parts = stages(network, params.model.architecture)[0]
         draw_features(chosen.out, feature_maps(network, parts, inputs))

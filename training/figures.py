@@ -97,7 +97,7 @@ def read_curves(folder: Path = CURVES_FOLDER) -> pd.DataFrame:
     """DVCLive's curves: a column each, by epoch; 0 is before training."""
     files = (folder / "plots" / "metrics").glob("*.tsv")
     curves = pd.concat([pd.read_csv(file, sep="\t", index_col="step") for file in files], axis=1)
-    return curves.set_index("epoch")
+    return curves.set_index("epoch").sort_index()
 
 
 @stage("figures")

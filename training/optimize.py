@@ -154,10 +154,10 @@ def make_schedule(
     """One cycle (Smith, 2018), or a warm-up and half a cosine down to nearly nothing."""
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = max(1, steps)
-    warm_up = recipe.warm_up
-    if abs(warm_up * steps - 1) < 1e-6:  # OneCycleLR divides by what goes beyond the first step
-        warm_up = 1.5 / steps
     if recipe.schedule == "one_cycle":
+        warm_up = recipe.warm_up
+        if abs(warm_up * steps - 1) < 1e-6:  # it divides by what goes beyond the first step
+            warm_up = 1.5 / steps
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             rates,
@@ -166,7 +166,7 @@ def make_schedule(
             div_factor=1 / _START_SHARE,
             final_div_factor=_START_SHARE / _FINAL_SHARE,
         )
-    warm = max(1, round(warm_up * steps))
+    warm = max(1, round(recipe.warm_up * steps))
     schedulers: list[torch.optim.lr_scheduler.LRScheduler] = [
         torch.optim.lr_scheduler.LinearLR(optimizer, _START_SHARE, 1, warm),
         torch.optim.lr_scheduler.CosineAnnealingLR(

@@ -89,5 +89,5 @@ def _thumbnail(data: bytes) -> str | None:
 
 
 def percent(probability: float) -> str:
-    """A probability for people: whole percents, and never none."""
+    """A probability in whole percents; what rounds to none is `< 1 %`."""
     return f"{100 * probability:.0f} %" if probability >= 0.005 else "< 1 %"

@@ -63,12 +63,14 @@ def test_a_stage_depends_on_the_code_it_runs(stage: str) -> None:
     assert missing == set()
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "calibrate", "evaluate", "archive", "cost"])
+@pytest.mark.parametrize(
+    "name", ["prepare", "train", "calibrate", "evaluate", "archive", "cost", "explain"]
+)
 def test_what_is_wrong_with_the_parameters_is_told_without_a_traceback(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     main = importlib.import_module(f"training.{name}").main
-    arguments = ([],) if name == "cost" else ()
+    arguments = {"cost": ([],), "explain": (["photo.jpg"],)}.get(name, ())
     with pytest.raises(SystemExit, match=rf"^{name}: params\.yaml cannot be read"):
         main(*arguments)

@@ -106,7 +106,8 @@ def read_rows(
     """The rows of a table with a header, by their line as an editor counts.
 
     Raises:
-        DatasetError: it cannot be read, lacks one of `columns`, or a row ends too early.
+        DatasetError: it cannot be read, lacks one of `columns`, or a row has too few or too many
+            cells.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
@@ -124,7 +125,8 @@ def read_rows(
     for line, row in rows.items():
         if None in row:
             raise DatasetError(
-                f"{file}, line {line}: the row has more cells than the header; quote its commas"
+                f"{file}, line {line}: the row has more cells than the header; put cells that hold "
+                f"a {delimiter!r} in quotes"
             )
         if None in row.values():
             raise DatasetError(f"{file}, line {line}: the row is cut short; copy the file again")

@@ -42,6 +42,8 @@ MEASURES = {
     "calibration_error": "calibration error against the majority",
 }
 """What the metrics are called in the card, in its order."""
+_TOP = {"top2_accuracy": 2, "top3_accuracy": 3}
+"""They are always 1 where there are no more emotions."""
 
 
 def render_card(
@@ -84,7 +86,7 @@ def render_card(
         measures={
             name: words
             for name, words in MEASURES.items()
-            if not name.startswith("top") or int(name[3]) < len(meta["label_space"]["emotions"])
+            if _TOP.get(name, 0) < len(meta["label_space"]["emotions"])
         },
         weak=weak,
         megabytes=megabytes,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moodlake.emotions import LabelSpace
+from moodlake.errors import MendableError
 from moodlake.faces import FaceMode, crop, find_faces
 from moodlake.images import decode
 from moodlake.preprocessing import Preprocessing
@@ -224,10 +225,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         network = load_network(params, len(facts.space))
         calibration = Calibration.read()
     except OSError as error:
-        sys.exit(f"explain: {error}; `dvc repro` trains the network that this explains")
+        raise MendableError(
+            f"{error}; `dvc repro` trains the network that this explains"
+        ) from error
     if not chosen.out.parent.is_dir():
-        sys.exit(
-            f"explain: there is no folder {chosen.out.parent}: make it, or name another with --out"
+        raise MendableError(
+            f"there is no folder {chosen.out.parent}: make it, or name another with --out"
         )
     preprocessing = preprocessing_of(params.model)
     try:
@@ -236,9 +239,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             told = _ranked(calibration(network(inputs).numpy())[0], facts.space)
         emotion = facts.space.index(chosen.emotion or told[0][0])
     except OSError as error:
-        sys.exit(f"explain: {chosen.image}: {error.strerror}; check the path")
+        raise MendableError(f"{chosen.image}: {error.strerror}; check the path") from error
     except (Rejected, ValueError) as error:
-        sys.exit(f"explain: {chosen.image}: {error}")
+        raise MendableError(f"{chosen.image}: {error}") from error
     if chosen.what == "heat":
         heat = heat_map(network, params.model.architecture, inputs, emotion)
         of_one = not has_attention(first_member(network))

@@ -197,11 +197,10 @@ def _count_leading(
 
 
 def count_faces(images: Sequence[Image], seed: int) -> tuple[int, int]:
-    """In how many of how many images, drawn at random, scoring would find a face."""
+    """In how many of how many RGB images, drawn at random, scoring would find a face."""
     drawn = np.random.default_rng(seed).permutation(len(images))[:_FACES_SOUGHT]
-    pixels = [np.atleast_3d(_pixels(images[index], str(index))) for index in drawn]
-    found = [find_faces(np.broadcast_to(each, (*each.shape[:2], 3)).copy()) for each in pixels]
-    return sum(map(bool, found)), len(found)
+    found = [bool(find_faces(_pixels(images[index], str(index)))) for index in drawn]
+    return sum(found), len(found)
 
 
 @stage("prepare")

@@ -101,6 +101,13 @@ SPACE = {"label_space": "joy,calm,fear"}
         ),
         (
             "affectnet",
+            affectnet_tables,
+            lambda at: swap(at / "training.csv", "jpg,8,", "jpg,eight,"),
+            {},
+            "line 2: face_x is 'eight'",
+        ),
+        (
+            "affectnet",
             affectnet_sets,
             lambda at: (at / "val_set/annotations/0_exp.npy").unlink(),
             {},

@@ -234,7 +234,7 @@ def test_images_that_cannot_be_used_are_told_together(tmp_path: Path) -> None:
 
 def test_images_in_which_scoring_would_find_a_face_are_counted() -> None:
     face = decode(photos()["photos/astronaut.png"]).pixels
-    assert count_faces([face, np.full((80, 80), 128, np.uint8), face[:, :, 0]], 0) == (2, 3)
+    assert count_faces([face, np.full((80, 80, 3), 128, np.uint8), face[:, ::-1]], 0) == (2, 3)
 
 
 def test_a_box_is_cut_out(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def _read_tables(place: Path, space: LabelSpace, dropped: Counter[str]) -> Itera
             label = whole_number(file, line, "expression", row["expression"], _EXPRESSIONS)
             if label >= len(space):
                 dropped[_dropped(space)] += 1
-            elif (box := _box(row)) is None:
+            elif (box := _box(file, line, row)) is None:
                 dropped[_NO_BOX] += 1
             else:
                 name = row["subDirectory_filePath"]
@@ -86,14 +86,11 @@ def _read_tables(place: Path, space: LabelSpace, dropped: Counter[str]) -> Itera
         require_files(file, images)
 
 
-def _box(row: Mapping[str, str]) -> tuple[int, int, int, int] | None:
-    """(left, top, right, bottom); None where the table says NULL, or a box that is none."""
-    try:
-        left, top, width, height = (int(float(row[key])) for key in _BOX)
-    except (ValueError, OverflowError):
+def _box(file: Path, line: int, row: Mapping[str, str]) -> tuple[int, int, int, int] | None:
+    """(left, top, right, bottom); None where the table says NULL or less than 0, as it does."""
+    if any(row[key] == "NULL" or row[key].startswith("-") for key in _BOX):
         return None
-    if min(left, top) < 0 or min(width, height) < 1:
-        return None
+    left, top, width, height = (whole_number(file, line, key, row[key], 100_000) for key in _BOX)
     return left, top, left + width, top + height
 
 

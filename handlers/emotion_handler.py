@@ -1,89 +1,86 @@
-"""TorchServe handler: a thin adapter around moodlake.model.
+"""TorchServe handler: a thin adapter around moodlake.serving.
 
-A request is one image as the body, or many as multipart parts. Every image gets an answer of its
-own, in the order of the parts; one bad image never fails another, or the request.
+A request is one image as the body, many as the parts of a form, or JSON with base64. Every image
+gets an answer of its own, in the order in which they were sent; one bad image never fails
+another, and one bad request never fails the others of TorchServe's batch.
 
-Options, as multipart fields or as request headers with the prefix X-Moodlake- (TorchServe does
-not hand query parameters on): `faces` = none | largest | all; `describe` = true for what the
-model is, instead of predictions.
+The way in (infra/nginx) sends every body whole, and tells what it was in two headers. Without
+it, as over gRPC, TorchServe has taken forms apart before.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from moodlake.faces import FaceMode
-from moodlake.model import Model
+from handlers.metrics import emit
+from moodlake.model import Model, ProbeFailed, Timings
+from moodlake.serving.answers import answer, describe, score_requests
+from moodlake.serving.options import BadRequest
+from moodlake.serving.requests import ServerRequest, from_parts, parse_request
 
-_OPTIONS = ("faces", "describe")
+_PROBE, _CONTENT_TYPE, _QUERY = (
+    f"x-moodlake-{name}" for name in ("probe", "content-type", "query")
+)
 
 
 class EmotionHandler:
     """One worker's model; TorchServe calls `initialize` once and `handle` for every batch."""
 
     def initialize(self, context: Any) -> None:
-        """Load the bundle that TorchServe unpacked the archive to."""
+        """Load the bundle that TorchServe unpacked the archive to, and score one image."""
         self.model = Model.load(Path(context.system_properties["model_dir"]))
+        self.model.probe()
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[str]:
         """JSON answers, one for each request of the batch."""
-        answers = []
-        for index, request in enumerate(requests):
+        answers: list[str] = [""] * len(requests)
+        read: dict[int, ServerRequest] = {}
+        for index, parts in enumerate(requests):
+            headers = context.get_all_request_header(index)
             context.set_response_content_type(index, "application/json")
             try:
-                options = _options(request, context.get_all_request_header(index))
-                answers.append(json.dumps(self._answer(request, options), ensure_ascii=False))
-            except ValueError as error:
-                context.set_response_status(400, "Bad Request", index)
-                answers.append(json.dumps({"code": 400, "message": str(error)}))
+                if digest := _header(headers, _PROBE):
+                    answers[index] = json.dumps(self._probe(digest))
+                elif (request := _read(parts, headers)).options.describe:
+                    answers[index] = json.dumps(describe(self.model))
+                else:
+                    read[index] = request
+            except BadRequest as error:
+                context.set_response_status(error.status, "Bad Request", index)
+                answers[index] = json.dumps({"code": error.status, "message": str(error)})
+            except ProbeFailed as error:
+                context.set_response_status(503, "Not Ready", index)
+                answers[index] = json.dumps({"code": 503, "message": str(error)})
+        timings = Timings()
+        scored = score_requests(self.model, list(read.values()), timings)
+        for (index, request), predictions in zip(read.items(), scored, strict=True):
+            answers[index] = json.dumps(answer(self.model, request, predictions, timings))
+        emit(context.metrics, scored, timings)
         return answers
 
-    def _answer(self, request: dict[str, Any], options: dict[str, str]) -> dict[str, Any]:
-        answer: dict[str, Any] = {"model": dataclasses.asdict(self.model.identity)}
-        if options.get("describe") == "true":
-            space = self.model.space
-            return answer | {
-                "label_space": {"name": space.name, "emotions": space.emotions},
-                "faces": self.model.faces,
-                "provenance": self.model.provenance,
-            }
-        images = {name: part for name, part in request.items() if name not in _OPTIONS}
-        if not images:
-            raise ValueError("no image: send one as the body, or several as multipart parts")
-        if not all(isinstance(part, bytes | bytearray) for part in images.values()):
-            raise ValueError(
-                "images are sent as bytes: one as the body, of type application/octet-stream or "
-                "image/*, or several as multipart parts"
-            )
-        predictions = self.model.score(
-            [bytes(part) for part in images.values()], faces=_face_mode(options.get("faces"))
+    def _probe(self, digest: str) -> dict[str, Any]:
+        """Ready means: the model that is expected gives the answer it gave when it was packed."""
+        if digest != self.model.identity.digest:
+            raise ProbeFailed(f"model {self.model.identity.digest} is served, not {digest}")
+        self.model.probe()
+        return {"status": "ready", "digest": digest}
+
+
+def _read(parts: dict[str, Any], headers: dict[str, Any]) -> ServerRequest:
+    content_type = _header(headers, _CONTENT_TYPE)
+    if content_type is not None:
+        body = parts.get("body", b"")
+        return parse_request(bytes(body), content_type, _header(headers, _QUERY) or "")
+    if not all(isinstance(part, bytes | bytearray) for part in parts.values()):
+        raise BadRequest(
+            "images are sent as bytes: one as the body, of type application/octet-stream or "
+            "image/*, or several as parts of a form"
         )
-        return answer | {
-            "predictions": [
-                {"name": name, **prediction.to_dict()}
-                for name, prediction in zip(images, predictions, strict=True)
-            ]
-        }
+    return from_parts(parts)
 
 
-def _options(request: dict[str, Any], headers: dict[str, str]) -> dict[str, str]:
-    lowered = {name.lower(): value for name, value in headers.items()}
-    given = {name: lowered.get(f"x-moodlake-{name}", request.get(name)) for name in _OPTIONS}
-    return {name: _text(value) for name, value in given.items() if value is not None}
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes | bytearray) else str(value)
-
-
-def _face_mode(text: str | None) -> FaceMode | None:
-    if text is None:
-        return None
-    try:
-        return FaceMode(text)
-    except ValueError:
-        known = ", ".join(FaceMode)
-        raise ValueError(f"faces={text!r} is not one of {known}") from None
+def _header(headers: dict[str, Any], name: str) -> str | None:
+    """TorchServe keeps the case in which a header was sent."""
+    return next((value for key, value in headers.items() if key.lower() == name), None)

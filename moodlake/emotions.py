@@ -58,12 +58,23 @@ class LabelSpace:
 
 
 @cache
-def _known_spaces() -> dict[str, LabelSpace]:
+def _file() -> dict[str, Any]:
     text = resources.files("moodlake").joinpath("label_spaces.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+@cache
+def _known_spaces() -> dict[str, LabelSpace]:
     return {
         name: LabelSpace(name, tuple(entry["emotions"]))
-        for name, entry in tomllib.loads(text).items()
+        for name, entry in _file()["spaces"].items()
     }
+
+
+@cache
+def _synonyms() -> dict[str, str]:
+    """Each name of an emotion that has several -> the first of them."""
+    return {name: names[0] for names in _file()["synonyms"] for name in names}
 
 
 def label_space(name: str) -> LabelSpace:
@@ -105,6 +116,34 @@ def without_neutral(
     total = left.sum(axis=1, keepdims=True)
     scaled = np.divide(left, total, out=np.zeros_like(left), where=total > 0)
     return LabelSpace(f"{space.name}_basic", tuple(space.emotions[i] for i in kept)), scaled
+
+
+def in_space(
+    distributions: ArrayLike, source: LabelSpace, target: LabelSpace
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same distributions told in the emotions of another space.
+
+    Emotions are matched by name or synonym. Those that `target` lacks are left out and the rest
+    scaled to sum to 1 again; those that only `target` has get 0.
+
+    Args:
+        distributions: (..., E) over `source`.
+
+    Returns:
+        The distributions (..., E') over `target`, and (...) how much of each it could tell, 0 to
+        1. Where that is 0, all emotions are equal; near 0 the distribution says little.
+    """
+    given = np.asarray(distributions, dtype=np.float64)
+    same = _synonyms()
+    places = {same.get(name, name): index for index, name in enumerate(target.emotions)}
+    told = np.zeros((*given.shape[:-1], len(target)))
+    for index, name in enumerate(source.emotions):
+        place = places.get(same.get(name, name))
+        if place is not None:
+            told[..., place] = given[..., index]
+    share = told.sum(axis=-1, keepdims=True)
+    scaled = np.divide(told, share, out=np.full_like(told, 1 / len(target)), where=share > 0)
+    return scaled, share[..., 0]
 
 
 def dominant(distribution: ArrayLike, space: LabelSpace) -> str:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +37,16 @@ _DIGESTED = ("label_space", "preprocessing", "temperature", "faces", "files")
 _MAX_BATCH = 64
 
 
+_PROBE_TOLERANCE = 0.01
+"""Another processor rounds otherwise, in steps of the eighth decimal; another model is far off."""
+
+
 class BundleError(MendableError):
     """A bundle that cannot be used; the message says which file and why."""
+
+
+class ProbeFailed(MendableError):
+    """A model that does not say of the known image what it said when it was packed."""
 
 
 def digest_of(meta: dict[str, Any]) -> str:
@@ -47,6 +58,23 @@ def digest_of(meta: dict[str, Any]) -> str:
     digested = {name: meta[name] for name in _DIGESTED}
     canonical = json.dumps(digested, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass
+class Timings:
+    """Seconds spent on the images of a call: added up as they pass through the steps."""
+
+    decode: float = 0.0
+    detect: float = 0.0
+    infer: float = 0.0
+
+    def to_dict(self) -> dict[str, float]:
+        """The steps in milliseconds."""
+        return {
+            "decode_ms": round(self.decode * 1e3, 3),
+            "detect_ms": round(self.detect * 1e3, 3),
+            "infer_ms": round(self.infer * 1e3, 3),
+        }
 
 
 @dataclass(frozen=True)
@@ -76,6 +104,7 @@ class Model:
         self.faces = FaceMode(meta["faces"])
         self.provenance: dict[str, Any] = meta["provenance"]
         self._temperature = float(meta["temperature"])
+        self._probe: dict[str, Any] | None = meta.get("probe")
         self._compiled = openvino.Core().compile_model(
             network,
             "CPU",
@@ -132,11 +161,20 @@ class Model:
         *,
         faces: FaceMode | None = None,
         limits: Limits | None = None,
+        timings: Timings | None = None,
     ) -> list[Prediction]:
-        """Predictions for encoded images, in order; a bad one is rejected and hurts no other."""
-        mode = faces or self.faces
-        prepared = [self._prepare(data, mode, limits) for data in images]
+        """Predictions for encoded images, in order; a bad one is rejected and hurts no other.
+
+        Args:
+            images: encoded files.
+            faces: which part of them to read; None for the model's own way.
+            limits: what is refused before it is decoded.
+            timings: the time that each step takes is added to it.
+        """
+        mode, timings = faces or self.faces, timings or Timings()
+        prepared = [self._prepare(data, mode, limits, timings) for data in images]
         inputs = [crop for item in prepared if isinstance(item, _Prepared) for crop in item.inputs]
+        started = time.perf_counter()
         try:
             rows = iter(self.predict(np.stack(inputs)) if inputs else ())
         except Exception as error:
@@ -145,6 +183,8 @@ class Model:
                 Prediction.rejected(failed if isinstance(item, _Prepared) else item)
                 for item in prepared
             ]
+        finally:
+            timings.infer += time.perf_counter() - started
         return [
             self._prediction(item, [next(rows) for _ in item.inputs])
             if isinstance(item, _Prepared)
@@ -152,10 +192,27 @@ class Model:
             for item in prepared
         ]
 
-    def _prepare(self, data: bytes, mode: FaceMode, limits: Limits | None) -> _Prepared | Rejected:
+    def probe(self) -> Prediction:
+        """Score a face that everybody knows, and compare with the answer stored in the bundle.
+
+        Raises:
+            ProbeFailed: the answer is another one.
+        """
+        seen = self.score([resources.files("moodlake").joinpath("probe.jpg").read_bytes()])[0]
+        if self._probe is not None and not _alike(seen, Prediction.from_dict(self._probe)):
+            raise ProbeFailed(
+                f"model {self.identity.digest[:12]} reads the known image as {seen.to_dict()}, "
+                f"but read it as {self._probe} when it was packed"
+            )
+        return seen
+
+    def _prepare(
+        self, data: bytes, mode: FaceMode, limits: Limits | None, timings: Timings
+    ) -> _Prepared | Rejected:
         try:
             short_side = max(DETECTION_SHORT_SIDE, self.preprocessing.size)
-            image = decode(data, limits, short_side=short_side)
+            with _timed(timings, "decode"):
+                image = decode(data, limits, short_side=short_side)
             header: dict[str, Any] = {
                 "width": image.width,
                 "height": image.height,
@@ -163,7 +220,8 @@ class Model:
             }
             if mode is FaceMode.NONE:
                 return _Prepared(header, [], [self.preprocessing(image.pixels)])
-            found = find_faces(image.pixels, image.scale)
+            with _timed(timings, "detect"):
+                found = find_faces(image.pixels, image.scale)
             if not found:
                 raise Rejected(Reason.NO_FACE, "no face found", **header)
             read = found if mode is FaceMode.ALL else found[:1]
@@ -183,6 +241,24 @@ class Model:
             for face, distribution in zip(item.faces, [*scored, *unscored], strict=False)
         )
         return Prediction.scored(distributions[0], self.space, **item.header, faces=faces)
+
+
+def _alike(seen: Prediction, stored: Prediction) -> bool:
+    if seen.distribution is None or stored.distribution is None:
+        return (seen.status, seen.reason) == (stored.status, stored.reason)
+    return seen.distribution.keys() == stored.distribution.keys() and all(
+        abs(seen.distribution[name] - stored.distribution[name]) <= _PROBE_TOLERANCE
+        for name in seen.distribution
+    )
+
+
+@contextmanager
+def _timed(timings: Timings, step: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        setattr(timings, step, getattr(timings, step) + time.perf_counter() - started)
 
 
 @dataclass(frozen=True)

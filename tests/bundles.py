@@ -13,7 +13,7 @@ import openvino
 from openvino import opset13 as ops
 
 from moodlake.emotions import label_space
-from moodlake.model import digest_of
+from moodlake.model import Model, digest_of
 from moodlake.settings import PROJECT_ROOT
 
 SIZE = 16
@@ -50,6 +50,8 @@ def write_bundle(
         "provenance": provenance or {"data_name": "random weights"},
     }
     meta["digest"] = digest_of(meta)
+    (folder / "model.json").write_text(json.dumps(meta), "utf-8")
+    meta["probe"] = Model.load(folder).probe().to_dict()
     (folder / "model.json").write_text(json.dumps(meta), "utf-8")
     return folder
 

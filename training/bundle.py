@@ -81,6 +81,8 @@ def write_bundle(
     meta["provenance"]["params"]["data"]["path"] = None  # where the file lay does not matter
     meta["digest"] = digest_of(meta)
     write_json(folder / META_FILE, meta)
+    meta["probe"] = Model.load(folder).probe().to_dict()
+    write_json(folder / META_FILE, meta)
     return meta
 
 

@@ -22,7 +22,8 @@ class Ports:
     volume_grpc: int = 19340
     filer: int = 8888
     filer_grpc: int = 18888
-    inference: int = 8080
+    front: int = 8080
+    inference: int = 8083
     management: int = 8081
     metrics: int = 8082
     inference_grpc: int = 7070

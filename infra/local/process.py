@@ -70,6 +70,10 @@ class Child:
         """None while the program runs."""
         return self._popen.poll()
 
+    def signal(self, number: int) -> None:
+        """Send the program, not what it started, a signal; nothing happens if it has ended."""
+        self._popen.send_signal(number)
+
     def log_tail(self, lines: int = 12) -> str:
         """The end of the log."""
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the three local services have in common."""
+"""What the local services have in common."""
 
 from __future__ import annotations
 

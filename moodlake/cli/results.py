@@ -181,7 +181,7 @@ def print_results(rows: pa.Table, limit: int) -> None:
 
 def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:
     from moodlake.model import Model
-    from moodlake.scoring.client import ServerClient
+    from moodlake.serving.client import ServerClient
 
     if endpoint:
         return ServerClient(endpoint, keys or Settings.from_environment().server_keys)

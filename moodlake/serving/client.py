@@ -1,0 +1,141 @@
+"""The client of the model server, for programs that wait and for those that await."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from moodlake.emotions import LabelSpace
+from moodlake.faces import FaceMode
+from moodlake.model import ModelIdentity
+from moodlake.prediction import Prediction
+from moodlake.serving.protocol import Exchange, Protocol, Result, ServerError
+
+__all__ = ["AsyncServerClient", "ServerClient", "ServerError"]
+
+
+class ServerClient:
+    """Predictions over HTTP. Safe to share between threads, which reuse its connections.
+
+    Args:
+        url: the address of the server.
+        keys: its key_file.json, or None if the server wants no token. It is read again when
+            the server refuses a token, since a restart may write new ones.
+        attempts: how often a request is tried before it counts as failed.
+        timeout: seconds for one answer.
+
+    Raises:
+        ServerError: there is no such server, or it refuses.
+    """
+
+    def __init__(
+        self, url: str, keys: Path | None = None, *, attempts: int = 6, timeout: float = 120
+    ) -> None:
+        self._protocol = Protocol(url, keys, attempts)
+        self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5))
+        description = self._run(self._protocol.describe())
+        self.identity = ModelIdentity(**description["model"])
+        self.space = LabelSpace.from_dict(description["label_space"])
+        self.faces = FaceMode(description["faces"])
+        self.provenance: dict[str, Any] = description["provenance"]
+
+    def score(self, images: Sequence[bytes], *, faces: FaceMode | None = None) -> list[Prediction]:
+        """Predictions in the order of `images`.
+
+        A batch that the server fails on is split until the image at fault stands alone; that one
+        is rejected with `model_error` and its neighbours are scored.
+
+        Raises:
+            ServerError: the server is out of reach, refuses the token, or serves another model
+                than it did when this client was made.
+        """
+        return self._run(self._protocol.score(images, _options(faces)))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _run(self, exchange: Exchange[Result]) -> Result:
+        reply: Any = None
+        while True:
+            try:
+                step = exchange.send(reply)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            if isinstance(step, float):
+                time.sleep(step)
+                reply = None
+                continue
+            try:
+                reply = self._http.post(**self._protocol.arguments(step))
+            except httpx.TransportError as error:
+                reply = error
+
+
+class AsyncServerClient:
+    """`ServerClient` for programs that await; an asynchronous context manager.
+
+    Made by `async with AsyncServerClient(url, keys) as server`; arguments, attributes, methods
+    and errors are those of `ServerClient`.
+    """
+
+    identity: ModelIdentity
+    space: LabelSpace
+    faces: FaceMode
+    provenance: dict[str, Any]
+
+    def __init__(
+        self, url: str, keys: Path | None = None, *, attempts: int = 6, timeout: float = 120
+    ) -> None:
+        self._protocol = Protocol(url, keys, attempts)
+        self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=5))
+
+    async def __aenter__(self) -> Self:
+        description = await self._run(self._protocol.describe())
+        self.identity = ModelIdentity(**description["model"])
+        self.space = LabelSpace.from_dict(description["label_space"])
+        self.faces = FaceMode(description["faces"])
+        self.provenance = description["provenance"]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def score(
+        self, images: Sequence[bytes], *, faces: FaceMode | None = None
+    ) -> list[Prediction]:
+        """Predictions in the order of `images`; see `ServerClient.score`."""
+        return await self._run(self._protocol.score(images, _options(faces)))
+
+    async def _run(self, exchange: Exchange[Result]) -> Result:
+        reply: Any = None
+        while True:
+            try:
+                step = exchange.send(reply)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+                reply = None
+                continue
+            try:
+                reply = await self._http.post(**self._protocol.arguments(step))
+            except httpx.TransportError as error:
+                reply = error
+
+
+def _options(faces: FaceMode | None) -> dict[str, str]:
+    return {"faces": faces.value} if faces else {}

@@ -1,0 +1,93 @@
+"""What a caller may ask of the model server, beside sending images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from moodlake.emotions import LabelSpace, label_space
+from moodlake.errors import MendableError
+from moodlake.faces import FaceMode
+
+
+class BadRequest(MendableError):
+    """A request that cannot be answered as it is.
+
+    Attributes:
+        status: HTTP's code for it; the message says what was wrong and what to send.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Options:
+    """One request's options.
+
+    Attributes:
+        faces: which part of an image is scored; None for the model's own way.
+        top_k: also list this many emotions, most probable first.
+        label_space: tell the distributions over this space; None for the model's own.
+        emotion: the emotion that an explanation is about; None for the dominant one.
+        image: an explanation as "png" or as "array".
+        timings: also tell how long each step took.
+        describe: tell what the model is, instead of scoring.
+    """
+
+    faces: FaceMode | None = None
+    top_k: int | None = None
+    label_space: LabelSpace | None = None
+    emotion: str | None = None
+    image: str = "png"
+    timings: bool = False
+    describe: bool = False
+
+    @classmethod
+    def from_text(cls, given: Iterable[tuple[str, str]]) -> Self:
+        """From names and values as query strings, forms and headers carry them.
+
+        Raises:
+            BadRequest: a name that is no option, a value it cannot have, or a name given twice.
+        """
+        values: dict[str, Any] = {}
+        for name, text in given:
+            if name not in _READ:
+                raise BadRequest(f"unknown option {name!r}; known: {', '.join(OPTIONS)}")
+            if name in values:
+                raise BadRequest(f"the option {name!r} is given twice")
+            try:
+                values[name] = _READ[name](text)
+            except ValueError as error:
+                raise BadRequest(f"{name}={text[:40]!r}: {error}") from None
+        return cls(**values)
+
+
+def _one_of(known: Mapping[str, Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        if text not in known:
+            raise ValueError(f"use {' or '.join(known)}")
+        return known[text]
+
+    return read
+
+
+def _top_k(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= 100):
+        raise ValueError("use a whole number from 1 to 100")
+    return int(text)
+
+
+_SWITCH = _one_of({"true": True, "false": False})
+_READ: dict[str, Callable[[str], Any]] = {
+    "faces": _one_of({mode.value: mode for mode in FaceMode}),
+    "top_k": _top_k,
+    "label_space": label_space,
+    "emotion": str,
+    "image": _one_of({"png": "png", "array": "array"}),
+    "timings": _SWITCH,
+    "describe": _SWITCH,
+}
+OPTIONS = tuple(field.name for field in fields(Options))

@@ -1,0 +1,194 @@
+"""What a client of the model server sends, and what it makes of the answers.
+
+It does no input or output of its own: `moodlake.serving.client` carries its steps out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from moodlake.errors import MendableError
+from moodlake.model import ModelIdentity
+from moodlake.prediction import Prediction
+from moodlake.reasons import Reason, Rejected
+from moodlake.settings import MODEL_NAME
+
+# A full queue, no worker yet, a broken way to it: it says nothing of the images.
+_UNAVAILABLE = {429, 502, 503, 504, 507}
+# The worker died of these images, or they are more than the server takes at once.
+_BATCH_FAILED = {413, 500}
+_PART_TYPE = "application/octet-stream"
+_LONGEST_WAIT = 5.0
+
+
+class ServerError(MendableError):
+    """The model server is out of reach or refuses; the message says what to do."""
+
+
+class _Unavailable(Exception):
+    """The server cannot answer now; another try may help."""
+
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class _BatchFailed(Exception):
+    """The server answered, but with an error for this very request."""
+
+
+@dataclass(frozen=True)
+class Post:
+    """A step of the protocol: send this, and come back with the answer or the error."""
+
+    token: str | None
+    options: dict[str, str]
+    parts: Sequence[Any]
+
+
+Result = TypeVar("Result")
+Exchange = Generator[Post | float, Any, Result]
+"""Steps that are carried out by others: a `Post`, or seconds to wait."""
+
+
+class Protocol:
+    """Decides what to send; shared by threads and tasks."""
+
+    def __init__(self, url: str, keys: Path | None, attempts: int) -> None:
+        self.url = url.rstrip("/")
+        self._keys = keys
+        self._attempts = attempts
+        self._token = self._read_token()
+        self.identity: ModelIdentity | None = None
+
+    def describe(self) -> Exchange[dict[str, Any]]:
+        """Ask what is served; answers of another model are refused from then on."""
+        try:
+            description = yield from self._request({"describe": "true"})
+        except _BatchFailed as error:
+            raise ServerError(f"{self.url} does not say what it serves: {error}") from error
+        self.identity = ModelIdentity(**description["model"])
+        return description
+
+    def score(self, images: Sequence[bytes], options: dict[str, str]) -> Exchange[list[Prediction]]:
+        """Ask for predictions; a batch that fails is asked for by halves."""
+        if not images:
+            return []
+        parts = [
+            (f"{index:06d}", (f"{index:06d}", data, _PART_TYPE))
+            for index, data in enumerate(images)
+        ]
+        try:
+            answer = yield from self._request(options, parts)
+        except _BatchFailed as error:
+            if len(images) == 1:
+                return [Prediction.rejected(Rejected(Reason.MODEL_ERROR, str(error)))]
+            middle = len(images) // 2
+            first = yield from self.score(images[:middle], options)
+            return first + (yield from self.score(images[middle:], options))
+        return self._predictions(answer, [name for name, _ in parts])
+
+    def _predictions(self, answer: dict[str, Any], names: list[str]) -> list[Prediction]:
+        assert self.identity
+        if answer["model"]["digest"] != self.identity.digest:
+            raise ServerError(
+                f"{self.url} now serves model {answer['model']['digest'][:12]}, not "
+                f"{self.identity.digest[:12]}: the model was changed during the run; start again"
+            )
+        if [item["name"] for item in answer["predictions"]] != names:
+            raise ServerError(f"{self.url} answered for other images than it was sent")
+        return [Prediction.from_dict(item) for item in answer["predictions"]]
+
+    def _request(
+        self, options: dict[str, str], parts: Sequence[Any] = ()
+    ) -> Exchange[dict[str, Any]]:
+        """Post with retries.
+
+        Raises:
+            ServerError: no connection, no free worker, or a token that stays refused.
+            _BatchFailed: this request kills the worker, or is refused for what it holds.
+        """
+        problem: Exception | None = None
+        for attempt in range(self._attempts):
+            if attempt:
+                backoff = min(_LONGEST_WAIT, 0.2 * 2**attempt) * random.uniform(0.5, 1)
+                yield max(backoff, getattr(problem, "wait", 0.0))
+            try:
+                return (yield from self._post(options, parts))
+            except (httpx.TransportError, _Unavailable) as error:
+                problem = error
+            except _BatchFailed as error:
+                # Once may be a worker that another request, or an operator, killed.
+                if isinstance(problem, _BatchFailed):
+                    raise
+                problem = error
+        raise ServerError(
+            f"no answer from the model server at {self.url} ({problem}); "
+            "start it with `moodlake up` or set MOODLAKE_SERVER_URL"
+        ) from problem
+
+    def _post(self, options: dict[str, str], parts: Sequence[Any]) -> Exchange[dict[str, Any]]:
+        token = self._token
+        answer = yield Post(token, options, parts)
+        if isinstance(answer, httpx.TransportError):
+            raise answer
+        if answer.status_code == 200:
+            return self._content(answer)
+        if answer.status_code == 401:
+            if token == (fresh := self._read_token()):
+                raise ServerError(
+                    f"{self.url} refuses the token; MOODLAKE_SERVER_KEYS must name the "
+                    "key_file.json of the server that runs there"
+                )
+            self._token = fresh
+            return (yield from self._post(options, parts))
+        if answer.status_code == 404:
+            raise ServerError(f"{self.url} serves no model named {MODEL_NAME!r}")
+        message = f"HTTP {answer.status_code}: {answer.text[:200]}"
+        if answer.status_code in _UNAVAILABLE:
+            raise _Unavailable(message, _retry_after(answer))
+        if answer.status_code in _BATCH_FAILED:
+            raise _BatchFailed(message)
+        raise ServerError(f"{self.url} refuses the request: {message}")
+
+    def _content(self, answer: httpx.Response) -> dict[str, Any]:
+        with contextlib.suppress(ValueError):
+            content = answer.json()
+            if isinstance(content, dict) and "model" in content:
+                return content
+        raise ServerError(f"{self.url} is no moodlake server: it answered {answer.text[:80]!r}")
+
+    def _read_token(self) -> str | None:
+        if self._keys is None:
+            return None
+        try:
+            return str(json.loads(self._keys.read_text("utf-8"))["inference"]["key"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ServerError(
+                f"cannot read the server's token from {self._keys}: {error}; "
+                "is the server running? MOODLAKE_SERVER_KEYS names its key_file.json"
+            ) from error
+
+    def arguments(self, post: Post) -> dict[str, Any]:
+        """Of httpx's `post`."""
+        return {
+            "url": f"{self.url}/predictions/{MODEL_NAME}",
+            "params": post.options,
+            "headers": {"Authorization": f"Bearer {post.token}"} if post.token else {},
+            "files": post.parts or None,
+        }
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    try:
+        return min(60.0, float(answer.headers.get("Retry-After", "0")))
+    except ValueError:
+        return 0.0

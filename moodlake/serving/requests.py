@@ -1,0 +1,219 @@
+"""Requests to the model server: one image, a form of many, or JSON with base64.
+
+The forms are RFC 7578's multipart/form-data; the JSON is that of KServe's v1 protocol, which
+SageMaker and Vertex clients send too: {"instances": [...], "parameters": {...}}.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+from urllib.parse import parse_qsl
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
+
+from moodlake.reasons import Reason, Rejected
+from moodlake.serving.options import OPTIONS, BadRequest, Options
+
+MAX_IMAGES = 256
+"""In one request. At 10 ms an image it is answered within seconds."""
+_MAX_FIELD_BYTES = 1_000
+_MAX_QUERY_FIELDS = 32
+# Text that opens or separates this many values is no list of images; parsing it costs memory.
+_MAX_JSON_MARKS = 20_000
+_BASE64_KEYS = ("b64", "image_bytes", "content", "data", "image")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One image as it was sent.
+
+    Attributes:
+        name: what the sender calls it: the form field, the instance's key, or its number.
+        data: the encoded image, or why it could not be read from the request.
+    """
+
+    name: str
+    data: bytes | Rejected
+
+
+@dataclass(frozen=True)
+class ServerRequest:
+    """Images in the order in which they were sent, and what is asked of them."""
+
+    uploads: tuple[Upload, ...]
+    options: Options
+
+
+def parse_request(body: bytes, content_type: str = "", query: str = "") -> ServerRequest:
+    """Read a request of any of the three kinds.
+
+    Args:
+        body: as it was sent.
+        content_type: of the body; whatever is neither a form of parts nor JSON is one image.
+        query: options, as a URL carries them.
+
+    Raises:
+        BadRequest: with the status and what to send instead.
+    """
+    header = Message()
+    header["Content-Type"] = content_type or "application/octet-stream"
+    kind = header.get_content_type()
+    given = _query_fields(query)
+    if kind == "multipart/form-data":
+        uploads, fields = _read_form(body, header.get_param("boundary"))
+    elif kind == "application/json":
+        uploads, fields = _read_json(body)
+    else:
+        uploads, fields = [Upload("0", body)], []
+    return _request(uploads, [*given, *fields])
+
+
+def from_parts(parts: Mapping[str, bytes]) -> ServerRequest:
+    """Read a request whose parts were named and taken apart before, as gRPC sends them.
+
+    Raises:
+        BadRequest: as `parse_request`.
+    """
+    fields = [(name, _text(name, parts[name])) for name in parts if name in OPTIONS]
+    uploads = [Upload(name, bytes(data)) for name, data in parts.items() if name not in OPTIONS]
+    return _request(uploads, fields)
+
+
+def _request(uploads: list[Upload], fields: Iterable[tuple[str, str]]) -> ServerRequest:
+    options = Options.from_text(fields)
+    if len(uploads) > MAX_IMAGES:
+        raise BadRequest(
+            f"{len(uploads)} images in one request; send at most {MAX_IMAGES} at a time", 413
+        )
+    if not (uploads or options.describe):
+        raise BadRequest(
+            "no image: send one as the body, several as parts of a form, or JSON with instances"
+        )
+    return ServerRequest(tuple(uploads), options)
+
+
+def _query_fields(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS, errors="strict"
+        )
+    except ValueError:
+        raise BadRequest(f"the query {query[:60]!r} cannot be read") from None
+
+
+def _text(name: str, value: bytes) -> str:
+    try:
+        return bytes(value[:_MAX_FIELD_BYTES]).decode()
+    except UnicodeDecodeError:
+        raise BadRequest(f"the option {name!r} is not text") from None
+
+
+class _Form:
+    """Takes a form's parts from the parser's callbacks."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Message, list[memoryview]]] = []
+        self.ended = False
+        self._field = self._value = b""
+
+    def callbacks(self) -> dict[str, Callable[..., None]]:
+        return {
+            "on_part_begin": lambda: self.parts.append((Message(), [])),
+            "on_part_data": self._on_part_data,
+            "on_header_begin": self._on_header_begin,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_end": self._on_end,
+        }
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self.parts[-1][1].append(memoryview(data)[start:end])
+
+    def _on_header_begin(self) -> None:
+        self._field = self._value = b""
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        name = self._field.decode("latin-1")
+        self.parts[-1][0][name] = self._value.decode("utf-8", "replace")
+
+    def _on_end(self) -> None:
+        self.ended = True
+
+
+def _read_form(body: bytes, boundary: Any) -> tuple[list[Upload], list[tuple[str, str]]]:
+    if not isinstance(boundary, str) or not boundary:
+        raise BadRequest("the Content-Type of the form names no boundary between its parts")
+    form = _Form()
+    try:
+        parser = MultipartParser(boundary.encode(), form.callbacks())  # type: ignore[arg-type]
+        parser.write(body)
+        parser.finalize()
+    except (MultipartParseError, UnicodeError, ValueError) as error:
+        raise BadRequest(f"the form cannot be read: {error}") from None
+    if not form.ended:
+        raise BadRequest("the form ends before its last boundary: it was cut off")
+    uploads: list[Upload] = []
+    fields: list[tuple[str, str]] = []
+    for header, chunks in form.parts:
+        name = header.get_param("name", header="Content-Disposition")
+        data = b"".join(chunks)
+        if name in OPTIONS and header.get_filename() is None:
+            fields.append((str(name), _text(str(name), data)))
+        else:
+            uploads.append(Upload(str(name or len(uploads)), data))
+    return uploads, fields
+
+
+def _read_json(body: bytes) -> tuple[list[Upload], list[tuple[str, str]]]:
+    if sum(map(body.count, (b"[", b"{", b","))) > _MAX_JSON_MARKS:
+        raise BadRequest(f"the JSON holds too many values; send at most {MAX_IMAGES} images", 413)
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is not JSON: {str(error)[:100]}") from None
+    instances = content.get("instances") if isinstance(content, dict) else None
+    parameters = content.get("parameters", {}) if isinstance(content, dict) else None
+    if not isinstance(instances, list) or not isinstance(parameters, dict):
+        raise BadRequest('send {"instances": [{"b64": "..."}], "parameters": {"faces": "all"}}')
+    fields = [(name, _json_text(name, value)) for name, value in parameters.items()]
+    return [_instance(index, each) for index, each in enumerate(instances)], fields
+
+
+def _json_text(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int):
+        return str(value)
+    raise BadRequest(f"the parameter {name!r} is no text, number or truth value")
+
+
+def _instance(index: int, instance: Any) -> Upload:
+    """{"b64": "..."}, the same under another key, or the text itself; `key` names it."""
+    name = str(index)
+    if isinstance(instance, dict):
+        name = str(instance.get("key", index))[:_MAX_FIELD_BYTES]
+    encoded = instance
+    while isinstance(encoded, dict):
+        encoded = next((encoded[key] for key in _BASE64_KEYS if key in encoded), None)
+    if not isinstance(encoded, str):
+        known = ", ".join(_BASE64_KEYS)
+        detail = f"the instance holds no base64 text under one of {known}"
+        return Upload(name, Rejected(Reason.NOT_AN_IMAGE, detail))
+    try:
+        return Upload(name, base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError) as error:
+        return Upload(name, Rejected(Reason.NOT_AN_IMAGE, f"invalid base64: {error}"))

@@ -1,0 +1,196 @@
+"""What the server says to clients that are wrong, slow or many; the next good one is answered."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.images_made import jpeg
+from tests.serving.conftest import Server
+from tests.serving.test_server import PATH, in_process, predictions
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(autouse=True)
+def _still_serving(server: Server) -> Iterator[None]:
+    yield
+    with server.http() as http:
+        assert predictions(http.post(PATH, content=jpeg())) == in_process(server, [jpeg()])
+
+
+def error_of(answer: httpx.Response) -> tuple[int, str]:
+    """Every error is JSON with its own code in it."""
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json()["code"] == answer.status_code
+    return answer.status_code, answer.json()["message"]
+
+
+def form(count: int) -> bytes:
+    part = b'--x\r\nContent-Disposition: form-data; name="%d"\r\n\r\nnothing\r\n'
+    return b"".join(part % index for index in range(count)) + b"--x--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "words"),
+    [
+        (FORM, form(0), 400, "no image"),
+        (FORM, form(10_001), 413, "at most 256"),
+        (FORM, form(2)[:-8], 400, "cut off"),
+        (FORM, b"junk", 400, "form"),
+        (FORM, b"", 400, "cut off"),
+        ({"Content-Type": "multipart/form-data"}, form(1), 400, "boundary"),
+        (JSON, b"{", 400, "not JSON"),
+        (JSON, b"\xff\xfe", 400, "not JSON"),
+        (JSON, b"[" * 5_000, 400, "not JSON"),
+        (JSON, b"[" * 30_000_000, 413, "too many values"),
+        (JSON, b'{"instances": ' + b"[" * 9_000 + b"]" * 9_000 + b"}", 400, "not JSON"),
+        (JSON, b'{"a": ' + b"1" * 10_000_000 + b"}", 400, "not JSON"),
+        (JSON, b'{"instances": []}', 400, "no image"),
+        (JSON, b'{"instances": {}}', 400, "instances"),
+        (JSON, b'{"instances": ["aGk="], "parameters": {"faces": []}}', 400, "faces"),
+        (JSON, b"null", 400, "instances"),
+    ],
+)
+def test_a_body_that_cannot_be_read(
+    server: Server, headers: dict[str, str], body: bytes, status: int, words: str
+) -> None:
+    with server.http() as http:
+        code, message = error_of(http.post(PATH, headers=headers, content=body))
+    assert (code, words in message) == (status, True), message
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("fces=all", "known: faces"),
+        ("faces=both", "none or largest or all"),
+        ("faces=all&faces=none", "twice"),
+        ("top_k=0", "1 to 100"),
+        ("top_k=" + "9" * 500, "1 to 100"),
+        ("label_space=moods", "mood3"),
+        ("timings=perhaps", "true or false"),
+        ("%ff=1", "cannot be read"),
+        ("&".join(f"o{number}=1" for number in range(99)), "cannot be read"),
+    ],
+)
+def test_an_option_that_is_none(server: Server, query: str, words: str) -> None:
+    with server.http() as http:
+        code, message = error_of(http.post(f"{PATH}?{query}", content=jpeg()))
+    assert (code, words in message) == (400, True), message
+
+
+def test_parts_without_a_name_are_numbered(server: Server) -> None:
+    parts = [b"--x\r\nContent-Type: image/jpeg\r\n\r\n%b\r\n" % jpeg(index) for index in range(2)]
+    with server.http() as http:
+        answer = http.post(PATH, headers=FORM, content=b"".join(parts) + b"--x--\r\n")
+    assert [item["name"] for item in answer.json()["predictions"]] == ["0", "1"]
+    assert predictions(answer) == in_process(server, [jpeg(0), jpeg(1)])
+
+
+def test_what_the_proxy_refuses(server: Server) -> None:
+    with server.http() as http:
+        for header in ({"Authorization": ""}, {"Authorization": "Bearer guess"}):
+            refused = http.post(PATH, headers=header, content=jpeg())
+            assert error_of(refused)[0] == 401
+            assert refused.headers["WWW-Authenticate"] == "Bearer"
+        wrong = http.get(PATH)
+        assert (error_of(wrong)[0], wrong.headers["Allow"]) == (405, "POST")
+        assert error_of(http.get("/models"))[0] == 404
+        assert error_of(http.post("/predictions/other", content=jpeg()))[0] == 404
+        assert error_of(http.post(f"{PATH}/9.9", content=jpeg()))[0] == 404
+        assert error_of(http.post(PATH, headers={"X-Big": "x" * 50_000}))[0] == 431
+        assert error_of(http.post(f"{PATH}?{'x' * 50_000}"))[0] == 414
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(server: Server) -> None:
+    with socket.create_connection(server.address) as raw:
+        raw.sendall(
+            f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n"
+            f"Content-Length: {10**12}\r\n\r\n".encode()
+        )
+        assert b" 413 " in raw.recv(100)
+
+
+def start_upload(server: Server, sent: bytes) -> socket.socket:
+    raw = socket.create_connection(server.address)
+    raw.sendall(
+        f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n"
+        "Transfer-Encoding: chunked\r\n\r\n".encode()
+        + sent
+    )
+    return raw
+
+
+def test_an_upload_that_stops_half_way_ends(server: Server) -> None:
+    with start_upload(server, b"400\r\nhalf a chunk") as raw:
+        raw.settimeout(30)
+        started = time.monotonic()
+        answer = raw.recv(1_000)
+        assert b" 408 " in answer or answer == b""
+        assert time.monotonic() - started < 20
+
+
+def test_slow_uploads_do_not_keep_others_out(server: Server) -> None:
+    slow = [start_upload(server, b"1\r\n") for _ in range(200)]
+    try:
+        with server.http() as http:
+            assert predictions(http.post(PATH, content=jpeg())) == in_process(server, [jpeg()])
+    finally:
+        for raw in slow:
+            raw.close()
+
+
+def test_a_client_that_reads_a_byte_a_second_keeps_nobody_waiting(server: Server) -> None:
+    body = form(200)
+    with socket.create_connection(server.address) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        raw.sendall(
+            f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n"
+            f"Content-Type: {FORM['Content-Type']}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        for _ in range(3):
+            assert raw.recv(1)
+            with server.http() as http:
+                assert http.post(PATH, content=jpeg()).status_code == 200
+            time.sleep(1)
+
+
+def test_a_thousand_connections_at_once(server: Server) -> None:
+    """Each is answered: scored, or told to come again."""
+    with (
+        server.http(limits=httpx.Limits(max_connections=1_000)) as http,
+        ThreadPoolExecutor(1_000) as pool,
+    ):
+        answers = list(pool.map(lambda _: http.post(PATH, content=jpeg()), range(1_000)))
+    codes = {answer.status_code for answer in answers}
+    assert 200 in codes
+    assert codes <= {200, 429, 503}
+    for answer in answers:
+        if answer.status_code == 200:
+            assert answer.json()["predictions"][0]["status"] == "scored"
+        else:
+            error_of(answer)
+            assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_no_image_and_no_token_is_written_to_a_log(server: Server) -> None:
+    marker = b"secret-pixels-" * 4
+    with server.http() as http:
+        http.post(PATH, content=marker, params={"faces": "none"})
+        http.post(PATH, headers=JSON, content=json.dumps({"instances": [marker.decode()]}))
+        http.post(PATH, params={"faces": "hidden-option"}, content=jpeg())
+    for service in (server.torchserve, server.front):
+        for log in service.folder.rglob("*.log"):
+            text = log.read_bytes()
+            assert b"secret-pixels" not in text, log
+            assert b"hidden-option" not in text, log
+            assert server.token.encode() not in text, log

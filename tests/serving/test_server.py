@@ -1,0 +1,178 @@
+"""The model server as its callers see it: TorchServe behind nginx, with a tiny real model."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from moodlake.faces import FaceMode
+from moodlake.model import Model
+from moodlake.prediction import Prediction
+from moodlake.reasons import Reason
+from moodlake.serving.client import AsyncServerClient, ServerClient
+from tests.images_made import astronaut, jpeg, png_bomb
+from tests.serving.conftest import Server
+
+PATH = "/predictions/emotions"
+BAD = {"empty": b"", "text": b"hello", "bomb": png_bomb(), "cut": jpeg(1)[:200]}
+IMAGES = [jpeg(0), b"no image", jpeg(2, 300, 200), b"", png_bomb()]
+
+
+def in_process(server: Server, images: list[bytes], **options: Any) -> list[Prediction]:
+    return Model.load(server.archive).score(images, **options)
+
+
+def predictions(answer: httpx.Response) -> list[Prediction]:
+    assert answer.status_code == 200, answer.text
+    return [Prediction.from_dict(item) for item in answer.json()["predictions"]]
+
+
+def test_one_image_as_the_body_whatever_its_type(server: Server) -> None:
+    with server.http() as http:
+        for kind in ("image/jpeg", "application/x-www-form-urlencoded", "text/plain", None):
+            headers = {"Content-Type": kind} if kind else {}
+            answer = http.post(PATH, content=jpeg(), headers=headers)
+            assert predictions(answer) == in_process(server, [jpeg()])
+
+
+def test_many_images_as_parts_keep_order_and_names(server: Server) -> None:
+    with server.http() as http:
+        answer = http.post(PATH, files=[(f"{i}.jpg", data) for i, data in enumerate(IMAGES)])
+    assert [item["name"] for item in answer.json()["predictions"]] == [
+        f"{index}.jpg" for index in range(len(IMAGES))
+    ]
+    assert predictions(answer) == in_process(server, IMAGES)
+
+
+def test_parts_of_one_name_are_all_answered(server: Server) -> None:
+    with server.http() as http:
+        answer = http.post(PATH, files=[("image", jpeg(0)), ("image", jpeg(1))])
+    assert [item["name"] for item in answer.json()["predictions"]] == ["image", "image"]
+    assert predictions(answer) == in_process(server, [jpeg(0), jpeg(1)])
+
+
+def test_json_with_base64(server: Server) -> None:
+    text = base64.b64encode(jpeg()).decode()
+    instances = [
+        {"b64": text},
+        {"key": "kserve", "image_bytes": {"b64": text}},
+        {"content": text},
+        text,
+        {"b64": "%%%"},
+        {"weight": 3},
+    ]
+    body = {"instances": instances, "parameters": {"faces": "none", "top_k": 2, "timings": True}}
+    with server.http() as http:
+        answer = http.post(PATH, json=body)
+    found = predictions(answer)
+    assert found[:4] == in_process(server, [jpeg()]) * 4
+    assert [item.reason for item in found[4:]] == [Reason.NOT_AN_IMAGE] * 2
+    assert answer.json()["predictions"][1]["name"] == "kserve"
+    assert set(answer.json()["timings"]) == {"decode_ms", "detect_ms", "infer_ms"}
+
+
+def test_options_in_the_query_and_as_fields_are_the_same(server: Server) -> None:
+    query = {"top_k": "2", "label_space": "mood3"}
+    with server.http() as http:
+        by_query = http.post(PATH, params=query, files={"one": jpeg()})
+        by_field = http.post(PATH, files={"one": jpeg()}, data=query)
+    assert by_query.json() == by_field.json()
+    told = by_query.json()["predictions"][0]
+    assert set(told["distribution"]) == {"happy", "sad", "angry"}
+    assert sum(told["distribution"].values()) == pytest.approx(1, abs=1e-5)
+    assert 0 < told["label_space_share"] < 1
+    assert [item["emotion"] for item in told["top"]] == sorted(
+        told["distribution"], key=told["distribution"].get, reverse=True
+    )[:2]
+
+
+def test_faces_are_chosen_by_request(server: Server) -> None:
+    with server.http() as http:
+        for mode in FaceMode:
+            answer = http.post(PATH, params={"faces": mode}, content=astronaut())
+            assert predictions(answer) == in_process(server, [astronaut()], faces=mode)
+        answer = http.post(PATH, params={"faces": "largest"}, content=jpeg())
+    assert answer.status_code == 200
+    assert predictions(answer)[0].reason is Reason.NO_FACE
+    assert predictions(answer)[0].distribution is None
+
+
+def test_bad_images_are_told_one_by_one(server: Server) -> None:
+    with server.http() as http:
+        answer = http.post(PATH, files=[*BAD.items(), ("good", jpeg())])
+    assert [item.reason for item in predictions(answer)] == [
+        Reason.EMPTY,
+        Reason.NOT_AN_IMAGE,
+        Reason.TOO_MANY_PIXELS,
+        Reason.TRUNCATED,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_prediction_does_not_depend_on_its_neighbours(server: Server, count: int) -> None:
+    with server.http() as http:
+        files = [(str(index), jpeg(index)) for index in range(count)]
+        assert predictions(http.post(PATH, files=files))[0] == in_process(server, [jpeg(0)])[0]
+
+
+def test_both_clients_answer_as_the_model_in_process(server: Server) -> None:
+    async def ask() -> list[list[Prediction]]:
+        async with AsyncServerClient(server.front.url, server.front.keys) as client:
+            return await asyncio.gather(*(client.score(IMAGES) for _ in range(8)))
+
+    expected = in_process(server, IMAGES)
+    client = ServerClient(server.front.url, server.front.keys)
+    assert client.score(IMAGES) == expected
+    assert client.identity == Model.load(server.archive).identity
+    client.close()
+    assert asyncio.run(ask()) == [expected] * 8
+
+
+def test_ready_tells_the_digest_without_a_token(server: Server) -> None:
+    answer = httpx.get(f"{server.front.url}/ready")
+    digest = Model.load(server.archive).identity.digest
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "digest": digest})
+
+
+def test_nobody_else_can_probe(server: Server) -> None:
+    with server.http() as http:
+        answer = http.post(PATH, content=jpeg(), headers={"X-Moodlake-Probe": "0" * 64})
+    assert predictions(answer) == in_process(server, [jpeg()])
+
+
+def test_what_is_counted_and_measured(server: Server) -> None:
+    def read() -> dict[str, float]:
+        lines = httpx.get(f"http://127.0.0.1:{server.ports.metrics}/metrics").text.splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def counted(metrics: dict[str, float], *words: str) -> float:
+        return sum(value for name, value in metrics.items() if all(word in name for word in words))
+
+    before = read()
+    with server.http() as http:
+        http.post(PATH, files=[*BAD.items(), ("good", jpeg())])
+    after = read()
+    for words, more in [
+        (("moodlake_requests_total",), 1),
+        (("moodlake_images_total", "rejected"), 4),
+        (("moodlake_images_total", "scored"), 1),
+        (("moodlake_dominant_total",), 1),
+        (("moodlake_batch_images_sum",), 5),
+        (("moodlake_infer_seconds_count",), 1),
+    ]:
+        assert counted(after, *words) - counted(before, *words) == more, words
+    assert counted(after, "moodlake_entropy") > counted(before, "moodlake_entropy")
+
+
+def test_the_answer_is_json_that_any_reader_takes(server: Server) -> None:
+    with server.http() as http:
+        answer = http.post(PATH, files=[("naïve 😀.jpg", jpeg()), ('a"b\\', jpeg())])
+    assert answer.headers["Content-Type"] == "application/json"
+    assert json.loads(answer.content)["predictions"][0]["name"] == "naïve 😀.jpg"

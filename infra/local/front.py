@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -34,10 +35,19 @@ ERRORS = {
     414: "the address is too long",
     429: "too many requests at once: try again after the seconds in Retry-After",
     431: "the headers are too large",
+    500: "a worker died over this request: try again, with fewer images to find the one at fault",
     503: "the model is not ready: try again after the seconds in Retry-After",
     504: "no answer in time: try again, with fewer images",
 }
 """What the proxy itself answers, by HTTP status."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """PEM files: the chain, server first, and the private key."""
+
+    chain: Path
+    key: Path
 
 
 class FrontService(Service):
@@ -48,18 +58,27 @@ class FrontService(Service):
         ports: where it and TorchServe listen.
         archive: the model that ought to be served.
         upstream_keys: TorchServe's key_file.json.
+        certificate: speak TLS with it; None for plain HTTP on the loopback address.
     """
 
     name = "nginx"
 
-    def __init__(self, folder: Path, ports: Ports, archive: Path, upstream_keys: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ports: Ports,
+        archive: Path,
+        upstream_keys: Path,
+        certificate: Certificate | None = None,
+    ) -> None:
         super().__init__(folder)
+        self._certificate = certificate
         self._ports = ports
         self._archive = archive
         self._upstream_keys = upstream_keys
         self._upstream_token: str | None = None
         self.token = ""
-        self.url = f"http://{HOST}:{ports.front}"
+        self.url = f"http{'s' if certificate else ''}://{HOST}:{ports.front}"
         self.keys = folder / "key_file.json"
 
     def start(self) -> None:
@@ -83,12 +102,17 @@ class FrontService(Service):
         if self._configure():
             self.children["nginx"].signal(signal.SIGHUP)
         try:
-            answer = httpx.get(f"{self.url}/ready", timeout=10)
+            # It is asked whether it works, not who it is.
+            answer = httpx.get(f"{self.url}/ready", timeout=10, verify=False)
         except httpx.HTTPError as error:
             raise NotReady(str(error)) from error
         if answer.status_code != 200:
             raise NotReady(answer.text[:200])
         return f"ready, model {answer.json()['digest'][:12]}"
+
+    def stop(self) -> None:
+        self.drain()
+        super().stop()
 
     def drain(self) -> None:
         """Take no new requests, and finish those that were accepted."""
@@ -120,7 +144,7 @@ class FrontService(Service):
                 torchserve=f"{HOST}:{ports.inference}",
                 torchserve_grpc=f"{HOST}:{ports.inference_grpc}",
                 token=token,
-                certificate=None,
+                certificate=self._certificate,
                 # Only root can change to another user, and would, to one who cannot write here.
                 user="root" if os.geteuid() == 0 else None,
                 digest=read_meta(self._archive)["digest"],

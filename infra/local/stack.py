@@ -129,6 +129,8 @@ class Stack:
         if marks := self._marks():
             self.front.drain()
             terminate(marks)
+            for service in self.services:
+                service.stop()
             (self.state / STATE_FILE).unlink(missing_ok=True)
 
     def _marks(self) -> list[str]:

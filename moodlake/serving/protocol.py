@@ -22,7 +22,7 @@ from moodlake.reasons import Reason, Rejected
 from moodlake.settings import MODEL_NAME
 
 # A full queue, no worker yet, a broken way to it: it says nothing of the images.
-_UNAVAILABLE = {429, 502, 503, 504, 507}
+_UNAVAILABLE = {429, 502, 503, 504}
 # The worker died of these images, or they are more than the server takes at once.
 _BATCH_FAILED = {413, 500}
 _PART_TYPE = "application/octet-stream"

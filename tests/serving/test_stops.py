@@ -1,0 +1,190 @@
+"""Kills, stops and restarts of the model server while it is in use."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from infra.local.front import Certificate, FrontService
+from infra.local.ports import HOST
+from moodlake.model import Model
+from moodlake.serving.client import ServerClient
+from tests.images_made import jpeg
+from tests.serving.conftest import Server, wait
+from tests.serving.test_server import PATH, in_process, predictions
+
+RETRYABLE = {429, 500, 503, 504}
+BATCH = [jpeg(index, 640, 480) for index in range(16)]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that these tests may hurt."""
+    running = Server.make(tmp_path_factory.mktemp("hurt"))
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    java = psutil.Process(server.torchserve.children["torchserve"].pid)
+    return [
+        process
+        for process in java.children(recursive=True)
+        if any("model_service_worker" in word for word in process.cmdline())
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_killed_worker_costs_no_image(own: Server, count: int) -> None:
+    """Every request is answered or may be tried again, and the client's tries get all scored."""
+    client = ServerClient(own.front.url, own.front.keys, attempts=12)
+    expected = Model.load(own.archive).score(BATCH)
+    codes: Counter[int] = Counter()
+    over = threading.Event()
+
+    def ask_without_retries() -> None:
+        with own.http() as http:
+            while not over.is_set():
+                files = [(str(index), data) for index, data in enumerate(BATCH)]
+                codes[http.post(PATH, files=files).status_code] += 1
+
+    with ThreadPoolExecutor(12) as pool:
+        asking = [pool.submit(ask_without_retries) for _ in range(4)]
+        scoring = [pool.submit(client.score, BATCH) for _ in range(150)]
+        time.sleep(0.5)
+        for worker in workers(own)[:count]:
+            worker.kill()
+        recovered = wait(own.torchserve)
+        assert all(future.result() == expected for future in scoring)
+        over.set()
+        for future in asking:
+            future.result()
+    assert recovered < 15
+    assert codes[200] > 0
+    assert set(codes) <= {200, *RETRYABLE}
+    assert wait(own.front) < 15
+
+
+def test_a_restarted_torchserve_is_found_again(own: Server) -> None:
+    """It writes new tokens; those of the callers stay."""
+    client = ServerClient(own.front.url, own.front.keys)
+    own.torchserve.stop()
+    with own.http() as http:
+        assert http.post(PATH, content=jpeg()).status_code == 503
+        assert http.get("/ready").status_code == 503
+    own.torchserve.start()
+    wait(own.torchserve)
+    wait(own.front)
+    assert client.score([jpeg()]) == in_process(own, [jpeg()])
+
+
+def test_nothing_can_be_registered_from_elsewhere(own: Server, tmp_path: Path) -> None:
+    keys = own.torchserve.read_keys()
+    outside = tmp_path / "other.mar"
+    outside.write_bytes(own.archive.read_bytes())
+    for url in ("http://127.0.0.1:9/x.mar", f"file://{outside}", str(outside), "../../tiny.mar"):
+        answer = httpx.post(
+            f"http://{HOST}:{own.ports.management}/models",
+            params={"url": url},
+            headers={"Authorization": f"Bearer {keys['management']['key']}"},
+        )
+        assert answer.status_code in (400, 404), answer.text
+    with own.http() as http:
+        assert http.post("/models", params={"url": "tiny.mar"}).status_code == 404
+
+
+def test_only_its_own_front_may_ask_torchserve(own: Server) -> None:
+    for headers in ({}, {"Authorization": f"Bearer {own.token}"}):
+        answer = httpx.post(f"{own.torchserve.url}{PATH}", content=jpeg(), headers=headers)
+        assert answer.status_code == 400
+        assert "oken" in answer.text
+
+
+def test_it_speaks_tls(own: Server, tmp_path: Path) -> None:
+    chain, key = self_signed(tmp_path)
+    ports = own.ports.free()
+    front = FrontService(
+        tmp_path / "front",
+        type(ports)(**{**vars(own.ports), "front": ports.front}),
+        own.archive,
+        own.torchserve.keys,
+        Certificate(chain, key),
+    )
+    try:
+        front.start()
+        wait(front)
+        trusting = ssl.create_default_context(cafile=str(chain))
+        headers = {"Authorization": f"Bearer {front.token}"}
+        answer = httpx.post(f"{front.url}{PATH}", content=jpeg(), headers=headers, verify=trusting)
+        assert predictions(answer) == in_process(own, [jpeg()])
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            httpx.get(f"{front.url}/ready")
+    finally:
+        front.stop()
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "moodlake test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    chain, secret = folder / "chain.pem", folder / "key.pem"
+    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return chain, secret
+
+
+def test_a_stop_finishes_what_was_accepted(own: Server) -> None:
+    """The last test: nothing answers afterwards."""
+    large = [(str(index), jpeg(index, 2_000, 1_500)) for index in range(100)]
+
+    def ask(_: int) -> int:
+        with own.http() as http:
+            return http.post(PATH, files=large).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask, number) for number in range(6)]
+        nginx = psutil.Process(own.front.children["nginx"].pid)
+        while sum(len(process.net_connections("tcp")) for process in nginx.children()) < 6 + 1:
+            time.sleep(0.01)  # until all six are accepted
+        time.sleep(0.3)
+        own.stop()
+        assert [future.result() for future in asked] == [200] * 6
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{own.front.url}/ready")

@@ -17,6 +17,7 @@ from typing import Any
 from handlers.metrics import emit
 from moodlake.model import Model, ProbeFailed, Timings
 from moodlake.serving.answers import answer, describe, score_requests
+from moodlake.serving.explanations import explain
 from moodlake.serving.options import BadRequest
 from moodlake.serving.requests import ServerRequest, from_parts, parse_request
 
@@ -33,9 +34,9 @@ class EmotionHandler:
         self.model = Model.load(Path(context.system_properties["model_dir"]))
         self.model.probe()
 
-    def handle(self, requests: list[dict[str, Any]], context: Any) -> list[str]:
-        """JSON answers, one for each request of the batch."""
-        answers: list[str] = [""] * len(requests)
+    def handle(self, requests: list[dict[str, Any]], context: Any) -> list[str | bytes]:
+        """Answers, one for each request of the batch: JSON, but for pictures of explanations."""
+        answers: list[str | bytes] = [""] * len(requests)
         read: dict[int, ServerRequest] = {}
         for index, parts in enumerate(requests):
             headers = context.get_all_request_header(index)
@@ -45,6 +46,9 @@ class EmotionHandler:
                     answers[index] = json.dumps(self._probe(digest))
                 elif (request := _read(parts, headers)).options.describe:
                     answers[index] = json.dumps(describe(self.model))
+                elif headers.get("explain") == "True":
+                    content_type, answers[index] = explain(self.model, request)
+                    context.set_response_content_type(index, content_type)
                 else:
                     read[index] = request
             except BadRequest as error:

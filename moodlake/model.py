@@ -1,20 +1,12 @@
-"""The model bundle: weights, preprocessing, labels, calibration and provenance, and predict().
-
-A bundle is a folder, or the same files in a TorchServe archive (.mar):
-
-    model.json            what it is: readable, and all that `digest_of` covers
-    model.xml, model.bin  the network as OpenVINO IR: (N, channels, size, size) -> logits (N, E)
-"""
+"""A loaded model: network, preprocessing, labels, calibration and provenance, and predict()."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,17 +15,16 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from moodlake.emotions import LabelSpace
+from moodlake.bundle import read_bundle
+from moodlake.emotions import LabelSpace, dominant
 from moodlake.errors import MendableError
 from moodlake.faces import DETECTION_SHORT_SIDE, FaceMode, crop, find_faces
+from moodlake.gradcam import GradCam
 from moodlake.images import Limits, decode
 from moodlake.prediction import FacePrediction, Prediction, as_dict
 from moodlake.preprocessing import Preprocessing
 from moodlake.reasons import Reason, Rejected
 
-META_FILE = "model.json"
-NETWORK_FILES = ("model.xml", "model.bin")
-_DIGESTED = ("label_space", "preprocessing", "temperature", "faces", "files")
 _MAX_BATCH = 64
 
 
@@ -41,23 +32,23 @@ _PROBE_TOLERANCE = 0.01
 """Another processor rounds otherwise, in steps of the eighth decimal; another model is far off."""
 
 
-class BundleError(MendableError):
-    """A bundle that cannot be used; the message says which file and why."""
-
-
 class ProbeFailed(MendableError):
     """A model that does not say of the known image what it said when it was packed."""
 
 
-def digest_of(meta: dict[str, Any]) -> str:
-    """SHA-256 over all that decides a prediction: labels, preprocessing, calibration, network.
+@dataclass(frozen=True)
+class Explanation:
+    """What speaks for an emotion.
 
-    Args:
-        meta: the content of model.json; its `files` maps the network's files to their SHA-256.
+    Attributes:
+        emotion: the emotion that is explained.
+        heat: (size, size) float32: 0 to 1 where most speaks for it; all 0 where nothing does.
+        crop: (channels, size, size) uint8: what the model reads.
     """
-    digested = {name: meta[name] for name in _DIGESTED}
-    canonical = json.dumps(digested, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+
+    emotion: str
+    heat: NDArray[np.float32]
+    crop: NDArray[np.uint8]
 
 
 @dataclass
@@ -105,8 +96,12 @@ class Model:
         self.provenance: dict[str, Any] = meta["provenance"]
         self._temperature = float(meta["temperature"])
         self._probe: dict[str, Any] | None = meta.get("probe")
+        self._network = network
         self._compiled = openvino.Core().compile_model(
-            network,
+            # Feature maps are for explanations: copying them out would cost every prediction.
+            openvino.Model(
+                [network.outputs[0].get_node().input_value(0)], network.get_parameters()
+            ),
             "CPU",
             {
                 "INFERENCE_NUM_THREADS": streams,
@@ -128,18 +123,8 @@ class Model:
         Raises:
             BundleError: a file is absent, unreadable, or not the one its digest names.
         """
-        files = _read_bundle(Path(path))
-        try:
-            meta = json.loads(files[META_FILE])
-            for name in NETWORK_FILES:
-                if hashlib.sha256(files[name]).hexdigest() != meta["files"][name]:
-                    raise BundleError(f"{path}: {name} is not the file that {META_FILE} names")
-            if digest_of(meta) != meta["digest"]:
-                raise BundleError(f"{path}: {META_FILE} was changed after its digest was written")
-        except (ValueError, KeyError, TypeError) as error:
-            raise BundleError(f"{path}: {META_FILE} is not that of a model: {error!r}") from error
-        network = openvino.Core().read_model(*(files[name] for name in NETWORK_FILES))
-        return cls(meta, network, streams)
+        meta, network = read_bundle(path)
+        return cls(meta, openvino.Core().read_model(*network), streams)
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Distributions (N, E) for preprocessed inputs (N, channels, size, size).
@@ -191,6 +176,38 @@ class Model:
             else Prediction.rejected(item)
             for item in prepared
         ]
+
+    def explain(
+        self,
+        data: bytes,
+        emotion: str | None = None,
+        *,
+        faces: FaceMode | None = None,
+        limits: Limits | None = None,
+    ) -> Explanation:
+        """Where in one image the model sees an emotion: Grad-CAM, on the largest face.
+
+        Args:
+            data: the encoded image.
+            emotion: one of the label space; None for the dominant one.
+            faces, limits: as for `score`.
+
+        Raises:
+            Rejected: the image cannot be scored.
+            ValueError: no such emotion, or the network has no feature maps to look at.
+        """
+        item = self._prepare(data, faces or self.faces, limits, Timings())
+        if isinstance(item, Rejected):
+            raise item
+        inputs = item.inputs[0]
+        distribution = self.predict(inputs[None])[0]
+        named = emotion or dominant(distribution, self.space)
+        heat = self._grad_cam(inputs, self.space.index(named))
+        return Explanation(named, heat, self.preprocessing.denormalise(inputs))
+
+    @cached_property
+    def _grad_cam(self) -> GradCam:
+        return GradCam(self._network)
 
     def probe(self) -> Prediction:
         """Score a face that everybody knows, and compare with the answer stored in the bundle.
@@ -268,26 +285,6 @@ class _Prepared:
     header: dict[str, Any]
     faces: list[FacePrediction]
     inputs: list[NDArray[np.float32]]
-
-
-def read_meta(path: Path | str) -> dict[str, Any]:
-    """model.json of a bundle folder or .mar, without loading its network."""
-    meta: dict[str, Any] = json.loads(_read_bundle(Path(path), (META_FILE,))[META_FILE])
-    return meta
-
-
-def _read_bundle(
-    path: Path, names: tuple[str, ...] = (META_FILE, *NETWORK_FILES)
-) -> dict[str, bytes]:
-    try:
-        if path.is_dir():
-            return {name: (path / name).read_bytes() for name in names}
-        with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in names}
-    except FileNotFoundError as error:
-        raise BundleError(f"{error.filename} is not there; check the path") from error
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path} is not a model bundle: {error}") from error
 
 
 def _softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -47,6 +47,11 @@ class Preprocessing:
         scale = np.float32(1 / (255 * self.std))
         return resized.astype(np.float32) * scale - np.float32(self.mean / self.std)
 
+    def denormalise(self, normalised: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The inverse of `normalise`."""
+        values = (normalised * np.float32(self.std) + np.float32(self.mean)) * np.float32(255)
+        return np.rint(values).clip(0, 255).astype(np.uint8)
+
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(h, w, 3) uint8 RGB -> (channels, size, size) float32."""
         return self.normalise(self.resize(pixels))

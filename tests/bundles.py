@@ -12,8 +12,9 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
+from moodlake.bundle import digest_of
 from moodlake.emotions import label_space
-from moodlake.model import Model, digest_of
+from moodlake.model import Model
 from moodlake.settings import PROJECT_ROOT
 
 SIZE = 16
@@ -26,15 +27,18 @@ def write_bundle(
     faces: str = "none",
     seed: int = 0,
     provenance: dict[str, Any] | None = None,
+    explainable: bool = True,
 ) -> Path:
-    """A bundle whose network is one random linear layer over 16 x 16 grey pixels."""
+    """A bundle whose network is one random layer over what is bright and dark of 16 x 16 pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     space = label_space(space_name)
     pixels = ops.parameter([-1, 1, SIZE, SIZE], np.float32, name="pixels")
-    weights = np.random.default_rng(seed).normal(0, 0.05, (SIZE * SIZE, len(space)))
-    flat = ops.reshape(pixels, ops.constant(np.array([-1, SIZE * SIZE])), special_zero=False)
+    weights = np.random.default_rng(seed).normal(0, 0.05, (2 * SIZE * SIZE, len(space)))
+    kernel = np.array([1, -1], np.float32).reshape(2, 1, 1, 1)
+    maps = ops.relu(ops.convolution(pixels, kernel, [1, 1], [0, 0], [0, 0], [1, 1]))
+    flat = ops.reshape(maps, ops.constant(np.array([-1, 2 * SIZE * SIZE])), special_zero=False)
     logits = ops.matmul(flat, ops.constant(weights.astype(np.float32)), False, False)
-    network = openvino.Model([logits], [pixels])
+    network = openvino.Model([logits, maps] if explainable else [logits], [pixels])
     openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
     meta: dict[str, Any] = {
         "name": "emotions",

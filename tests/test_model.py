@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from moodlake.bundle import BundleError, digest_of
 from moodlake.faces import FaceMode
-from moodlake.model import BundleError, Model, digest_of
-from moodlake.reasons import Reason
+from moodlake.model import Model, ProbeFailed
+from moodlake.reasons import Reason, Rejected
 from tests.bundles import write_archive, write_bundle
 from tests.images_made import astronaut, astronaut_image, encode, jpeg, png_bomb
 
@@ -106,3 +107,42 @@ def test_a_bundle_without_a_sound_description_is_refused(tmp_path: Path, content
     (bundle / "model.json").write_text(content)
     with pytest.raises(BundleError, match=r"model\.json"):
         Model.load(bundle)
+
+
+def test_an_explanation_points_at_what_speaks_for_the_emotion(tmp_path: Path) -> None:
+    model = Model.load(write_bundle(tmp_path / "model"))
+    found = [model.explain(jpeg(), emotion) for emotion in model.space.emotions]
+    assert [each.emotion for each in found] == list(model.space.emotions)
+    side = model.preprocessing.size
+    assert {(each.heat.shape, each.crop.shape) for each in found} == {
+        ((side, side), (1, side, side))
+    }
+    assert {float(each.heat.min()) for each in found} == {0}
+    # What speaks for one emotion speaks against another.
+    assert {float(each.heat.max()) for each in found} == {0, 1}
+    assert model.explain(jpeg()).emotion == model.score([jpeg()])[0].dominant
+
+
+def test_what_cannot_be_explained_is_told(tmp_path: Path) -> None:
+    model = Model.load(write_bundle(tmp_path / "model"))
+    with pytest.raises(ValueError, match="'rage' is not in ferplus"):
+        model.explain(jpeg(), "rage")
+    with pytest.raises(Rejected, match="not_an_image"):
+        model.explain(b"no image")
+    plain = Model.load(write_bundle(tmp_path / "plain", explainable=False))
+    with pytest.raises(ValueError, match="no feature maps"):
+        plain.explain(jpeg())
+
+
+def test_a_model_that_answers_otherwise_than_when_it_was_packed_is_not_ready(
+    tmp_path: Path,
+) -> None:
+    folder = write_bundle(tmp_path / "model")
+    assert Model.load(folder).probe().dominant
+    meta = json.loads((folder / "model.json").read_text())
+    probabilities = meta["probe"]["distribution"]
+    first, *_, last = probabilities
+    probabilities[first], probabilities[last] = probabilities[last], probabilities[first] + 0.1
+    (folder / "model.json").write_text(json.dumps(meta))
+    with pytest.raises(ProbeFailed, match="when it was packed"):
+        Model.load(folder).probe()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from moodlake.bundle import META_FILE, NETWORK_FILES, digest_of
 from moodlake.errors import MendableError
-from moodlake.model import META_FILE, NETWORK_FILES, Model, digest_of
+from moodlake.model import Model
 from moodlake.preprocessing import Preprocessing
-from training.architectures import own_weights, preprocessing_of
+from training.architectures import own_weights, preprocessing_of, stages
+from training.architectures.ensemble import Ensemble
+from training.architectures.inside import has_attention, last_grid
 from training.calibrate import Calibration
 from training.files import write_json
 from training.metrics import Array, kl_divergence, top_k_accuracy
@@ -50,7 +53,8 @@ def write_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = preprocessing_of(params.model)
     scaled = nn.Sequential(network, _Scale(calibration)) if calibration.weight else network
-    converted = to_openvino(scaled, preprocessing)
+    explained = _explained_layer(network, params, preprocessing)
+    converted = to_openvino(scaled, preprocessing, explained)
     _name_by_position(converted, params.archive.name)
     half = params.archive.precision == "fp16"
     openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=half)
@@ -86,13 +90,51 @@ def write_bundle(
     return meta
 
 
-def to_openvino(network: nn.Module, preprocessing: Preprocessing) -> openvino.Model:
-    """The network for any number of images at once."""
-    shape = (1, preprocessing.channels, preprocessing.size, preprocessing.size)
-    with plain_attention():
+def _explained_layer(
+    network: nn.Module, params: Params, preprocessing: Preprocessing
+) -> nn.Module | None:
+    """Whose output explains the answer; transformers and ensembles have no such layer."""
+    if has_attention(network) or isinstance(network, Ensemble):
+        return None
+    parts = stages(network, params.model.architecture)[0]
+    return last_grid(network.eval(), parts, _example(preprocessing))
+
+
+def to_openvino(
+    network: nn.Module, preprocessing: Preprocessing, explained: nn.Module | None = None
+) -> openvino.Model:
+    """The network for any number of images at once; its second output is that of `explained`."""
+    example = _example(preprocessing)
+    with ExitStack() as stack:
+        stack.enter_context(plain_attention())
+        whole = network
+        if explained:
+            whole = _WithFeatures(network)
+            stack.enter_context(explained.register_forward_hook(whole.keep))
         return openvino.convert_model(
-            network.eval(), example_input=torch.zeros(shape), input=[-1, *shape[1:]]
+            whole.eval(), example_input=example, input=[-1, *example.shape[1:]]
         )
+
+
+def _example(preprocessing: Preprocessing) -> torch.Tensor:
+    return torch.zeros(1, preprocessing.channels, preprocessing.size, preprocessing.size)
+
+
+class _WithFeatures(nn.Module):
+    """Logits, and the feature maps that they come from."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._features = torch.empty(0)
+
+    def keep(self, module: nn.Module, given: object, output: torch.Tensor) -> None:
+        """Take the output of the layer that this is a forward hook of."""
+        self._features = output
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.network(inputs)
+        return logits, self._features
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from moodlake.images import decode
 from moodlake.preprocessing import Preprocessing
 from moodlake.reasons import Rejected
 from training.architectures import preprocessing_of, stages
-from training.architectures.ensemble import Ensemble
+from training.architectures.inside import feature_maps, first_member, has_attention, last_grid
 from training.calibrate import Calibration
 from training.params import load_params
 from training.samples import read_facts
@@ -99,40 +99,13 @@ def _recorded_attention(network: nn.Module) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def feature_maps(network: nn.Module, parts: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
-    """The outputs (C, h, w) of those stages that keep a grid of places."""
-    found: list[Tensor] = []
-    hooks = [
-        part.register_forward_hook(lambda module, given, output: found.append(output))
-        for part in parts
-    ]
-    try:
-        with torch.inference_mode():
-            network(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [output[0] for output in found if output.ndim == 4 and min(output.shape[2:]) > 1]
-
-
 def heat_map(network: nn.Module, architecture: str, inputs: Tensor, emotion: int) -> Tensor:
     """(size, size), 0 to 1, by what suits the network; of an ensemble, its first member's."""
     member = first_member(network)
     if has_attention(member):
         return attention_rollout(member, inputs)
-    parts = stages(network, architecture)[0]
-    grids = [part for part in parts if feature_maps(member, [part], inputs)]
-    return grad_cam(member, grids[-1], inputs, emotion)
-
-
-def first_member(network: nn.Module) -> nn.Module:
-    """Of an ensemble, the one that is explained; else the network itself."""
-    return network.get_submodule("members.0") if isinstance(network, Ensemble) else network
-
-
-def has_attention(network: nn.Module) -> bool:
-    """Whether it is a transformer, whose attention is not of one emotion."""
-    return any(isinstance(module, nn.MultiheadAttention) for module in network.modules())
+    layer = last_grid(member, stages(network, architecture)[0], inputs)
+    return grad_cam(member, layer, inputs, emotion)
 
 
 def read_crop(

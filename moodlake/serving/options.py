@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -21,6 +21,9 @@ class BadRequest(MendableError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+MOST_TOP_K = 100
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,16 @@ class Options:
     describe: bool = False
 
     @classmethod
-    def from_text(cls, given: Iterable[tuple[str, str]]) -> Self:
-        """From names and values as query strings, forms and headers carry them.
+    def from_text(cls, given: Mapping[str, str]) -> Self:
+        """From names and values as query strings, forms and JSON carry them.
 
         Raises:
-            BadRequest: a name that is no option, a value it cannot have, or a name given twice.
+            BadRequest: a name that is no option, or a value it cannot have.
         """
         values: dict[str, Any] = {}
-        for name, text in given:
+        for name, text in given.items():
             if name not in _READ:
-                raise BadRequest(f"unknown option {name!r}; known: {', '.join(OPTIONS)}")
-            if name in values:
-                raise BadRequest(f"the option {name!r} is given twice")
+                raise BadRequest(f"unknown option {name[:40]!r}; known: {', '.join(OPTIONS)}")
             try:
                 values[name] = _READ[name](text)
             except ValueError as error:
@@ -75,8 +76,8 @@ def _one_of(known: Mapping[str, Any]) -> Callable[[str], Any]:
 
 
 def _top_k(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= 100):
-        raise ValueError("use a whole number from 1 to 100")
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= MOST_TOP_K):
+        raise ValueError(f"use a whole number from 1 to {MOST_TOP_K}")
     return int(text)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
@@ -71,8 +71,8 @@ def parse_request(body: bytes, content_type: str = "", query: str = "") -> Serve
     elif kind == "application/json":
         uploads, fields = _read_json(body)
     else:
-        uploads, fields = [Upload("0", body)], []
-    return _request(uploads, [*given, *fields])
+        uploads, fields = [Upload("0", body)] if body else [], []
+    return _request(uploads, given, fields)
 
 
 def from_parts(parts: Mapping[str, bytes]) -> ServerRequest:
@@ -86,8 +86,16 @@ def from_parts(parts: Mapping[str, bytes]) -> ServerRequest:
     return _request(uploads, fields)
 
 
-def _request(uploads: list[Upload], fields: Iterable[tuple[str, str]]) -> ServerRequest:
-    options = Options.from_text(fields)
+def _request(uploads: list[Upload], *sources: list[tuple[str, str]]) -> ServerRequest:
+    """With the options of several sources, of which a later one counts for more."""
+    given: dict[str, str] = {}
+    for fields in sources:
+        names = [name for name, _ in fields]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise BadRequest(f"given twice: {', '.join(sorted(twice))[:100]}")
+        Options.from_text(dict(fields))  # what counts for less has to be right, too
+        given.update(fields)
+    options = Options.from_text(given)
     if len(uploads) > MAX_IMAGES:
         raise BadRequest(
             f"{len(uploads)} images in one request; send at most {MAX_IMAGES} at a time", 413
@@ -196,6 +204,8 @@ def _read_json(body: bytes) -> tuple[list[Upload], list[tuple[str, str]]]:
 def _json_text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, str | int):
         return str(value)
     raise BadRequest(f"the parameter {name!r} is no text, number or truth value")

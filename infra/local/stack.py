@@ -21,6 +21,7 @@ from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
 from infra.local.service import NotReady, Service, without_aws, write_secret
 from infra.local.torchserve import TorchServeService
+from infra.local.versions import Version, Versions
 from moodlake.errors import MendableError
 from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 
@@ -139,6 +140,18 @@ class Stack:
     def status(self) -> list[ServiceStatus]:
         """Every service as it answers now."""
         return [_status(service) for service in self.services]
+
+    def use_version(self, version: str) -> Version:
+        """Let a version answer that TorchServe holds; see Versions.use."""
+        used = self.versions.use(version)
+        record = _read_state(self.state) or {}
+        write_secret(self.state / STATE_FILE, record | {"archive": str(used.archive)})
+        return used
+
+    @property
+    def versions(self) -> Versions:
+        """The versions of the model that TorchServe holds."""
+        return Versions(self.torchserve, self.front)
 
     def _check_free(self) -> None:
         ensure_stopped(self.state)

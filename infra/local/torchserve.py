@@ -26,6 +26,8 @@ class TorchServeService(Service):
     """The model server, serving one archive as MODEL_NAME."""
 
     name = "TorchServe"
+    WORKERS = 2
+    """One image model, small requests of many images: more of them would only compete."""
 
     def __init__(self, folder: Path, ports: Ports, archive: Path) -> None:
         super().__init__(folder)
@@ -33,9 +35,10 @@ class TorchServeService(Service):
         self._archive = archive
         self.url = f"http://{HOST}:{ports.inference}"
         self.keys = folder / "key_file.json"
+        self.store = folder / "store"
 
     def start(self) -> None:
-        store, temporary = self.folder / "store", _short_path(self.folder)
+        store, temporary = self.store, _short_path(self.folder)
         # A pid file that a killed server left here would stop the next one from starting.
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(mode=0o700)
@@ -78,6 +81,7 @@ class TorchServeService(Service):
             "metrics_config": SHARED_METRICS,
             # Where the sockets of its workers lie: those of two servers have the same names.
             "vmargs": f"-Djava.io.tmpdir={_short_path(self.folder)}",
+            "default_workers_per_model": self.WORKERS,
             "load_models": f"{MODEL_NAME}={MODEL_NAME}.mar",
             # Nothing is fetched from anywhere: only what lies in the store can be registered.
             "allowed_urls": f"file://{store}/.*",
@@ -90,23 +94,38 @@ class TorchServeService(Service):
         keys: dict[str, Any] = json.loads(self.keys.read_text("utf-8"))
         return keys
 
+    def manage(
+        self, method: str, path: str, options: dict[str, str] | None = None, timeout: float = 5
+    ) -> httpx.Response:
+        """Ask its management API."""
+        return httpx.request(
+            method,
+            f"http://{HOST}:{self._ports.management}{path}",
+            params=options,
+            headers={"Authorization": f"Bearer {self.read_keys()['management']['key']}"},
+            timeout=timeout,
+        )
+
     def check(self) -> str:
         """All workers say READY, and the archive's own model answers the known image."""
         digest = read_meta(self._archive)["digest"]
         try:
-            keys = self.read_keys()
-            answer = httpx.get(
-                f"http://{HOST}:{self._ports.management}/models/{MODEL_NAME}",
-                headers={"Authorization": f"Bearer {keys['management']['key']}"},
-                timeout=5,
-            )
+            answer = self.manage("GET", f"/models/{MODEL_NAME}")
             workers = answer.json()[0]["workers"] if answer.status_code == 200 else []
-            if not workers or any(worker["status"] != "READY" for worker in workers):
-                raise NotReady("its workers are still loading the model")
-            probe = httpx.post(
-                f"{self.url}/predictions/{MODEL_NAME}",
+        except (OSError, ValueError, KeyError, httpx.HTTPError) as error:
+            raise NotReady(str(error)) from error
+        if not workers or any(worker["status"] != "READY" for worker in workers):
+            raise NotReady("its workers are still loading the model")
+        self.probe(digest)
+        return f"model {digest[:12]}, {len(workers)} workers"
+
+    def probe(self, digest: str, version: str = "") -> None:
+        """Raise NotReady unless the model of this digest answers the known image as it should."""
+        try:
+            answer = httpx.post(
+                f"{self.url}/predictions/{MODEL_NAME}/{version}".rstrip("/"),
                 headers={
-                    "Authorization": f"Bearer {keys['inference']['key']}",
+                    "Authorization": f"Bearer {self.read_keys()['inference']['key']}",
                     "Content-Type": "application/octet-stream",
                     "X-Moodlake-Probe": digest,
                 },
@@ -115,9 +134,8 @@ class TorchServeService(Service):
             )
         except (OSError, ValueError, KeyError, httpx.HTTPError) as error:
             raise NotReady(str(error)) from error
-        if probe.status_code != 200:
-            raise NotReady(probe.text[:300])
-        return f"model {digest[:12]}, {len(workers)} workers"
+        if answer.status_code != 200:
+            raise NotReady(answer.text[:300])
 
 
 def _short_path(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from moodlake.cli import local, results
+from moodlake.cli import local, results, versions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,3 +25,4 @@ for command in (
     results.release,
 ):
     app.command()(command)
+app.add_typer(versions.app, name="model")

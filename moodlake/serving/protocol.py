@@ -179,8 +179,10 @@ class Protocol:
 
     def arguments(self, post: Post) -> dict[str, Any]:
         """Of httpx's `post`."""
+        # A run that began with one version ends with it, whichever is the default by then.
+        version = f"/{self.identity.version}" if self.identity else ""
         return {
-            "url": f"{self.url}/predictions/{MODEL_NAME}",
+            "url": f"{self.url}/predictions/{MODEL_NAME}{version}",
             "params": post.options,
             "headers": {"Authorization": f"Bearer {post.token}"} if post.token else {},
             "files": post.parts or None,

@@ -1,0 +1,119 @@
+"""Versions of the model side by side in a running TorchServe, and which one answers."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra.local.front import FrontService
+from infra.local.torchserve import TorchServeService
+from moodlake.bundle import read_meta
+from moodlake.errors import MendableError
+from moodlake.settings import MODEL_NAME
+
+_LOADING_SECONDS = 120
+
+
+class VersionError(MendableError):
+    """A version that cannot be added, used or removed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One of the versions that are served.
+
+    Attributes:
+        version: as the archive names it; it is part of the address of a request.
+        digest: of the model.
+        archive: its file in TorchServe's model store.
+        ready: whether all its workers are.
+        default: whether it answers requests that name no version.
+    """
+
+    version: str
+    digest: str
+    archive: Path
+    ready: bool
+    default: bool
+
+
+class Versions:
+    """What TorchServe holds, changed while it answers."""
+
+    def __init__(self, torchserve: TorchServeService, front: FrontService) -> None:
+        self._torchserve = torchserve
+        self._front = front
+
+    def all(self) -> list[Version]:
+        """Every version, the oldest first."""
+        default = self._ask("GET", f"/models/{MODEL_NAME}").json()[0]["modelVersion"]
+        found = self._ask("GET", f"/models/{MODEL_NAME}/all").json()
+        versions = [self._version(entry, default) for entry in found]
+        return sorted(versions, key=lambda each: [int(part) for part in each.version.split(".")])
+
+    def add(self, archive: Path) -> Version:
+        """Load an archive beside the others; the default stays as it is.
+
+        Raises:
+            VersionError: its version is there already, or its workers do not come up.
+        """
+        meta = read_meta(archive)
+        if meta["version"] in {each.version for each in self.all()}:
+            raise VersionError(
+                f"version {meta['version']} is served already; give the new archive another "
+                "one (archive.version in params.yaml)"
+            )
+        name = f"{MODEL_NAME}-{meta['digest'][:12]}.mar"
+        shutil.copyfile(archive, self._torchserve.store / name)
+        options = {
+            "url": name,
+            "model_name": MODEL_NAME,
+            "initial_workers": str(self._torchserve.WORKERS),
+            "synchronous": "true",
+        }
+        self._ask("POST", "/models", options)
+        return self._named(meta["version"])
+
+    def use(self, version: str) -> Version:
+        """Let a version answer, once it has proven that it can; the way back, too.
+
+        Requests that are under way are answered by the version that took them.
+        """
+        chosen = self._named(version)
+        self._torchserve.probe(chosen.digest, version)
+        self._ask("PUT", f"/models/{MODEL_NAME}/{version}/set-default")
+        self._front.expect(chosen.archive)
+        return self._named(version)
+
+    def remove(self, version: str) -> None:
+        """Unload a version; requests that it took are answered first."""
+        if self._named(version).default:
+            raise VersionError(f"version {version} is the one that answers; use another one first")
+        self._ask("DELETE", f"/models/{MODEL_NAME}/{version}")
+
+    def _named(self, version: str) -> Version:
+        known = {each.version: each for each in self.all()}
+        if version not in known:
+            raise VersionError(f"there is no version {version!r}; there is {', '.join(known)}")
+        return known[version]
+
+    def _version(self, entry: dict[str, Any], default: str) -> Version:
+        archive = self._torchserve.store / entry["modelUrl"]
+        statuses = [worker["status"] for worker in entry["workers"]]
+        return Version(
+            entry["modelVersion"],
+            read_meta(archive)["digest"],
+            archive,
+            bool(statuses) and set(statuses) == {"READY"},
+            entry["modelVersion"] == default,
+        )
+
+    def _ask(self, method: str, path: str, options: dict[str, str] | None = None) -> httpx.Response:
+        answer = self._torchserve.manage(method, path, options, timeout=_LOADING_SECONDS)
+        if answer.status_code >= 400:
+            raise VersionError(f"TorchServe refuses {method} {path}: {answer.text[:300]}")
+        return answer

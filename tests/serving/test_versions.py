@@ -1,0 +1,97 @@
+"""Two versions of the model side by side, and a switch between them under load."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.local.versions import VersionError, Versions
+from moodlake.model import Model
+from moodlake.serving.client import ServerClient
+from tests.bundles import write_archive
+from tests.images_made import jpeg
+from tests.serving.conftest import Server
+from tests.serving.test_server import PATH
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server.make(tmp_path_factory.mktemp("versions"))
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def newer(own: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of version 2.0, served beside 1.0."""
+    archive = write_archive(tmp_path_factory.mktemp("newer") / "two.mar", seed=1, version="2.0")
+    added = Versions(own.torchserve, own.front).add(archive)
+    assert (added.version, added.ready, added.default) == ("2.0", True, False)
+    return archive
+
+
+def test_a_switch_and_the_way_back_lose_no_request(own: Server, newer: Path) -> None:
+    versions = Versions(own.torchserve, own.front)
+    digests = {path: Model.load(path).identity.digest for path in (own.archive, newer)}
+    pinned = ServerClient(own.front.url, own.front.keys)
+    seen: Counter[tuple[int, str]] = Counter()
+    over = threading.Event()
+
+    def ask() -> None:
+        with own.http() as http:
+            while not over.is_set():
+                answer = http.post(PATH, content=jpeg())
+                told = answer.json()["model"]["digest"] if answer.is_success else answer.text
+                seen[answer.status_code, told] += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        try:
+            for version, archive in (("2.0", newer), ("1.0", own.archive), ("2.0", newer)):
+                assert versions.use(version).default
+                ready = httpx.get(f"{own.front.url}/ready")
+                assert (ready.status_code, ready.json()["digest"]) == (200, digests[archive])
+            # A run that began with one version ends with it.
+            assert pinned.score([jpeg()]) == Model.load(own.archive).score([jpeg()])
+            versions.use("1.0")
+        finally:
+            over.set()
+        for future in asking:
+            future.result()
+    assert set(seen) == {(200, digest) for digest in digests.values()}
+
+
+def test_a_version_answers_when_it_is_named(own: Server, newer: Path) -> None:
+    with own.http() as http:
+        for version, archive in (("1.0", own.archive), ("2.0", newer)):
+            answer = http.post(f"{PATH}/{version}", content=jpeg()).json()
+            assert answer["model"]["digest"] == Model.load(archive).identity.digest
+
+
+def test_what_cannot_be_done_is_told(own: Server, newer: Path, tmp_path: Path) -> None:
+    versions = Versions(own.torchserve, own.front)
+    with pytest.raises(VersionError, match=r"1\.0 is the one that answers"):
+        versions.remove("1.0")
+    with pytest.raises(VersionError, match=r"there is 1\.0, 2\.0"):
+        versions.use("3.0")
+    with pytest.raises(VersionError, match=r"2\.0 is served already"):
+        versions.add(newer)
+    assert [each.version for each in versions.all()] == ["1.0", "2.0"]
+
+
+def test_a_version_goes(own: Server, newer: Path) -> None:
+    versions = Versions(own.torchserve, own.front)
+    versions.remove("2.0")
+    assert [each.version for each in versions.all()] == ["1.0"]
+    with own.http() as http:
+        assert http.post(f"{PATH}/2.0", content=jpeg()).status_code == 404
+        assert http.post(PATH, content=jpeg()).status_code == 200

@@ -1,0 +1,170 @@
+"""What the model server costs over the engine it runs: ratios measured by turns in one run.
+
+`python -m infra.bench.serve` starts its own server, and stops it. Goals: 0.95 for requests of 16
+images, 0.9 for single images with 32 in flight; at half of the peak load, a 99th percentile under
+4 times the median of an idle server.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from infra.local.bench import make_images
+from infra.local.front import FrontService
+from infra.local.ports import Ports
+from infra.local.service import NotReady, Service
+from infra.local.torchserve import TorchServeService
+from moodlake.model import Model
+from moodlake.settings import MODEL_NAME, RELEASED_ARCHIVE
+
+_TURNS = 5
+_TURN_IMAGES = 640
+_BULK = 16
+_IN_FLIGHT = 32
+_LATENCY_REQUESTS = 300
+
+Score = Callable[[Sequence[bytes]], object]
+
+
+class Server:
+    """TorchServe with nginx in front, serving one archive."""
+
+    def __init__(self, folder: Path, archive: Path) -> None:
+        ports = Ports.free()
+        self.torchserve = TorchServeService(folder / "torchserve", ports, archive)
+        self.front = FrontService(folder / "front", ports, archive, self.torchserve.keys)
+
+    def __enter__(self) -> Server:
+        for service in (self.torchserve, self.front):
+            service.start()
+        for service in (self.torchserve, self.front):
+            _wait(service)
+        limits = httpx.Limits(max_connections=_IN_FLIGHT, max_keepalive_connections=_IN_FLIGHT)
+        self._http = httpx.Client(
+            base_url=self.front.url,
+            headers={"Authorization": f"Bearer {self.front.token}"},
+            limits=limits,
+            timeout=60,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+        self.front.stop()
+        self.torchserve.stop()
+
+    def score(self, images: Sequence[bytes]) -> None:
+        """One request: a single image as the body, several as the parts of a form."""
+        path = f"/predictions/{MODEL_NAME}"
+        if len(images) == 1:
+            answer = self._http.post(path, content=images[0])
+        else:
+            answer = self._http.post(path, files=[(str(i), each) for i, each in enumerate(images)])
+        answer.raise_for_status()
+
+
+def _wait(service: Service) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            service.check()
+            return
+        except NotReady:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def rate(score: Score, batches: Sequence[Sequence[bytes]], threads: int) -> float:
+    """Images per second of so many threads that score one batch after the other."""
+    with ThreadPoolExecutor(threads) as pool:
+        started = time.perf_counter()
+        list(pool.map(score, batches))
+        return sum(map(len, batches)) / (time.perf_counter() - started)
+
+
+def by_turns(
+    engine: Score, server: Score, images: Sequence[bytes], size: int, in_flight: int
+) -> tuple[float, float, list[float]]:
+    """Median images per second of both, and the ratio of every turn."""
+    cores = os.cpu_count() or 1
+    batches = [images[start : start + size] for start in range(0, _TURN_IMAGES, size)]
+    rate(engine, batches[:8], cores)
+    rate(server, batches[:8], in_flight)
+    pairs = [
+        (rate(engine, batches, cores), rate(server, batches, in_flight)) for _ in range(_TURNS)
+    ]
+    bare, served = np.median(pairs, axis=0)
+    return float(bare), float(served), [second / first for first, second in pairs]
+
+
+def latencies(score: Score, images: Sequence[bytes], per_second: float) -> np.ndarray:
+    """Seconds of single requests sent at a steady rate, whether or not earlier ones are done."""
+    taken: list[float] = []
+    lock = threading.Lock()
+
+    def ask(due: float, image: bytes) -> None:
+        score([image])
+        with lock:
+            taken.append(time.perf_counter() - due)
+
+    with ThreadPoolExecutor(_IN_FLIGHT) as pool:
+        started = time.perf_counter()
+        for number in range(_LATENCY_REQUESTS):
+            due = started + number / per_second
+            time.sleep(max(0.0, due - time.perf_counter()))
+            pool.submit(ask, due, images[number % len(images)])
+    return np.array(taken)
+
+
+def measure(archive: Path, announce: Callable[[str], None]) -> Table:
+    """Run everything; returns the table of results."""
+    distinct = make_images()
+    images = [distinct[index % len(distinct)] for index in range(_TURN_IMAGES)]
+    cores = os.cpu_count() or 1
+    model = Model.load(archive, streams=cores)
+    results = Table(
+        "what", "engine, images/s", "server, images/s", "ratio", title=str(archive.name)
+    )
+    with tempfile.TemporaryDirectory() as folder, Server(Path(folder), archive) as server:
+        peak = 0.0
+        for size, in_flight in ((_BULK, 2 * cores), (1, _IN_FLIGHT)):
+            what = f"requests of {size}, {in_flight} in flight"
+            announce(what)
+            bare, served, ratios = by_turns(model.score, server.score, images, size, in_flight)
+            spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            results.add_row(what, f"{bare:.1f}", f"{served:.1f}", spread)
+            peak = served
+        announce("latency")
+        idle = np.array([_timed(server.score, image) for image in images[:100]])
+        loaded = latencies(server.score, images, peak / 2)
+    median, p99 = float(np.median(idle)), float(np.quantile(loaded, 0.99))
+    results.add_row(
+        "p99 at half of the peak over the idle median",
+        f"{median * 1e3:.1f} ms",
+        f"{p99 * 1e3:.1f} ms",
+        f"{p99 / median:.1f}",
+    )
+    return results
+
+
+def _timed(score: Score, image: bytes) -> float:
+    started = time.perf_counter()
+    score([image])
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    console = Console()
+    console.print(measure(RELEASED_ARCHIVE, lambda line: console.print(f"[dim]›[/] {line}")))

@@ -11,15 +11,14 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino.preprocess import PrePostProcessor
 
 from moodlake.square import Square
 
@@ -29,6 +28,10 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "mouth")
 _FOLDER = Path(__file__).parent / "detector"
 _SEARCH = "blazeface_back.tflite"
 _LOOK = "blazeface_short_range.tflite"
+_SHA256 = {
+    _SEARCH: "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
+    _LOOK: "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
+}
 # (stride, anchors in each cell) of the two output grids, as MediaPipe's SSD anchors lie.
 _GRIDS = {_SEARCH: ((16, 2), (32, 6)), _LOOK: ((8, 2), (16, 6))}
 
@@ -56,19 +59,17 @@ Scores = NDArray[np.float64]
 """(N,) 0 to 1."""
 
 
-def identity() -> dict[str, Any]:
-    """What decides where faces are found: the networks' SHA-256 and the numbers used with them."""
-    files = {name: hashlib.sha256((_FOLDER / name).read_bytes()).hexdigest() for name in _GRIDS}
-    return {
-        "name": "blazeface back + short range",
-        "files": files,
-        "shapes": [list(shape) for shape in _SHAPES],
-        "margin": [_MARGIN, *_MARGIN_SHAPE],
-        "look": [_LOOK_SIDE, _LOOK_REACH],
-        "candidates": [_CANDIDATE, _MOST_CANDIDATES],
-        "confident": _CONFIDENT,
-        "overlap": _OVERLAP,
-    }
+IDENTITY: Mapping[str, Any] = {
+    "name": "BlazeFace back, then short range",
+    "files": _SHA256,
+    "shapes": _SHAPES,
+    "margin": (_MARGIN, *_MARGIN_SHAPE),
+    "look": (_LOOK_SIDE, _LOOK_REACH, _MOST_OFF),
+    "candidates": (_CANDIDATE, _MOST_CANDIDATES),
+    "confident": _CONFIDENT,
+    "overlap": _OVERLAP,
+}
+"""What decides where faces are found: the networks and the numbers used with them."""
 
 
 def detect(pixels: NDArray[np.uint8]) -> tuple[Faces, Scores]:
@@ -77,14 +78,14 @@ def detect(pixels: NDArray[np.uint8]) -> tuple[Faces, Scores]:
     A face that fills the image is found in a second search, with a grey margin around the image;
     it is made only where the first found none. Safe to call from many threads.
     """
-    found = _look_again(pixels, *_search(pixels, _shape_for(*pixels.shape[:2])))
+    found = _look_again(pixels, *search(pixels, _shape_for(*pixels.shape[:2])))
     if len(found[1]):
         return found
-    margin = round(_MARGIN * max(pixels.shape[:2]))
-    widened = cv2.copyMakeBorder(
-        pixels, *[margin] * 4, borderType=cv2.BORDER_CONSTANT, value=_GREY
-    )
-    faces, scores = _look_again(widened, *_search(widened, _MARGIN_SHAPE))
+    margin = math.ceil(_MARGIN * max(pixels.shape[:2]))
+    height, width = pixels.shape[:2]
+    widened = np.full((height + 2 * margin, width + 2 * margin, 3), _GREY, np.uint8)
+    widened[margin:-margin, margin:-margin] = pixels
+    faces, scores = _look_again(widened, *search(widened, _MARGIN_SHAPE))
     faces[:, _PLACES] -= margin
     return faces, scores
 
@@ -101,7 +102,7 @@ def _shape_for(height: int, width: int) -> tuple[int, int]:
     )
 
 
-def _search(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> tuple[Faces, Scores]:
+def search(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> tuple[Faces, Scores]:
     """Candidates in the whole image, surest first."""
     fitted, scale, offset = _letterbox(pixels, shape)
     faces, scores = merge(*_network(_SEARCH, shape)(fitted))
@@ -125,9 +126,7 @@ def _letterbox(
     return fitted, np.array((size[0] / width, size[1] / height)), np.array((left, top), float)
 
 
-def _look_again(
-    pixels: NDArray[np.uint8], faces: Faces, scores: Scores
-) -> tuple[Faces, Scores]:
+def _look_again(pixels: NDArray[np.uint8], faces: Faces, scores: Scores) -> tuple[Faces, Scores]:
     """The candidates that a closer look confirms, as it sees them."""
     looks = [look for face in faces if (look := _look(pixels, face)) is not None]
     confirmed = np.array([face for face, _ in looks]).reshape(-1, 6, 2)
@@ -183,11 +182,22 @@ def _overlaps(face: NDArray[np.float64], others: Faces) -> NDArray[np.float64]:
 
 
 class _Network:
-    """One of the networks at one input shape. Safe to share between threads."""
+    """One of the networks at one input shape. Safe to share between threads.
+
+    Raises:
+        RuntimeError: its file was changed.
+    """
 
     def __init__(self, name: str, shape: tuple[int, int]) -> None:
+        # Slow to import, and the command line names face modes without finding any.
+        import openvino
+        from openvino.preprocess import PrePostProcessor
+
+        file = _FOLDER / name
+        if hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256[name]:
+            raise RuntimeError(f"{file} is not the file it should be; install moodlake again")
         core = openvino.Core()
-        model = core.read_model(_FOLDER / name)
+        model = core.read_model(file)
         model.reshape([1, *shape, 3])
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type.u8)
@@ -204,9 +214,7 @@ class _Network:
         return decode(outputs["regressors"][0], outputs["classificators"][0, :, 0], self._anchors)
 
 
-def anchors(
-    grids: tuple[tuple[int, int], ...], shape: tuple[int, int]
-) -> NDArray[np.float64]:
+def anchors(grids: tuple[tuple[int, int], ...], shape: tuple[int, int]) -> NDArray[np.float64]:
     """The middles (A, 2) of the cells, as often as each has anchors, in the order of the outputs.
 
     Args:

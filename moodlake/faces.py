@@ -26,7 +26,7 @@ _CROP_CENTRE = 0.5
 _DECIMALS = 1
 
 DETECTOR: Mapping[str, Any] = {
-    **blazeface.identity(),
+    **blazeface.IDENTITY,
     "short_side": DETECTION_SHORT_SIDE,
     "crop": {"side": _CROP_SIDE, "centre": _CROP_CENTRE},
 }

@@ -40,15 +40,17 @@ class Square:
         before = np.array(part.shape[1::-1])
         if self.side > size:
             after = np.maximum(1, np.rint(before * size / self.side)).astype(int)
-            part = cv2.resize(part, after.tolist(), interpolation=cv2.INTER_AREA)
+            smaller = cv2.resize(part, after.tolist(), interpolation=cv2.INTER_AREA)
+            part = np.asarray(smaller, np.uint8)
         shrunk = np.array(part.shape[1::-1]) / before
         into = self._matrix(size)
         into[:, 2] += into[:, :2] @ (left, top)
         into[:, :2] /= shrunk
         into[:, 2] += into[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV counts from a pixel's middle
-        return cv2.warpAffine(
+        content = cv2.warpAffine(
             part, into, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
+        return np.asarray(content, np.uint8)
 
     def back(self, places: NDArray[np.float64], size: int) -> NDArray[np.float64]:
         """Places (N, 2) in its content of `size` as places in the image."""

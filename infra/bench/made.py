@@ -6,6 +6,7 @@ FER+; scenes from scikit-image and scikit-learn. What is drawn depends on the se
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
+import PIL.Image
 import skimage
 import sklearn.datasets
 from numpy.typing import NDArray
@@ -26,8 +28,10 @@ SMALLEST, LARGEST = 0.04, 0.70
 MOST_TURNED = 40.0
 
 _SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
-_SCENES = ("coffee.png", "rocket.jpg", "motorcycle_left.png", "brick.png", "grass.png")
-_SCENES += ("gravel.png", "page.png", "ihc.png", "hubble_deep_field.jpg", "chelsea.png")
+_SCENES = (
+    *("coffee.png", "rocket.jpg", "motorcycle_left.png", "brick.png", "grass.png"),
+    *("gravel.png", "page.png", "ihc.png", "hubble_deep_field.jpg", "chelsea.png"),
+)
 _SHAPES = ((480, 640), (640, 480), (512, 512), (450, 800), (720, 960))
 _FEATHER = 0.12
 
@@ -80,7 +84,7 @@ class Photo:
 
 def read(path: Path) -> Pixels:
     """A photo as RGB (h, w, 3) uint8."""
-    return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return np.asarray(PIL.Image.open(path).convert("RGB"))
 
 
 def portraits() -> list[Head]:
@@ -149,13 +153,13 @@ def make_photos(
 def _background(scene: Pixels, rng: np.random.Generator) -> Pixels:
     """A part of the scene, turned by quarters, mirrored and scaled to one of the shapes."""
     height, width = _SHAPES[rng.integers(len(_SHAPES))]
-    scene = np.rot90(scene, rng.integers(4))[:, :: rng.choice((-1, 1))]
+    scene = np.rot90(scene, int(rng.integers(4)))[:, :: int(rng.choice((-1, 1)))]
     fit = min(scene.shape[0] / height, scene.shape[1] / width) * rng.uniform(0.5, 1)
     part_height, part_width = int(height * fit), int(width * fit)
     top = rng.integers(scene.shape[0] - part_height + 1)
     left = rng.integers(scene.shape[1] - part_width + 1)
     part = np.ascontiguousarray(scene[top : top + part_height, left : left + part_width])
-    return cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(part, (width, height)), np.uint8)
 
 
 def _add(
@@ -193,12 +197,15 @@ def paste(canvas: Pixels, head: Head, box: tuple[float, float, float], turned: f
     left, top, side = box
     scale = side / head.box[2]
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    shape = (max(1, round(head.pixels.shape[1] * scale)), max(1, round(head.pixels.shape[0] * scale)))
+    shape = (
+        max(1, round(head.pixels.shape[1] * scale)),
+        max(1, round(head.pixels.shape[0] * scale)),
+    )
     pixels = cv2.resize(head.pixels, shape, interpolation=interpolation)
     mask = cv2.resize(head.mask, shape, interpolation=cv2.INTER_LINEAR)
     centre = (head.box[0] * scale + side / 2, head.box[1] * scale + side / 2)
     matrix = cv2.getRotationMatrix2D(centre, turned, 1.0)
-    matrix[:, 2] += (left + side / 2 - centre[0], top + side / 2 - centre[1])
+    matrix[:, 2] += np.array([left + side / 2 - centre[0], top + side / 2 - centre[1]])
     into = (canvas.shape[1], canvas.shape[0])
     laid = cv2.warpAffine(pixels, matrix, into, borderMode=cv2.BORDER_REPLICATE)
     share = cv2.warpAffine(mask, matrix, into)[..., None]
@@ -231,8 +238,9 @@ def _spoil(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     values *= rng.uniform(0.85, 1.15, 3).astype(np.float32)
     ramp = np.linspace(rng.uniform(0.4, 1), rng.uniform(0.4, 1), values.shape[1])
     values *= ramp[None, :, None].astype(np.float32)
-    values = cv2.GaussianBlur(values, (0, 0), rng.uniform(0.3, 1.5))
-    values += rng.normal(0, rng.uniform(0, 0.05), values.shape).astype(np.float32)
-    spoilt = (values.clip(0, 1) * 255).astype(np.uint8)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))]
-    return cv2.imdecode(cv2.imencode(".jpg", spoilt, quality)[1], cv2.IMREAD_COLOR)
+    blurred = np.asarray(cv2.GaussianBlur(values, (0, 0), rng.uniform(0.3, 1.5)))
+    blurred = blurred + rng.normal(0, rng.uniform(0, 0.05), values.shape)
+    file = io.BytesIO()
+    spoilt = PIL.Image.fromarray((blurred.clip(0, 1) * 255).astype(np.uint8))
+    spoilt.save(file, "JPEG", quality=int(rng.integers(35, 95)))
+    return np.asarray(PIL.Image.open(file))

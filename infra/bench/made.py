@@ -139,7 +139,8 @@ def make_photos(
     """Photos with one to three faces each, one in five without; every second one is hard."""
     for index in range(count):
         rng = np.random.default_rng([seed, index])
-        canvas = _background(backgrounds[rng.integers(len(backgrounds))], rng)
+        shape = _SHAPES[rng.integers(len(_SHAPES))]
+        canvas = background(backgrounds[rng.integers(len(backgrounds))], rng, shape)
         hard = index % 2 == 1
         faces: list[Truth] = []
         for _ in range(0 if index % 5 == 4 else rng.integers(1, 4)):
@@ -150,9 +151,9 @@ def make_photos(
         yield Photo(_spoil(canvas, rng) if hard else canvas, tuple(faces), hard)
 
 
-def _background(scene: Pixels, rng: np.random.Generator) -> Pixels:
-    """A part of the scene, turned by quarters, mirrored and scaled to one of the shapes."""
-    height, width = _SHAPES[rng.integers(len(_SHAPES))]
+def background(scene: Pixels, rng: np.random.Generator, shape: tuple[int, int]) -> Pixels:
+    """A part of the scene, turned by quarters, mirrored and scaled to `shape` (height, width)."""
+    height, width = shape
     scene = np.rot90(scene, int(rng.integers(4)))[:, :: int(rng.choice((-1, 1)))]
     fit = min(scene.shape[0] / height, scene.shape[1] / width) * rng.uniform(0.5, 1)
     part_height, part_width = int(height * fit), int(width * fit)

@@ -34,9 +34,11 @@ class FacePrediction:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """From its plain values; unknown keys are left aside."""
+        """From its plain values; unknown keys are left aside, and an older server names no
+        landmarks."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        known["landmarks"] = {name: (x, y) for name, (x, y) in known["landmarks"].items()}
+        landmarks = values.get("landmarks", {})
+        known["landmarks"] = {name: (x, y) for name, (x, y) in landmarks.items()}
         return cls(**known)
 
 

@@ -96,12 +96,19 @@ def dlib_hog() -> Detector:
 
 def mtcnn() -> Detector:
     """MTCNN of facenet-pytorch with its defaults; pip install facenet-pytorch torch torchvision."""
-    import facenet_pytorch.models.utils.detect_face as steps
     import torch
+
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:  # its operators want CUDA libraries; that they are declared is enough
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import facenet_pytorch.models.utils.detect_face as steps
     from facenet_pytorch import MTCNN
 
     torch.set_num_threads(1)
-    steps.batched_nms = _batched_nms  # torchvision's own needs CUDA libraries
+    steps.batched_nms = _batched_nms
     network = MTCNN(keep_all=True, device="cpu")
 
     def found(pixels: NDArray[np.uint8]) -> list[Found]:

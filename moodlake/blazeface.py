@@ -38,6 +38,8 @@ _GRIDS = {_SEARCH: ((16, 2), (32, 6)), _LOOK: ((8, 2), (16, 6))}
 _SHAPES = ((224, 224), (224, 288), (192, 288), (192, 352), (160, 480), (128, 768))
 _MARGIN = 0.25
 _MARGIN_SHAPE = (128, 128)
+_FILLED_SIDE = 256
+_FILLING = 0.4
 _LOOK_SIDE = 64
 _LOOK_REACH = 1.25
 _MOST_OFF = 0.25
@@ -63,7 +65,7 @@ IDENTITY: Mapping[str, Any] = {
     "name": "BlazeFace back, then short range",
     "files": _SHA256,
     "shapes": _SHAPES,
-    "margin": (_MARGIN, *_MARGIN_SHAPE),
+    "margin": (_MARGIN, *_MARGIN_SHAPE, _FILLED_SIDE, _FILLING),
     "look": (_LOOK_SIDE, _LOOK_REACH, _MOST_OFF),
     "candidates": (_CANDIDATE, _MOST_CANDIDATES),
     "confident": _CONFIDENT,
@@ -81,13 +83,24 @@ def detect(pixels: NDArray[np.uint8]) -> tuple[Faces, Scores]:
     found = _look_again(pixels, *search(pixels, _shape_for(*pixels.shape[:2])))
     if len(found[1]):
         return found
-    margin = math.ceil(_MARGIN * max(pixels.shape[:2]))
-    height, width = pixels.shape[:2]
+    return _detect_filling(pixels)
+
+
+def _detect_filling(pixels: NDArray[np.uint8]) -> tuple[Faces, Scores]:
+    """Faces that fill the image, sought with a grey margin around it."""
+    shape = np.array(pixels.shape[:2])
+    scale = min(1.0, _FILLED_SIDE / shape.max())
+    height, width = np.maximum(1, np.rint(shape * scale)).astype(int).tolist()
+    margin = math.ceil(_MARGIN * max(height, width))
     widened = np.full((height + 2 * margin, width + 2 * margin, 3), _GREY, np.uint8)
-    widened[margin:-margin, margin:-margin] = pixels
-    faces, scores = _look_again(widened, *search(widened, _MARGIN_SHAPE))
+    widened[margin:-margin, margin:-margin] = cv2.resize(
+        pixels, (width, height), interpolation=cv2.INTER_AREA
+    )
+    faces, scores = search(widened, _MARGIN_SHAPE)
+    filling = faces[:, 1].max(axis=1) >= _FILLING * min(height, width)
+    faces, scores = _look_again(widened, faces[filling], scores[filling])
     faces[:, _PLACES] -= margin
-    return faces, scores
+    return faces * (shape[1] / width, shape[0] / height), scores
 
 
 _PLACES = [0, 2, 3, 4, 5]  # of a face's rows, those that are places and not lengths

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from moodlake.errors import MendableError
+from moodlake.faces import DETECTOR
 
 META_FILE = "model.json"
 NETWORK_FILES = ("model.xml", "model.bin")
-_DIGESTED = ("label_space", "preprocessing", "temperature", "faces", "files")
+_DIGESTED = ("label_space", "preprocessing", "temperature", "faces", "files", "detector")
 
 
 class BundleError(MendableError):
@@ -25,24 +26,26 @@ class BundleError(MendableError):
 
 
 def digest_of(meta: dict[str, Any]) -> str:
-    """SHA-256 over all that decides a prediction: labels, preprocessing, calibration, network.
+    """SHA-256 over all that decides a prediction: labels, preprocessing, network, detector, ...
 
     Args:
         meta: the content of model.json; its `files` maps the network's files to their SHA-256.
     """
-    digested = {name: meta[name] for name in _DIGESTED}
+    digested = {name: meta[name] for name in _DIGESTED if name in meta}
     canonical = json.dumps(digested, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def read_meta(path: Path | str) -> dict[str, Any]:
-    """model.json of a bundle folder or .mar, without loading its network."""
-    meta: dict[str, Any] = json.loads(_read(Path(path), (META_FILE,))[META_FILE])
-    return meta
+    """model.json of a bundle folder or .mar, without loading its network; see `read_bundle`."""
+    return _with_detector(json.loads(_read(Path(path), (META_FILE,))[META_FILE]))
 
 
 def read_bundle(path: Path | str) -> tuple[dict[str, Any], list[bytes]]:
     """model.json and the NETWORK_FILES of a bundle folder or .mar.
+
+    Its `detector` and `digest` are those of the detector that is installed here: an archive that
+    was packed with another one finds other faces now, and so counts as another model.
 
     Raises:
         BundleError: a file is absent, unreadable, or not the one its digest names.
@@ -57,7 +60,12 @@ def read_bundle(path: Path | str) -> tuple[dict[str, Any], list[bytes]]:
             raise BundleError(f"{path}: {META_FILE} was changed after its digest was written")
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path}: {META_FILE} is not that of a model: {error!r}") from error
-    return meta, [files[name] for name in NETWORK_FILES]
+    return _with_detector(meta), [files[name] for name in NETWORK_FILES]
+
+
+def _with_detector(meta: dict[str, Any]) -> dict[str, Any]:
+    current = meta | {"detector": dict(DETECTOR)}
+    return current | {"digest": digest_of(current)}
 
 
 def _read(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:

@@ -1,28 +1,38 @@
-"""Find faces in an image.
+"""Find faces in an image, and cut them out as the model learnt to see them.
 
-The detector is OpenCV's frontal-face Haar cascade (Viola and Jones, CVPR 2001; the tree-based
-"alt2"): FER-2013's own faces were cropped by a detector of this family, so its boxes frame a face
-as the model learnt it.
+The detector is `moodlake.blazeface`; docs/faces.md tells how it and the crop were chosen.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from moodlake.blazeface import IDENTITY, LANDMARKS, detect
+from moodlake.square import Square
+
 DETECTION_SHORT_SIDE = 240
 """Pixels of the shorter side at which an image is searched: enough for a face of a tenth of it."""
 
-_DETECTION_PIXELS = 400_000
-_SMALLEST_FACE = 0.1
-_CASCADE = "haarcascade_frontalface_alt2.xml"
+# Chosen on FER+'s training faces; see docs/faces.md.
+_CROP_SIDE = 1.05  # of the box's
+_CROP_CENTRE = 0.3  # of the way from the eyes to the mouth
+_FREE_TILT = 8.0  # degrees that the model reads as they are: its training crops tilt as well
+_DECIMALS = 1
+
+DETECTOR: Mapping[str, Any] = {
+    **IDENTITY,
+    "short_side": DETECTION_SHORT_SIDE,
+    "crop": {"side": _CROP_SIDE, "centre": _CROP_CENTRE, "free_tilt": _FREE_TILT},
+}
+"""All that decides where faces are found and how they are cut out."""
 
 
 class FaceMode(StrEnum):
@@ -38,11 +48,13 @@ class FaceMode(StrEnum):
 
 @dataclass(frozen=True)
 class Face:
-    """A box in pixels of the original image.
+    """A face, in pixels of the original image.
 
     Attributes:
-        left, top, width, height: the box, inside the image.
-        confidence: the cascade's level weight; higher is surer, no upper bound.
+        left, top, width, height: the box from the brows to the chin, cut off at the image's border.
+        confidence: 0 to 1; higher is surer.
+        landmarks: x and y of `blazeface.LANDMARKS`, right and left being the person's; may lie
+            beyond the border where the face does.
     """
 
     left: int
@@ -50,75 +62,49 @@ class Face:
     width: int
     height: int
     confidence: float
-
-
-_local = threading.local()
-
-
-def _cascade() -> cv2.CascadeClassifier:
-    """This thread's own: detecting changes a cascade's state."""
-    if not hasattr(_local, "cascade"):
-        _local.cascade = _load_cascade()
-    return _local.cascade
-
-
-def _load_cascade() -> cv2.CascadeClassifier:
-    # Parallelism is over images and processes; OpenCV's own threads would compete with it.
-    cv2.setNumThreads(1)
-    path = Path(cv2.__file__).parent / "data" / _CASCADE
-    cascade = cv2.CascadeClassifier(str(path))
-    if cascade.empty():
-        raise RuntimeError(f"OpenCV could not read {path}; install opencv-python-headless 4.x")
-    return cascade
+    landmarks: Mapping[str, tuple[float, float]]
 
 
 def find_faces(pixels: NDArray[np.uint8], scale: float = 1.0) -> list[Face]:
-    """Faces of an RGB image (h, w, 3) uint8, largest first.
+    """Faces of an RGB image (h, w, 3) uint8, largest first. Safe to call from many threads.
 
     Args:
         pixels: the image.
-        scale: original pixels per pixel of `pixels`; boxes are given in original pixels.
+        scale: original pixels per pixel of `pixels`; places are given in original pixels.
     """
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    # A panorama is shrunk further: the time to search goes with the area.
-    by_area = (grey.size / _DETECTION_PIXELS) ** 0.5
-    shrink = max(1.0, min(grey.shape) / DETECTION_SHORT_SIDE, by_area)
-    if shrink > 1:
-        size = (max(1, round(grey.shape[1] / shrink)), max(1, round(grey.shape[0] / shrink)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    smallest = max(20, round(_SMALLEST_FACE * min(grey.shape)))
-    boxes, _, weights = _cascade().detectMultiScale3(
-        cv2.equalizeHist(grey),
-        scaleFactor=1.15,
-        minNeighbors=5,
-        minSize=(smallest, smallest),
-        outputRejectLevels=True,
-    )
-    factor = shrink * scale
-    limit_x, limit_y = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
-    faces = [
-        _in_original(box, float(weight), factor, limit_x, limit_y)
-        for box, weight in zip(boxes, weights, strict=True)
-    ]
+    # Parallelism is over images and processes; OpenCV's own threads would compete with it.
+    cv2.setNumThreads(1)
+    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+    found = zip(*detect(pixels), strict=True)
+    faces = [_in_original(places * scale, float(score), size) for places, score in found]
     return sorted(faces, key=lambda face: -face.width * face.height)
 
 
-def _in_original(
-    box: Sequence[int], weight: float, factor: float, limit_x: int, limit_y: int
-) -> Face:
-    left, top = round(box[0] * factor), round(box[1] * factor)
-    return Face(
-        left,
-        top,
-        min(round(box[2] * factor), limit_x - left),
-        min(round(box[3] * factor), limit_y - top),
-        round(weight, 3),
-    )
+def _in_original(places: NDArray[np.float64], score: float, size: tuple[int, int]) -> Face:
+    """A face (6, 2) of `detect` with a box of at least a pixel inside the image."""
+    limits = np.array(size)
+    low = np.clip(np.rint(places[0] - places[1] / 2), 0, limits - 1).astype(int)
+    high = np.clip(np.rint(places[0] + places[1] / 2), low + 1, limits).astype(int)
+    (left, top), (width, height) = low.tolist(), (high - low).tolist()
+    landmarks = {
+        name: (round(x, _DECIMALS), round(y, _DECIMALS))
+        for name, (x, y) in zip(LANDMARKS, places[2:].tolist(), strict=True)
+    }
+    return Face(left, top, width, height, round(score, 3), landmarks)
 
 
 def crop(pixels: NDArray[np.uint8], face: Face, scale: float = 1.0) -> NDArray[np.uint8]:
-    """The face's part of an image decoded at 1/`scale` of the original; at least one pixel."""
-    left, top = int(face.left / scale), int(face.top / scale)
-    right = max(left + 1, round((face.left + face.width) / scale))
-    bottom = max(top + 1, round((face.top + face.height) / scale))
-    return pixels[top:bottom, left:right]
+    """The face (s, s, 3) of an image decoded at 1/`scale` of the original; s is at least 1.
+
+    The square frames a face as the model's training crops do. A face that tilts by more than a few
+    degrees is turned back by the rest; beyond the image its border is repeated.
+    """
+    right, left, mouth = (
+        np.array(face.landmarks[name]) / scale for name in ("right_eye", "left_eye", "mouth")
+    )
+    eyes = (right + left) / 2
+    x, y = (eyes + _CROP_CENTRE * (mouth - eyes)).tolist()
+    side = max(1.0, _CROP_SIDE * max(face.width, face.height) / scale)
+    tilt = math.atan2(left[1] - right[1], left[0] - right[0])
+    turn = math.copysign(max(0.0, abs(tilt) - math.radians(_FREE_TILT)), tilt)
+    return Square(x, y, side, turn).cut(pixels, round(side))

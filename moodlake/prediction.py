@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -17,13 +18,14 @@ _DECIMALS = 6
 
 @dataclass(frozen=True)
 class FacePrediction:
-    """A found face, in pixels of the original, and how it reads if it was scored."""
+    """A found face, as `moodlake.faces.Face` tells it, and how it reads if it was scored."""
 
     left: int
     top: int
     width: int
     height: int
     confidence: float
+    landmarks: Mapping[str, tuple[float, float]]
     distribution: dict[str, float] | None = None
 
     @classmethod
@@ -32,8 +34,12 @@ class FacePrediction:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """From its plain values; unknown keys are left aside."""
-        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+        """From its plain values; unknown keys are left aside, and an older server names no
+        landmarks."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        landmarks = values.get("landmarks", {})
+        known["landmarks"] = {name: (x, y) for name, (x, y) in landmarks.items()}
+        return cls(**known)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from openvino import opset13 as ops
 
 from moodlake.bundle import digest_of, read_meta
 from moodlake.emotions import label_space
+from moodlake.faces import DETECTOR
 from moodlake.model import Model
 from moodlake.settings import PROJECT_ROOT
 
@@ -48,6 +49,7 @@ def write_bundle(
         "preprocessing": {"size": SIZE, "channels": 1, "mean": 0.5, "std": 0.25},
         "temperature": 1.0,
         "faces": faces,
+        "detector": dict(DETECTOR),
         "files": {
             name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
             for name in ("model.xml", "model.bin")

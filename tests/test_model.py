@@ -4,13 +4,16 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 
 from moodlake.bundle import BundleError, digest_of
 from moodlake.faces import FaceMode
 from moodlake.model import Model, ProbeFailed
+from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
+from moodlake.settings import PROJECT_ROOT
 from tests.bundles import write_archive, write_bundle
 from tests.images_made import astronaut, astronaut_image, encode, jpeg, png_bomb
 
@@ -56,6 +59,20 @@ def test_a_face_is_found_and_framed(model: Model, mode: FaceMode) -> None:
     assert face.distribution == prediction.distribution
     assert face.left < 225 < face.left + face.width
     assert face.top < 115 < face.top + face.height
+    assert face.landmarks["right_eye"] == pytest.approx((203, 101), abs=6)
+
+
+def test_a_prediction_survives_json(model: Model) -> None:
+    prediction = model.score([astronaut()], faces=FaceMode.ALL)[0]
+    assert prediction.faces
+    assert Prediction.from_dict(json.loads(json.dumps(prediction.to_dict()))) == prediction
+
+
+def test_the_released_model_reads_the_portraits_as_people_do() -> None:
+    released = Model.load(PROJECT_ROOT / "model_store" / "emotions.mar")
+    hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    read = released.score([astronaut(), hopper.read_bytes()], faces=FaceMode.LARGEST)
+    assert [prediction.dominant for prediction in read] == ["happiness", "neutral"]
 
 
 def test_threads_do_not_change_what_is_seen(model: Model) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 
 from moodlake.bundle import META_FILE, NETWORK_FILES, digest_of
 from moodlake.errors import MendableError
+from moodlake.faces import DETECTOR
 from moodlake.model import Model
 from moodlake.preprocessing import Preprocessing
 from training.architectures import own_weights, preprocessing_of, stages
@@ -72,6 +73,7 @@ def write_bundle(
         "preprocessing": preprocessing.to_dict(),
         "temperature": calibration.temperature,
         "faces": facts.faces,
+        "detector": dict(DETECTOR),
         "files": {name: sha256(folder / name) for name in NETWORK_FILES},
         "provenance": {
             "data_name": facts.name,

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
+from moodlake.blazeface import LANDMARKS
 from moodlake.emotions import LabelSpace
 from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
@@ -27,6 +28,7 @@ _COMMIT_ATTEMPTS = 10
 _PASSING = [str(reason) for reason in Reason if reason.is_passing]
 _UTC_TIME = pa.timestamp("us", tz="UTC")
 
+_PLACE = pa.struct([("x", pa.float32()), ("y", pa.float32())])
 _FACE = pa.struct(
     [
         ("left", pa.int32()),
@@ -34,6 +36,7 @@ _FACE = pa.struct(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("confidence", pa.float32()),
+        ("landmarks", pa.struct([(name, _PLACE) for name in LANDMARKS])),
         ("distribution", pa.list_(pa.float32())),
     ]
 )
@@ -124,10 +127,7 @@ def make_row(
     distribution = prediction.distribution or dict.fromkeys(space.emotions)
     source = {name: value for name, value in item.to_dict().items() if name != "last_modified"}
     outcome = prediction.to_dict()
-    boxes = [
-        {**face, "distribution": face["distribution"] and list(face["distribution"].values())}
-        for face in outcome["faces"]
-    ]
+    boxes = [_face_row(face) for face in outcome["faces"]]
     return {
         **source,
         **{name: outcome[name] for name in ("detail", "width", "height", "format")},
@@ -146,6 +146,15 @@ def make_row(
         "shard_id": shard_id,
         "scored_at": datetime.now(UTC),
         "data_date": modified.astimezone(UTC).date(),
+    }
+
+
+def _face_row(face: dict[str, Any]) -> dict[str, Any]:
+    """A face of `Prediction.to_dict` as an element of `face_boxes`."""
+    return {
+        **face,
+        "landmarks": {name: {"x": x, "y": y} for name, (x, y) in face["landmarks"].items()},
+        "distribution": face["distribution"] and list(face["distribution"].values()),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moodlake import __version__
+from moodlake.blazeface import LANDMARKS
 from moodlake.emotions import LabelSpace, label_space_names
 from moodlake.faces import FaceMode
 from moodlake.images import FORMATS
@@ -250,10 +251,12 @@ def _prediction() -> dict[str, Any]:
 
 def _face() -> dict[str, Any]:
     pixels = {"type": "integer"}
+    point = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
     return _object(
         {
             **dict.fromkeys(("left", "top", "width", "height"), pixels),
-            "confidence": {"type": "number"},
+            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            "landmarks": _object(dict.fromkeys(LANDMARKS, point)),
             "distribution": {"anyOf": [_DISTRIBUTION, {"type": "null"}]},
         }
     )

@@ -19,23 +19,26 @@ SPACE = label_space("ferplus")
 MODEL = ModelIdentity("emotions", "1.0", "d" * 64)
 
 
+def scored(key: str) -> Prediction:
+    """A scored image without faces; the key decides its distribution."""
+    probabilities = np.random.default_rng(len(key)).dirichlet(np.ones(8))
+    return Prediction.scored(probabilities, SPACE, width=8, height=8, format="PNG")
+
+
 def row(
     key: str,
     *,
     reason: Reason | None = None,
     digest: str = MODEL.digest,
     modified: str = "2026-01-02T23:00:00+00:00",
+    prediction: Prediction | None = None,
 ) -> dict[str, Any]:
-    """A scored row, or one rejected for `reason`."""
-    probabilities = np.random.default_rng(len(key)).dirichlet(np.ones(8))
-    prediction = (
-        Prediction.rejected(Rejected(reason, "made"))
-        if reason
-        else Prediction.scored(probabilities, SPACE, width=8, height=8, format="PNG")
-    )
+    """A row of a prediction: the one given, one rejected for `reason`, or a scored one."""
+    if reason:
+        prediction = Prediction.rejected(Rejected(reason, "made"))
     return make_row(
         SourceObject("bucket", key, "etag", 10, modified),
-        prediction,
+        prediction or scored(key),
         space=SPACE,
         model=ModelIdentity("emotions", "1.0", digest),
         faces=FaceMode.NONE,

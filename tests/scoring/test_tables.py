@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from moodlake.blazeface import LANDMARKS
 from moodlake.emotions import LabelSpace, label_space
+from moodlake.prediction import FacePrediction
 from moodlake.reasons import Reason
 from moodlake.scoring.tables import (
     RUNS_SCHEMA,
@@ -17,7 +20,7 @@ from moodlake.scoring.tables import (
     record_run,
     results_schema,
 )
-from tests.scoring.rows import MODEL, row, table
+from tests.scoring.rows import MODEL, row, scored, table
 
 
 @pytest.fixture
@@ -48,6 +51,16 @@ def test_racing_commits_add_each_object_once(
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda number: results.commit(rows, [f"shard{number % 2}"]), range(6)))
     assert results.read().num_rows == 20 + len(already)
+
+
+def test_a_face_keeps_its_landmarks(results: ResultsTable) -> None:
+    places = {name: (float(index), 2.5) for index, name in enumerate(LANDMARKS)}
+    face = FacePrediction(1, 2, 30, 40, 0.5, places, {"neutral": 1.0})
+    prediction = replace(scored("a"), faces=(face,))
+    results.commit(table(row("a", prediction=prediction)), ["one"])
+    (stored,) = results.read()["face_boxes"][0].as_py()
+    assert stored["landmarks"]["mouth"] == {"x": 3.0, "y": 2.5}
+    assert (stored["left"], stored["width"], stored["distribution"]) == (1, 30, [1.0])
 
 
 def test_another_model_has_rows_of_its_own(results: ResultsTable) -> None:

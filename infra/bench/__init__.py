@@ -1,0 +1,1 @@
+"""Benchmarks of parts: choices that were made by measuring."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ IN_FLIGHT = 64
 DRAIN_SECONDS = 65
 _RELOAD_SECONDS = 5
 _TOKEN_SECONDS = 30
+_FOLLOW_SECONDS = 0.5
 
 ERRORS = {
     400: "this is no HTTP request that can be read",
@@ -85,7 +87,8 @@ class FrontService(Service):
         self._ports = ports
         self._archive = archive
         self._upstream_keys = upstream_keys
-        self._upstream_token: str | None = None
+        self._upstream_token = ""
+        self._stopping = threading.Event()
         self.token = ""
         self.url = f"http{'s' if certificate else ''}://{HOST}:{ports.front}"
         self.keys = folder / "key_file.json"
@@ -104,12 +107,11 @@ class FrontService(Service):
         for name in ("gate", "edge"):
             command = [_nginx(), "-p", str(self.folder), "-c", f"{name}.conf", "-e", "stderr"]
             self.spawn(name, command, {})
+        self._stopping.clear()
+        threading.Thread(target=self._follow_token, daemon=True).start()
 
     def check(self) -> str:
         """The model that ought to be served answers the known image as it should."""
-        if self.children and self._upstream_token_now() != self._upstream_token:
-            self._configure_gate()
-            self._reload_gate()
         try:
             # It is asked whether it works, not who it is.
             answer = httpx.get(f"{self.url}/ready", timeout=10, verify=False)
@@ -123,8 +125,16 @@ class FrontService(Service):
         self.drain()
         super().stop()
 
+    def _follow_token(self) -> None:
+        """TorchServe may be started again; callers keep their tokens."""
+        while not self._stopping.wait(_FOLLOW_SECONDS):
+            if self._upstream_token_now() not in ("", self._upstream_token):
+                self._configure_gate()
+                self._reload_gate()
+
     def drain(self) -> None:
         """Take no new requests, and finish those that were accepted."""
+        self._stopping.set()
         for name in ("edge", "gate"):
             if child := self.children.get(name):
                 child.signal(signal.SIGQUIT)

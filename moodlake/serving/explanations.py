@@ -33,7 +33,7 @@ def explain(model: Model, request: ServerRequest) -> tuple[str, bytes | str]:
             raise data
         found = model.explain(data, options.emotion, faces=options.faces)
     except Rejected as error:
-        raise BadRequest(str(error), 422) from error
+        raise BadRequest(str(error)) from error
     except ValueError as error:
         raise BadRequest(str(error)) from error
     if options.image == "array":

@@ -47,12 +47,13 @@ _DISTRIBUTION = {
     "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1},
 }
 _ERRORS = {
-    400: "The request cannot be read, or an option is none.",
+    400: "This is no HTTP that can be read.",
     401: "No token, or a wrong one.",
     405: "Another method than the header Allow names.",
     408: "The request did not arrive in time.",
     413: f"More than {MAX_IMAGES} images, or more bytes than a request may have.",
     414: "The address is too long.",
+    422: "The body or an option cannot be read, or the image that is to be explained.",
     431: "The headers are too large.",
     429: "Too many requests at once: try again after Retry-After seconds.",
     500: "A worker died over this request: try again, with fewer images.",
@@ -120,13 +121,12 @@ def _explanations(space: LabelSpace) -> dict[str, Any]:
     }
     answered = _answer("Where the model sees the emotion (Grad-CAM).", "Heat")
     answered["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
-    unreadable = {"422": _answer("The image cannot be scored; the message says why.", "Error")}
     return {
         "operationId": "explain",
         "summary": "Explain one image.",
         "parameters": [_parameter("faces"), emotion, _parameter("image")],
         "requestBody": {"required": True, "content": _image_bodies()},
-        "responses": {"200": answered} | unreadable | _errors(*_ERRORS),
+        "responses": {"200": answered} | _errors(*_ERRORS),
     }
 
 

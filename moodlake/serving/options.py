@@ -18,7 +18,7 @@ class BadRequest(MendableError):
         status: HTTP's code for it; the message says what was wrong and what to send.
     """
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    def __init__(self, message: str, status: int = 422) -> None:
         super().__init__(message)
         self.status = status
 

@@ -88,24 +88,22 @@ def test_served_is_the_same_as_in_process(stack: Stack) -> None:
 
 
 def test_one_image_as_the_body(stack: Stack) -> None:
-    server = ServerClient(stack.settings.server_url, stack.settings.server_keys)
     answer = httpx.post(
         f"{stack.settings.server_url}/predictions/emotions",
         content=astronaut(),
-        headers={"Authorization": f"Bearer {server._token}"},
+        headers={"Authorization": f"Bearer {stack.front.token}"},
     )
     assert answer.json()["predictions"][0]["dominant"] == "happiness"
 
 
 def test_a_body_that_is_no_image_is_refused_in_words(stack: Stack) -> None:
-    server = ServerClient(stack.settings.server_url, stack.settings.server_keys)
     answer = httpx.post(
         f"{stack.settings.server_url}/predictions/emotions",
         json={"image": "here"},
-        headers={"Authorization": f"Bearer {server._token}"},
+        headers={"Authorization": f"Bearer {stack.front.token}"},
     )
-    assert answer.status_code == 400
-    assert "application/octet-stream" in answer.json()["message"]
+    assert answer.status_code == 422
+    assert "instances" in answer.json()["message"]
 
 
 def test_run_env_and_table_commands(

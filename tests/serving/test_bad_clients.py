@@ -41,22 +41,22 @@ def form(count: int) -> bytes:
 @pytest.mark.parametrize(
     ("headers", "body", "status", "words"),
     [
-        (FORM, form(0), 400, "no image"),
+        (FORM, form(0), 422, "no image"),
         (FORM, form(10_001), 413, "at most 256"),
-        (FORM, form(2)[:-8], 400, "cut off"),
-        (FORM, b"junk", 400, "form"),
-        (FORM, b"", 400, "cut off"),
-        ({"Content-Type": "multipart/form-data"}, form(1), 400, "boundary"),
-        (JSON, b"{", 400, "not JSON"),
-        (JSON, b"\xff\xfe", 400, "not JSON"),
-        (JSON, b"[" * 5_000, 400, "not JSON"),
+        (FORM, form(2)[:-8], 422, "cut off"),
+        (FORM, b"junk", 422, "form"),
+        (FORM, b"", 422, "cut off"),
+        ({"Content-Type": "multipart/form-data"}, form(1), 422, "boundary"),
+        (JSON, b"{", 422, "not JSON"),
+        (JSON, b"\xff\xfe", 422, "not JSON"),
+        (JSON, b"[" * 5_000, 422, "not JSON"),
         (JSON, b"[" * 30_000_000, 413, "too many values"),
-        (JSON, b'{"instances": ' + b"[" * 9_000 + b"]" * 9_000 + b"}", 400, "not JSON"),
-        (JSON, b'{"a": ' + b"1" * 10_000_000 + b"}", 400, "not JSON"),
-        (JSON, b'{"instances": []}', 400, "no image"),
-        (JSON, b'{"instances": {}}', 400, "instances"),
-        (JSON, b'{"instances": ["aGk="], "parameters": {"faces": []}}', 400, "faces"),
-        (JSON, b"null", 400, "instances"),
+        (JSON, b'{"instances": ' + b"[" * 9_000 + b"]" * 9_000 + b"}", 422, "not JSON"),
+        (JSON, b'{"a": ' + b"1" * 10_000_000 + b"}", 422, "not JSON"),
+        (JSON, b'{"instances": []}', 422, "no image"),
+        (JSON, b'{"instances": {}}', 422, "instances"),
+        (JSON, b'{"instances": ["aGk="], "parameters": {"faces": []}}', 422, "faces"),
+        (JSON, b"null", 422, "instances"),
     ],
 )
 def test_a_body_that_cannot_be_read(
@@ -84,7 +84,7 @@ def test_a_body_that_cannot_be_read(
 def test_an_option_that_is_none(server: Server, query: str, words: str) -> None:
     with server.http() as http:
         code, message = error_of(http.post(f"{PATH}?{query}", content=jpeg()))
-    assert (code, words in message) == (400, True), message
+    assert (code, words in message) == (422, True), message
 
 
 def test_parts_without_a_name_are_numbered(server: Server) -> None:

@@ -59,4 +59,4 @@ def test_a_wrong_token_is_refused(server: Server, stubs: tuple[Any, Any]) -> Non
 def test_a_wrong_option_is_told(server: Server, stubs: tuple[Any, Any]) -> None:
     """In the answer: TorchServe's gRPC knows no status of one request of a batch."""
     answer = ask(server, stubs, server.token, one=jpeg(), faces=b"both")
-    assert (answer["code"], "none or largest or all" in answer["message"]) == (400, True)
+    assert (answer["code"], "none or largest or all" in answer["message"]) == (422, True)

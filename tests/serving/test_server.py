@@ -149,9 +149,9 @@ def test_an_explanation_is_a_picture_or_an_array(server: Server) -> None:
     assert decode(picture.content).format == "PNG"
     assert array.json()["emotion"] == "fear"
     assert np.allclose(array.json()["heat"], model.explain(jpeg(), "fear").heat, atol=1e-4)
-    assert (unknown.status_code, "not in ferplus" in unknown.text) == (400, True)
+    assert (unknown.status_code, "not in ferplus" in unknown.text) == (422, True)
     assert (bad.status_code, "not_an_image" in bad.text) == (422, True)
-    assert two.status_code == 400
+    assert two.status_code == 422
 
 
 def test_ready_tells_the_digest_without_a_token(server: Server) -> None:

@@ -23,7 +23,8 @@ test: install
 
 bench: install
 	$(BIN)/python -m training.bench
-	$(BIN)/python -m infra.local.bench
+	$(BIN)/python -m infra.bench.serve
+	$(BIN)/python -m infra.bench.score
 
 lint: install
 	$(BIN)/ruff check .

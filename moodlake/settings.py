@@ -25,8 +25,8 @@ class Settings:
     Attributes:
         images_bucket: bucket that the scheduled DAG scores.
         results_uri: folder or s3:// prefix that holds the Delta tables and the work in hand.
-        server_url: TorchServe's inference address.
-        server_keys: TorchServe's key_file.json, or None where no token is wanted.
+        server_url: the model server's address.
+        server_keys: its key_file.json, or None where no token is wanted.
     """
 
     images_bucket: str = "moodlake-images"

@@ -1,6 +1,6 @@
 """Ratios measured side by side in one run: what the pipeline costs over the bare model.
 
-`python -m infra.local.bench` starts its own S3 and TorchServe, and stops them.
+`python -m infra.bench.score` starts its own S3 and TorchServe, and stops them.
 """
 
 from __future__ import annotations

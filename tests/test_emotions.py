@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from moodlake.emotions import (
     dominant,
     entropy,
     from_votes,
+    in_space,
     label_space,
+    label_space_names,
 )
 
 FERPLUS = label_space("ferplus")
@@ -59,3 +62,37 @@ def test_label_spaces_are_checked() -> None:
         LabelSpace("mine", ("calm", "calm"))
     with pytest.raises(ValueError, match="table column"):
         LabelSpace("mine", ("very calm", "tense"))
+
+
+@given(
+    st.sampled_from(label_space_names()),
+    st.sampled_from(label_space_names()),
+    st.randoms(use_true_random=False),
+)
+def test_a_distribution_told_in_another_space_is_one(
+    source_name: str, target_name: str, random: Random
+) -> None:
+    source, target = label_space(source_name), label_space(target_name)
+    weights = np.array([random.random() for _ in source.emotions]) + 1e-6
+    told, share = in_space(weights / weights.sum(), source, target)
+    assert told.shape == (len(target),)
+    assert told.sum() == pytest.approx(1)
+    assert told.min() >= 0
+    assert 0 <= share <= 1 + 1e-9
+
+
+def test_emotions_are_matched_by_name_or_synonym() -> None:
+    ferplus, moods = label_space("ferplus"), label_space("mood3")
+    values = dict.fromkeys(ferplus.emotions, 0.0) | {
+        "happiness": 0.3,
+        "sadness": 0.1,
+        "neutral": 0.4,
+        "contempt": 0.2,
+    }
+    told, share = in_space(list(values.values()), ferplus, moods)
+    assert dict(zip(moods.emotions, told.tolist(), strict=True)) == pytest.approx(
+        {"happy": 0.75, "sad": 0.25, "angry": 0}
+    )
+    assert share == pytest.approx(0.4)
+    nothing_left, share = in_space([1.0, *[0.0] * 7], ferplus, moods)
+    assert (nothing_left.tolist(), float(share)) == ([pytest.approx(1 / 3)] * 3, 0)

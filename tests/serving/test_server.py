@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from moodlake.model import Model
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason
 from moodlake.serving.client import AsyncServerClient, ServerClient
+from moodlake.settings import PROJECT_ROOT
 from tests.images_made import astronaut, jpeg, png_bomb
 from tests.serving.conftest import Server
 
@@ -189,6 +191,26 @@ def test_what_is_counted_and_measured(server: Server) -> None:
     ]:
         assert counted(after, *words) - counted(before, *words) == more, words
     assert counted(after, "moodlake_entropy") > counted(before, "moodlake_entropy")
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are(server: Server) -> None:
+    dashboard = json.loads((PROJECT_ROOT / "infra" / "grafana" / "server.json").read_text())
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"(?:moodlake_|Requests|Queue)\w+", target["expr"])
+    }
+    with server.http() as http:
+        http.post(PATH, files=[*BAD.items(), ("good", jpeg())])
+        http.post(PATH, content=jpeg(), params={"faces": "both"})
+    told = httpx.get(f"http://127.0.0.1:{server.ports.metrics}/metrics").text
+    declared = (PROJECT_ROOT / "model_store" / "metrics.yaml").read_text()
+    for name in asked:
+        # TorchServe tells of a metric from its first value on: nothing failed here.
+        assert re.search(rf"^{name}[{{ ]", told, re.MULTILINE) or f"name: {name}\n" in declared, (
+            name
+        )
 
 
 def test_the_answer_is_json_that_any_reader_takes(server: Server) -> None:

@@ -11,6 +11,7 @@ it, as over gRPC, TorchServe has taken forms apart before.
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from moodlake.serving.answers import answer, describe, score_requests
 from moodlake.serving.explanations import explain
 from moodlake.serving.options import BadRequest
 from moodlake.serving.requests import ServerRequest, from_parts, parse_request
+
+logger = logging.getLogger(__name__)
 
 _PROBE, _CONTENT_TYPE, _QUERY = (
     f"x-moodlake-{name}" for name in ("probe", "content-type", "query")
@@ -57,6 +60,10 @@ class EmotionHandler:
             except ProbeFailed as error:
                 context.set_response_status(503, "Not Ready", index)
                 answers[index] = json.dumps({"code": 503, "message": str(error)})
+            except Exception:  # a fault of ours must not reach the other requests of the batch
+                logger.exception("a request could not be read")
+                context.set_response_status(500, "Internal Server Error", index)
+                answers[index] = json.dumps({"code": 500, "message": "see the server's log"})
         timings = Timings()
         scored = score_requests(self.model, list(read.values()), timings)
         for (index, request), predictions in zip(read.items(), scored, strict=True):

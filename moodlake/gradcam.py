@@ -39,7 +39,7 @@ class GradCam:
 
         It is 0 everywhere where nothing speaks for the emotion.
         """
-        features: NDArray[np.float32] = self._whole(inputs[None])[1].copy()
+        features = self._whole.create_infer_request().infer({0: inputs[None]})[1].copy()
         weights = self._weights(features, emotion)
         heat = np.maximum(np.tensordot(weights, features[0], 1), 0).astype(np.float32)
         heat = np.asarray(cv2.resize(heat, inputs.shape[:0:-1]), np.float32)  # bilinear
@@ -50,13 +50,16 @@ class GradCam:
         channels = features.shape[1]
         step = _STEP * max(float(np.abs(features).max()), 1e-6)
         weights = np.empty(channels, np.float32)
+        head = self._head.create_infer_request()  # of this thread alone
         for start in range(0, channels, _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, channels))
             raised = np.repeat(features, len(rows), axis=0)
             lowered = raised.copy()
             raised[np.arange(len(rows)), rows] += step
             lowered[np.arange(len(rows)), rows] -= step
-            above, below = (self._head(moved)[0][:, emotion].copy() for moved in (raised, lowered))
+            above, below = (
+                head.infer({0: moved})[0][:, emotion].copy() for moved in (raised, lowered)
+            )
             weights[rows] = above - below
         return weights
 

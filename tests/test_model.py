@@ -140,6 +140,15 @@ def test_an_explanation_points_at_what_speaks_for_the_emotion(tmp_path: Path) ->
     assert model.explain(jpeg()).emotion == model.score([jpeg()])[0].dominant
 
 
+def test_threads_explain_as_one_does(tmp_path: Path) -> None:
+    model = Model.load(write_bundle(tmp_path / "model"), streams=2)
+    asked = [(jpeg(number), emotion) for number in range(4) for emotion in model.space.emotions]
+    alone = [model.explain(*each).heat for each in asked]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda each: model.explain(*each).heat, asked))
+    assert all(np.array_equal(*pair) for pair in zip(alone, together, strict=True))
+
+
 def test_what_cannot_be_explained_is_told(tmp_path: Path) -> None:
     model = Model.load(write_bundle(tmp_path / "model"))
     with pytest.raises(ValueError, match="'rage' is not in ferplus"):

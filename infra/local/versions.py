@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from infra.local.front import FrontService
+from infra.local.service import NotReady
 from infra.local.torchserve import TorchServeService
 from moodlake.bundle import read_meta
 from moodlake.errors import MendableError
@@ -84,16 +85,21 @@ class Versions:
         Requests that are under way are answered by the version that took them.
         """
         chosen = self._named(version)
-        self._torchserve.probe(chosen.digest, version)
+        try:
+            self._torchserve.probe(chosen.digest, version)
+        except NotReady as error:
+            raise VersionError(f"version {version} does not work: {error}") from error
         self._ask("PUT", f"/models/{MODEL_NAME}/{version}/set-default")
         self._front.expect(chosen.archive)
         return self._named(version)
 
     def remove(self, version: str) -> None:
-        """Unload a version; requests that it took are answered first."""
-        if self._named(version).default:
+        """Unload a version; clients that stay with it are told that it is gone."""
+        removed = self._named(version)
+        if removed.default:
             raise VersionError(f"version {version} is the one that answers; use another one first")
         self._ask("DELETE", f"/models/{MODEL_NAME}/{version}")
+        removed.archive.unlink(missing_ok=True)
 
     def _named(self, version: str) -> Version:
         known = {each.version: each for each in self.all()}
@@ -113,7 +119,10 @@ class Versions:
         )
 
     def _ask(self, method: str, path: str, options: dict[str, str] | None = None) -> httpx.Response:
-        answer = self._torchserve.manage(method, path, options, timeout=_LOADING_SECONDS)
+        try:
+            answer = self._torchserve.manage(method, path, options, timeout=_LOADING_SECONDS)
+        except (httpx.HTTPError, OSError) as error:
+            raise VersionError(f"TorchServe does not answer {method} {path}: {error}") from error
         if answer.status_code >= 400:
             raise VersionError(f"TorchServe refuses {method} {path}: {answer.text[:300]}")
         return answer

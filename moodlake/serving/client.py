@@ -39,7 +39,11 @@ class ServerClient:
     ) -> None:
         self._protocol = Protocol(url, keys, attempts)
         self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5))
-        description = self._run(self._protocol.describe())
+        try:
+            description = self._run(self._protocol.describe())
+        except BaseException:
+            self.close()
+            raise
         self.identity = ModelIdentity(**description["model"])
         self.space = LabelSpace.from_dict(description["label_space"])
         self.faces = FaceMode(description["faces"])
@@ -98,7 +102,11 @@ class AsyncServerClient:
         self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=5))
 
     async def __aenter__(self) -> Self:
-        description = await self._run(self._protocol.describe())
+        try:
+            description = await self._run(self._protocol.describe())
+        except BaseException:
+            await self._http.aclose()
+            raise
         self.identity = ModelIdentity(**description["model"])
         self.space = LabelSpace.from_dict(description["label_space"])
         self.faces = FaceMode(description["faces"])

@@ -58,6 +58,7 @@ _ERRORS = {
     429: "Too many requests at once: try again after Retry-After seconds.",
     500: "A worker died over this request: try again, with fewer images.",
     503: "The model is not ready: try again after Retry-After seconds.",
+    504: "No answer in time: try again, with fewer images.",
 }
 
 

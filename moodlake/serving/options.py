@@ -76,7 +76,9 @@ def _one_of(known: Mapping[str, Any]) -> Callable[[str], Any]:
 
 
 def _top_k(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= MOST_TOP_K):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 3):
+        raise ValueError(f"use a whole number from 1 to {MOST_TOP_K}")
+    if not 1 <= int(text) <= MOST_TOP_K:
         raise ValueError(f"use a whole number from 1 to {MOST_TOP_K}")
     return int(text)
 

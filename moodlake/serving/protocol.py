@@ -117,6 +117,7 @@ class Protocol:
             _BatchFailed: this request kills the worker, or is refused for what it holds.
         """
         problem: Exception | None = None
+        failed: _BatchFailed | None = None
         for attempt in range(self._attempts):
             if attempt:
                 backoff = min(_LONGEST_WAIT, 0.2 * 2**attempt) * random.uniform(0.5, 1)
@@ -127,9 +128,11 @@ class Protocol:
                 problem = error
             except _BatchFailed as error:
                 # Once may be a worker that another request, or an operator, killed.
-                if isinstance(problem, _BatchFailed):
+                if failed:
                     raise
-                problem = error
+                problem = failed = error
+        if failed:
+            raise failed
         raise ServerError(
             f"no answer from the model server at {self.url} ({problem}); "
             "start it with `moodlake up` or set MOODLAKE_SERVER_URL"
@@ -151,7 +154,8 @@ class Protocol:
             self._token = fresh
             return (yield from self._post(options, parts))
         if answer.status_code == 404:
-            raise ServerError(f"{self.url} serves no model named {MODEL_NAME!r}")
+            version = f" of version {self.identity.version}" if self.identity else ""
+            raise ServerError(f"{self.url} serves no model named {MODEL_NAME!r}{version}")
         message = f"HTTP {answer.status_code}: {answer.text[:200]}"
         if answer.status_code in _UNAVAILABLE:
             raise _Unavailable(message, _retry_after(answer))

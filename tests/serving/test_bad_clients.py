@@ -43,7 +43,20 @@ def form(count: int) -> bytes:
     [
         (FORM, form(0), 422, "no image"),
         (FORM, form(10_001), 413, "at most 256"),
+        (FORM, b"--x\r\n\r\n\r\n" * 2_000_000 + b"--x--\r\n", 413, "at most 256"),
         (FORM, form(2)[:-8], 422, "cut off"),
+        (
+            FORM,
+            b"--x\r\nContent-Disposition: form-data; name*=a; name*0=b\r\n\r\n\r\n--x--\r\n",
+            422,
+            "Content-Disposition cannot be read",
+        ),
+        (
+            {"Content-Type": "multipart/form-data; boundary*=x; boundary*0=y"},
+            form(1),
+            422,
+            "Content-Type cannot be read",
+        ),
         (FORM, b"junk", 422, "form"),
         (FORM, b"", 422, "cut off"),
         ({"Content-Type": "multipart/form-data"}, form(1), 422, "boundary"),
@@ -56,6 +69,12 @@ def form(count: int) -> bytes:
         (JSON, b'{"instances": []}', 422, "no image"),
         (JSON, b'{"instances": {}}', 422, "instances"),
         (JSON, b'{"instances": ["aGk="], "parameters": {"faces": []}}', 422, "faces"),
+        (
+            JSON,
+            b'{"instances": ["aGk="], "parameters": {"' + b"\x7f" * 14_000_000 + b'": []}}',
+            422,
+            "is no text",
+        ),
         (JSON, b"null", 422, "instances"),
     ],
 )
@@ -75,6 +94,7 @@ def test_a_body_that_cannot_be_read(
         ("faces=all&faces=none", "given twice: faces"),
         ("top_k=0", "1 to 100"),
         ("top_k=" + "9" * 500, "1 to 100"),
+        ("top_k=0101", "1 to 100"),
         ("label_space=moods", "mood3"),
         ("timings=perhaps", "true or false"),
         ("%ff=1", "cannot be read"),
@@ -108,6 +128,19 @@ def test_what_the_proxy_refuses(server: Server) -> None:
         assert error_of(http.post(f"{PATH}/9.9", content=jpeg()))[0] == 404
         assert error_of(http.post(PATH, headers={"X-Big": "x" * 50_000}))[0] == 431
         assert error_of(http.post(f"{PATH}?{'x' * 50_000}"))[0] == 414
+        assert error_of(http.post(f"{PATH}%0A", content=jpeg()))[0] == 404
+        assert error_of(http.post(f"{server.front.url}/ready", content=b"x" * 2_000))[0] == 413
+        lower = {"Authorization": f"bearer {server.token}"}
+        assert error_of(http.post(PATH, headers=lower, content=jpeg()))[0] == 401
+
+
+def test_headers_are_the_callers_own_business(server: Server) -> None:
+    """TorchServe would refuse so many."""
+    headers = {f"X-{number}": "x" * 3_900 for number in range(3)} | {"explain": "True"}
+    with server.http() as http:
+        assert predictions(http.post(PATH, headers=headers, content=jpeg())) == in_process(
+            server, [jpeg()]
+        )
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_sent(server: Server) -> None:
@@ -183,9 +216,10 @@ def test_a_thousand_connections_at_once(server: Server) -> None:
 
 
 def test_no_image_and_no_token_is_written_to_a_log(server: Server) -> None:
-    marker = b"secret-pixels-" * 4
+    marker = b"secret-pixels-" * 200_000
     with server.http() as http:
-        http.post(PATH, content=marker, params={"faces": "none"})
+        http.post(PATH, content=marker, params={"label_space": "hidden-option"})
+        http.post(PATH, content=marker * 30, params={"label_space": "hidden-option"})
         http.post(PATH, headers=JSON, content=json.dumps({"instances": [marker.decode()]}))
         http.post(PATH, params={"faces": "hidden-option"}, content=jpeg())
     for service in (server.torchserve, server.front):

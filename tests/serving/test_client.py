@@ -84,6 +84,12 @@ def test_a_worker_that_died_once_costs_no_image(server: Server) -> None:
     assert [item.reason for item in connect(server).score(IMAGES[:1])] == [None]
 
 
+def test_an_image_at_fault_is_told_from_a_busy_server(server: Server) -> None:
+    """Its failures count also where the server is busy in between."""
+    server.answer = lambda body, number: (500, {}) if number % 2 else (503, {})
+    assert [item.reason for item in connect(server).score(IMAGES[:1])] == [Reason.MODEL_ERROR]
+
+
 def test_a_full_queue_is_waited_for(server: Server) -> None:
     server.answer = lambda body, number: (503, {}) if number < 3 else scored(body)
     assert len(connect(server).score(IMAGES)) == 8

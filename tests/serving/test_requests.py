@@ -27,7 +27,17 @@ TYPES = st.sampled_from(
     ]
 )
 PIECES = st.sampled_from(
-    [b"--x", b"--x--", b"\r\n", b"Content-Disposition: form-data; name=", b'"a"', b"faces", b":"]
+    [
+        b"--x",
+        b"--x--",
+        b"\r\n",
+        b"Content-Disposition: form-data; name=",
+        b'"a"',
+        b"name*=",
+        b"; ",
+        b"faces",
+        b":",
+    ]
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),

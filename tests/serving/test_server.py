@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+import time
 from typing import Any
 
 import httpx
@@ -180,7 +181,12 @@ def test_what_is_counted_and_measured(server: Server) -> None:
     before = read()
     with server.http() as http:
         http.post(PATH, files=[*BAD.items(), ("good", jpeg())])
-    after = read()
+    name = "moodlake_infer_seconds_count"  # the last that the worker tells
+    for _ in range(50):
+        after = read()
+        if counted(after, name) > counted(before, name):
+            break
+        time.sleep(0.1)
     for words, more in [
         (("moodlake_requests_total",), 1),
         (("moodlake_images_total", "rejected"), 4),
@@ -204,6 +210,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are(server: Server) -> None:
     with server.http() as http:
         http.post(PATH, files=[*BAD.items(), ("good", jpeg())])
         http.post(PATH, content=jpeg(), params={"faces": "both"})
+    time.sleep(1)  # workers tell of their metrics beside the answers
     told = httpx.get(f"http://127.0.0.1:{server.ports.metrics}/metrics").text
     declared = (PROJECT_ROOT / "model_store" / "metrics.yaml").read_text()
     for name in asked:

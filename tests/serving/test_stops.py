@@ -181,8 +181,10 @@ def test_a_stop_finishes_what_was_accepted(own: Server) -> None:
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, number) for number in range(6)]
         nginx = psutil.Process(own.front.children["edge"].pid)
+        deadline = time.monotonic() + 20
         while sum(len(process.net_connections("tcp")) for process in nginx.children()) < 6 + 1:
-            time.sleep(0.01)  # until all six are accepted
+            assert time.monotonic() < deadline, "the six requests were not accepted at once"
+            time.sleep(0.01)
         time.sleep(0.3)
         own.stop()
         assert [future.result() for future in asked] == [200] * 6

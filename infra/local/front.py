@@ -106,7 +106,8 @@ class FrontService(Service):
         self._configure_gate()
         for name in ("gate", "edge"):
             command = [_nginx(), "-p", str(self.folder), "-c", f"{name}.conf", "-e", "stderr"]
-            self.spawn(name, command, {})
+            # nginx writes its titles over the mark by which children are found; its shell does not.
+            self.spawn(name, ["/bin/sh", "-c", '"$0" "$@"; exit $?', *command], {})
         self._stopping.clear()
         threading.Thread(target=self._follow_token, daemon=True).start()
 
@@ -139,7 +140,8 @@ class FrontService(Service):
         self._stopping.set()
         for name in ("edge", "gate"):
             if child := self.children.get(name):
-                child.signal(signal.SIGQUIT)
+                with contextlib.suppress(OSError, ValueError, psutil.Error):
+                    self._process(name).send_signal(signal.SIGQUIT)
                 deadline = time.monotonic() + DRAIN_SECONDS
                 while child.exit_code() is None and time.monotonic() < deadline:
                     time.sleep(0.05)
@@ -152,10 +154,14 @@ class FrontService(Service):
 
     def _reload_gate(self) -> None:
         """Take up the new configuration; what the old one accepted is finished under the old."""
-        gate = psutil.Process(int((self.folder / "gate.pid").read_text()))
+        gate = self._process("gate")
         old = gate.children()
         gate.send_signal(signal.SIGHUP)
         psutil.wait_procs(old, timeout=_RELOAD_SECONDS)
+
+    def _process(self, name: str) -> psutil.Process:
+        """nginx itself, whoever started it."""
+        return psutil.Process(int((self.folder / f"{name}.pid").read_text()))
 
     def _upstream_token_now(self) -> str:
         """TorchServe writes a new one at each start; "" before it did."""

@@ -70,10 +70,6 @@ class Child:
         """None while the program runs."""
         return self._popen.poll()
 
-    def signal(self, number: int) -> None:
-        """Send the program, not what it started, a signal; nothing happens if it has ended."""
-        self._popen.send_signal(number)
-
     def log_tail(self, lines: int = 12) -> str:
         """The end of the log."""
         with contextlib.suppress(OSError):
@@ -87,17 +83,26 @@ def terminate(marks: Collection[str], grace: float = _GRACE) -> None:
     A process is known by the mark in its environment, which every descendant inherits: numbers
     of processes and groups may belong to a stranger by the time a record of them is read.
     """
-    family = _marked(marks)
+    family = _family(marks)
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    psutil.wait_procs(family, timeout=grace)
+    _, alive = psutil.wait_procs(family, timeout=grace)
     for _ in range(3):  # what it started meanwhile
-        family = _marked(marks)
+        family = {*alive, *_family(marks)}
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(family, timeout=grace)
+        _, alive = psutil.wait_procs(family, timeout=grace)
+
+
+def _family(marks: Collection[str]) -> set[psutil.Process]:
+    """Those with a mark, and their descendants: some, as nginx, write over their environment."""
+    found = set(_marked(marks))
+    for process in list(found):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.update(process.children(recursive=True))
+    return found
 
 
 def _marked(marks: Collection[str]) -> list[psutil.Process]:

@@ -121,6 +121,17 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     assert gone(family)
 
 
+def test_a_child_that_writes_over_its_environment_is_found(tmp_path: Path) -> None:
+    """As nginx does: its parent has the mark."""
+    code = (
+        "import subprocess, time; subprocess.Popen(['env', '-i', 'sleep', '300']); time.sleep(300)"
+    )
+    child = start(code, tmp_path)
+    family = wait_for_family(child.pid)
+    terminate([child.mark])
+    assert gone(family)
+
+
 def test_s3_refuses_a_wrong_secret(tmp_path: Path) -> None:
     service = S3Service(tmp_path, Ports.free(), ("images",))
     try:

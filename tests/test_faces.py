@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from skimage import data
 
 from moodlake.faces import DETECTOR, Face, crop, find_faces
 from tests.images_made import astronaut_image
@@ -100,9 +101,6 @@ def test_a_face_that_fills_the_image_is_found(side: int) -> None:
 
 
 def test_no_face_is_seen_where_there_is_none() -> None:
-    pytest.importorskip("skimage")
-    from skimage import data
-
     for name in ("coffee", "rocket", "chelsea", "brick", "grass", "page"):
         pixels = getattr(data, name)()
         colour = pixels if pixels.ndim == 3 else np.stack([pixels] * 3, axis=2)

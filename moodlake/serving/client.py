@@ -20,7 +20,29 @@ from moodlake.serving.protocol import Exchange, Protocol, Result, ServerError
 __all__ = ["AsyncServerClient", "ServerClient", "ServerError"]
 
 
-class ServerClient:
+class _Served:
+    """What a server says that it serves.
+
+    Attributes:
+        identity: the model's name, version and digest.
+        space: the label space of its distributions.
+        faces: the face mode that it uses where none is asked for.
+        provenance: what it was trained from.
+    """
+
+    identity: ModelIdentity
+    space: LabelSpace
+    faces: FaceMode
+    provenance: dict[str, Any]
+
+    def _know(self, description: dict[str, Any]) -> None:
+        self.identity = ModelIdentity(**description["model"])
+        self.space = LabelSpace.from_dict(description["label_space"])
+        self.faces = FaceMode(description["faces"])
+        self.provenance = description["provenance"]
+
+
+class ServerClient(_Served):
     """Predictions over HTTP. Safe to share between threads, which reuse its connections.
 
     Args:
@@ -44,10 +66,7 @@ class ServerClient:
         except BaseException:
             self.close()
             raise
-        self.identity = ModelIdentity(**description["model"])
-        self.space = LabelSpace.from_dict(description["label_space"])
-        self.faces = FaceMode(description["faces"])
-        self.provenance: dict[str, Any] = description["provenance"]
+        self._know(description)
 
     def score(self, images: Sequence[bytes], *, faces: FaceMode | None = None) -> list[Prediction]:
         """Predictions in the order of `images`.
@@ -83,17 +102,12 @@ class ServerClient:
                 reply = error
 
 
-class AsyncServerClient:
+class AsyncServerClient(_Served):
     """`ServerClient` for programs that await; an asynchronous context manager.
 
     Made by `async with AsyncServerClient(url, keys) as server`; arguments, attributes, methods
     and errors are those of `ServerClient`.
     """
-
-    identity: ModelIdentity
-    space: LabelSpace
-    faces: FaceMode
-    provenance: dict[str, Any]
 
     def __init__(
         self, url: str, keys: Path | None = None, *, attempts: int = 6, timeout: float = 120
@@ -107,10 +121,7 @@ class AsyncServerClient:
         except BaseException:
             await self._http.aclose()
             raise
-        self.identity = ModelIdentity(**description["model"])
-        self.space = LabelSpace.from_dict(description["label_space"])
-        self.faces = FaceMode(description["faces"])
-        self.provenance = description["provenance"]
+        self._know(description)
         return self
 
     async def __aexit__(

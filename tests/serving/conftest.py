@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +71,25 @@ def wait(service: Service, seconds: float = 60) -> float:
     raise AssertionError(f"{service.name} did not become ready: {problem}")
 
 
+@contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    server = Server.make(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Shared by the tests that leave it as they found it."""
-    running = Server.make(tmp_path_factory.mktemp("server"))
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
+    with running(tmp_path_factory.mktemp("server")) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A module's own, which its tests may hurt."""
+    with running(tmp_path_factory.mktemp("own")) as hurt:
+        yield hurt

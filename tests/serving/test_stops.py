@@ -8,7 +8,6 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,17 +28,6 @@ from tests.serving.test_server import PATH, in_process, predictions
 
 RETRYABLE = {429, 500, 503, 504}
 BATCH = [jpeg(index, 640, 480) for index in range(16)]
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that these tests may hurt."""
-    running = Server.make(tmp_path_factory.mktemp("hurt"))
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
 
 
 def workers(server: Server) -> list[psutil.Process]:

@@ -33,7 +33,7 @@ def up(
     model: ArchivePath = RELEASED_ARCHIVE,
     free_ports: Annotated[bool, typer.Option(help="Take any free ports.")] = False,
 ) -> None:
-    """Start S3, TorchServe and Airflow on this machine; Ctrl-C or `moodlake down` stops them."""
+    """Start S3, TorchServe, nginx and Airflow here; Ctrl-C or `moodlake down` stops them."""
     with explained(), stopping_cleanly() as stopped:
         from infra.local.ports import Ports
         from infra.local.stack import Stack
@@ -145,7 +145,7 @@ def demo(
         shutil.rmtree(DEMO_STATE, ignore_errors=True)
         stack = Stack(DEMO_STATE, Ports.free(), model)
         try:
-            announce("starting S3, TorchServe and Airflow (about half a minute)")
+            announce("starting S3, TorchServe, nginx and Airflow (about half a minute)")
             stack.start(announce)
             result = run_demo(stack, DEMO_STATE, announce)
             print_results(result.rows, limit=50)

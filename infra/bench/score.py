@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import resource
@@ -15,12 +14,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from infra.local.demo import photos
+from infra.bench.images import encoded, photos_with_faces
 from infra.local.ports import Ports
 from infra.local.stack import Stack
 from moodlake.model import Model
@@ -31,27 +28,8 @@ from moodlake.settings import RELEASED_ARCHIVE, Settings
 
 IMAGES = 2_000
 _MEMORY_IMAGES = (500, 5_000)
-_SIZE = (400, 300)
 _BATCH = 16
 _DISTINCT = 100
-
-
-def make_images() -> list[bytes]:
-    """JPEGs of 400 x 300 pixels: shifted cuts of the photos with a face."""
-    rng = np.random.default_rng(0)
-    sources = [
-        Image.open(io.BytesIO(photos()[f"photos/{name}"])).convert("RGB")
-        for name in ("astronaut.png", "grace_hopper.jpg")
-    ]
-    images = []
-    for index in range(_DISTINCT):
-        source = sources[index % len(sources)]
-        left, top = rng.integers(0, 60, 2)
-        cut = source.crop((left, top, left + 440, top + 330)).resize(_SIZE)
-        buffer = io.BytesIO()
-        cut.save(buffer, "JPEG", quality=90)
-        images.append(buffer.getvalue())
-    return images
 
 
 def in_process(images: list[bytes]) -> float:
@@ -91,13 +69,13 @@ def fill(bucket: str, images: list[bytes], count: int) -> None:
 
 def measure(announce: Callable[[str], None]) -> Table:
     """Run everything; returns the table of results."""
-    images = make_images()
+    images = [encoded(photo) for photo in photos_with_faces(_DISTINCT)]
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder), Ports.free())
         try:
             for service in (stack.s3, stack.torchserve):
                 service.start()
-                announce(f"{service.name}: {stack.wait(service)}")
+                announce(f"{service.name}: {service.wait()}")
             stack.point_here()
             announce(f"{IMAGES} images in process")
             bare = in_process([images[index % len(images)] for index in range(IMAGES)])

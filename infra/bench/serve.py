@@ -20,16 +20,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from infra.bench.score import make_images
-from infra.local.front import FrontService
-from infra.local.ports import HOST, Ports
-from infra.local.service import NotReady, Service
-from infra.local.torchserve import TorchServeService
+from infra.bench.bodies import as_form
+from infra.bench.images import encoded, photos_with_faces
+from infra.local.server import ModelServer
 from moodlake.model import Model
 from moodlake.settings import MODEL_NAME, RELEASED_ARCHIVE
 
 _TURNS = 5
 _TURN_IMAGES = 640
+_DISTINCT = 100
 _BULK = 16
 _IN_FLIGHT = 32
 _LATENCY_REQUESTS = 300
@@ -38,59 +37,26 @@ Score = Callable[[Sequence[bytes]], object]
 
 
 class Server:
-    """TorchServe with nginx in front, serving one archive."""
+    """The model server, asked by the plainest client there is, a connection a thread.
 
-    def __init__(self, folder: Path, archive: Path) -> None:
-        ports = Ports.free()
-        self._port = ports.front
+    What is measured is the server, and both share the machine's cores.
+    """
+
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
         self._local = threading.local()
-        self.torchserve = TorchServeService(folder / "torchserve", ports, archive)
-        self.front = FrontService(folder / "front", ports, archive, self.torchserve.keys)
-
-    def __enter__(self) -> Server:
-        for service in (self.torchserve, self.front):
-            service.start()
-        for service in (self.torchserve, self.front):
-            _wait(service)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.front.stop()
-        self.torchserve.stop()
 
     def score(self, images: Sequence[bytes]) -> None:
-        """One request: a single image as the body, several as the parts of a form.
-
-        By the plainest client there is, a connection a thread: what is measured is the server,
-        and both share the machine's cores.
-        """
+        """One request: a single image as the body, several as the parts of a form."""
         if not hasattr(self._local, "connection"):
-            self._local.connection = http.client.HTTPConnection(HOST, self._port)
-        kind, body = ("image/jpeg", images[0]) if len(images) == 1 else _form(images)
-        headers = {"Authorization": f"Bearer {self.front.token}", "Content-Type": kind}
+            self._local.connection = http.client.HTTPConnection(*self._server.address)
+        kind, body = ("image/jpeg", images[0]) if len(images) == 1 else as_form(images)
+        headers = {"Authorization": f"Bearer {self._server.token}", "Content-Type": kind}
         self._local.connection.request("POST", f"/predictions/{MODEL_NAME}", body, headers)
         answer = self._local.connection.getresponse()
         content = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"HTTP {answer.status}: {content[:200]!r}")
-
-
-def _form(images: Sequence[bytes]) -> tuple[str, bytes]:
-    head = b'--part\r\nContent-Disposition: form-data; name="%d"\r\n\r\n'
-    parts = (head % index + image + b"\r\n" for index, image in enumerate(images))
-    return "multipart/form-data; boundary=part", b"".join(parts) + b"--part--\r\n"
-
-
-def _wait(service: Service) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            service.check()
-            return
-        except NotReady:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
 
 
 def rate(score: Score, batches: Sequence[Sequence[bytes]], threads: int) -> float:
@@ -137,14 +103,15 @@ def latencies(score: Score, images: Sequence[bytes], per_second: float) -> np.nd
 
 def measure(archive: Path, announce: Callable[[str], None]) -> Table:
     """Run everything; returns the table of results."""
-    distinct = make_images()
+    distinct = [encoded(photo) for photo in photos_with_faces(_DISTINCT)]
     images = [distinct[index % len(distinct)] for index in range(_TURN_IMAGES)]
     cores = os.cpu_count() or 1
     model = Model.load(archive, streams=cores)
     results = Table(
         "what", "engine, images/s", "server, images/s", "ratio", title=str(archive.name)
     )
-    with tempfile.TemporaryDirectory() as folder, Server(Path(folder), archive) as server:
+    with tempfile.TemporaryDirectory() as folder, ModelServer(Path(folder), archive) as started:
+        server = Server(started)
         peak = 0.0
         for size, in_flight in ((_BULK, 2 * cores), (1, _IN_FLIGHT)):
             what = f"requests of {size}, {in_flight} in flight"

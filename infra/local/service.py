@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from infra.local.process import Child, terminate
 
 BIN = Path(sys.executable).parent
+_START_SECONDS = 180.0
+_LOOK_SECONDS = 0.2
 
 
 class NotReady(Exception):
@@ -42,6 +45,28 @@ class Service(ABC):
     @abstractmethod
     def check(self) -> str:
         """Prove that it works; returns a few words on what was seen, or raises NotReady."""
+
+    def wait(self, seconds: float = _START_SECONDS) -> str:
+        """Wait until it works; returns what its check saw.
+
+        Raises:
+            NotReady: it ended, or did not come up in time; with the end of its log.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.check()
+            except NotReady as error:
+                problem = str(error)
+            for name, child in self.children.items():
+                code = child.exit_code()
+                if code is not None or time.monotonic() > deadline:
+                    what = f"{name} ended with code {code}" if code is not None else problem
+                    raise NotReady(
+                        f"{self.name} did not start: {what}. Its log, {child.log}, ends:\n"
+                        f"{child.log_tail()}"
+                    )
+            time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:
         """End the processes and all that they started."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ from moodlake.errors import MendableError
 from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 
 STATE_FILE = "stack.json"
-_START_TIMEOUT = 180.0
 _STOP_TIMEOUT = 200.0
 
 
@@ -117,7 +115,7 @@ class Stack:
                 service.start()
                 self._write_state()
             for service in self.services:
-                announce(f"{service.name} at {service.url}: {self.wait(service)}")
+                announce(f"{service.name} at {service.url}: {service.wait()}")
         except NotReady as error:
             self.stop()
             raise StackError(str(error)) from error
@@ -163,28 +161,6 @@ class Stack:
             )
         if not self._archive.exists():
             raise StackError(f"there is no model at {self._archive}; `dvc repro` builds one")
-
-    def wait(self, service: Service) -> str:
-        """Wait until `service` works; returns what its check saw.
-
-        Raises:
-            NotReady: it ended, or did not come up in time; with the end of its log.
-        """
-        deadline = time.monotonic() + _START_TIMEOUT
-        while True:
-            try:
-                return service.check()
-            except NotReady as error:
-                problem = str(error)
-            for name, child in service.children.items():
-                code = child.exit_code()
-                if code is not None or time.monotonic() > deadline:
-                    what = f"{name} ended with code {code}" if code is not None else problem
-                    raise NotReady(
-                        f"{service.name} did not start: {what}. Its log, {child.log}, ends:\n"
-                        f"{child.log_tail()}"
-                    )
-            time.sleep(0.5)
 
     def _write_state(self) -> None:
         me = psutil.Process()

@@ -130,6 +130,6 @@ def test_a_killed_server_loses_and_doubles_nothing(stack: Stack, s3: BaseClient)
         pipeline.score_shard("server-1", shards[1], stack.settings)
     assert not next(item for item in stack.status() if item.name == "TorchServe").ready
     stack.torchserve.start()
-    stack.wait(stack.torchserve)
+    stack.torchserve.wait()
     finish(stack, "server-2", params)
     assert Counter(rows_of(stack, "killed-server").index) == Counter(keys)

@@ -19,7 +19,6 @@ from botocore.exceptions import ClientError
 from infra.local.ports import HOST, Ports
 from infra.local.process import Child, terminate
 from infra.local.s3 import S3Service
-from infra.local.service import NotReady
 from infra.local.stack import Stack, StackError, attach
 
 FAMILY = "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"
@@ -136,12 +135,7 @@ def test_s3_refuses_a_wrong_secret(tmp_path: Path) -> None:
     service = S3Service(tmp_path, Ports.free(), ("images",))
     try:
         service.start()
-        for _ in range(100):
-            try:
-                service.check()
-                break
-            except NotReady:
-                time.sleep(0.2)
+        service.wait()
         client = boto3.client(
             "s3",
             endpoint_url=service.url,

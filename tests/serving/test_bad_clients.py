@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from infra.local.server import ModelServer
 from tests.images_made import jpeg
-from tests.serving.conftest import Server
 from tests.serving.test_server import PATH, in_process, predictions
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -20,7 +20,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(autouse=True)
-def _still_serving(server: Server) -> Iterator[None]:
+def _still_serving(server: ModelServer) -> Iterator[None]:
     yield
     with server.http() as http:
         assert predictions(http.post(PATH, content=jpeg())) == in_process(server, [jpeg()])
@@ -79,7 +79,7 @@ def form(count: int) -> bytes:
     ],
 )
 def test_a_body_that_cannot_be_read(
-    server: Server, headers: dict[str, str], body: bytes, status: int, words: str
+    server: ModelServer, headers: dict[str, str], body: bytes, status: int, words: str
 ) -> None:
     with server.http() as http:
         code, message = error_of(http.post(PATH, headers=headers, content=body))
@@ -101,13 +101,13 @@ def test_a_body_that_cannot_be_read(
         ("&".join(f"o{number}=1" for number in range(99)), "cannot be read"),
     ],
 )
-def test_an_option_that_is_none(server: Server, query: str, words: str) -> None:
+def test_an_option_that_is_none(server: ModelServer, query: str, words: str) -> None:
     with server.http() as http:
         code, message = error_of(http.post(f"{PATH}?{query}", content=jpeg()))
     assert (code, words in message) == (422, True), message
 
 
-def test_parts_without_a_name_are_numbered(server: Server) -> None:
+def test_parts_without_a_name_are_numbered(server: ModelServer) -> None:
     parts = [b"--x\r\nContent-Type: image/jpeg\r\n\r\n%b\r\n" % jpeg(index) for index in range(2)]
     with server.http() as http:
         answer = http.post(PATH, headers=FORM, content=b"".join(parts) + b"--x--\r\n")
@@ -115,7 +115,7 @@ def test_parts_without_a_name_are_numbered(server: Server) -> None:
     assert predictions(answer) == in_process(server, [jpeg(0), jpeg(1)])
 
 
-def test_what_the_proxy_refuses(server: Server) -> None:
+def test_what_the_proxy_refuses(server: ModelServer) -> None:
     with server.http() as http:
         for header in ({"Authorization": ""}, {"Authorization": "Bearer guess"}):
             refused = http.post(PATH, headers=header, content=jpeg())
@@ -134,7 +134,7 @@ def test_what_the_proxy_refuses(server: Server) -> None:
         assert error_of(http.post(PATH, headers=lower, content=jpeg()))[0] == 401
 
 
-def test_headers_are_the_callers_own_business(server: Server) -> None:
+def test_headers_are_the_callers_own_business(server: ModelServer) -> None:
     """TorchServe would refuse so many."""
     headers = {f"X-{number}": "x" * 3_900 for number in range(3)} | {"explain": "True"}
     with server.http() as http:
@@ -143,7 +143,7 @@ def test_headers_are_the_callers_own_business(server: Server) -> None:
         )
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_sent(server: Server) -> None:
+def test_a_body_over_the_limit_is_refused_before_it_is_sent(server: ModelServer) -> None:
     with socket.create_connection(server.address) as raw:
         raw.sendall(
             f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n"
@@ -152,7 +152,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent(server: Server) -> N
         assert b" 413 " in raw.recv(100)
 
 
-def start_upload(server: Server, sent: bytes) -> socket.socket:
+def start_upload(server: ModelServer, sent: bytes) -> socket.socket:
     raw = socket.create_connection(server.address)
     raw.sendall(
         f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n"
@@ -162,7 +162,7 @@ def start_upload(server: Server, sent: bytes) -> socket.socket:
     return raw
 
 
-def test_an_upload_that_stops_half_way_ends(server: Server) -> None:
+def test_an_upload_that_stops_half_way_ends(server: ModelServer) -> None:
     with start_upload(server, b"400\r\nhalf a chunk") as raw:
         raw.settimeout(30)
         started = time.monotonic()
@@ -171,7 +171,7 @@ def test_an_upload_that_stops_half_way_ends(server: Server) -> None:
         assert time.monotonic() - started < 20
 
 
-def test_slow_uploads_do_not_keep_others_out(server: Server) -> None:
+def test_slow_uploads_do_not_keep_others_out(server: ModelServer) -> None:
     slow = [start_upload(server, b"1\r\n") for _ in range(200)]
     try:
         with server.http() as http:
@@ -181,7 +181,7 @@ def test_slow_uploads_do_not_keep_others_out(server: Server) -> None:
             raw.close()
 
 
-def test_a_client_that_reads_a_byte_a_second_keeps_nobody_waiting(server: Server) -> None:
+def test_a_client_that_reads_a_byte_a_second_keeps_nobody_waiting(server: ModelServer) -> None:
     body = form(200)
     with socket.create_connection(server.address) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -197,7 +197,7 @@ def test_a_client_that_reads_a_byte_a_second_keeps_nobody_waiting(server: Server
             time.sleep(1)
 
 
-def test_a_thousand_connections_at_once(server: Server) -> None:
+def test_a_thousand_connections_at_once(server: ModelServer) -> None:
     """Each is answered: scored, or told to come again."""
     with (
         server.http(limits=httpx.Limits(max_connections=1_000)) as http,
@@ -215,7 +215,7 @@ def test_a_thousand_connections_at_once(server: Server) -> None:
             assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_no_image_and_no_token_is_written_to_a_log(server: Server) -> None:
+def test_no_image_and_no_token_is_written_to_a_log(server: ModelServer) -> None:
     marker = b"secret-pixels-" * 200_000
     with server.http() as http:
         http.post(PATH, content=marker, params={"label_space": "hidden-option"})

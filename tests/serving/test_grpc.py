@@ -11,10 +11,10 @@ import grpc
 import pytest
 from grpc_tools import protoc
 
+from infra.local.server import ModelServer
 from moodlake.prediction import Prediction
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg
-from tests.serving.conftest import Server
 from tests.serving.test_server import in_process
 
 
@@ -32,7 +32,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     return messages, services
 
 
-def ask(server: Server, stubs: tuple[Any, Any], token: str, **images: bytes) -> Any:
+def ask(server: ModelServer, stubs: tuple[Any, Any], token: str, **images: bytes) -> Any:
     messages, services = stubs
     with grpc.insecure_channel(f"127.0.0.1:{server.ports.front}") as channel:
         service = services.InferenceAPIsServiceStub(channel)
@@ -42,7 +42,7 @@ def ask(server: Server, stubs: tuple[Any, Any], token: str, **images: bytes) -> 
     return json.loads(answer.prediction)
 
 
-def test_images_by_name(server: Server, stubs: tuple[Any, Any]) -> None:
+def test_images_by_name(server: ModelServer, stubs: tuple[Any, Any]) -> None:
     answer = ask(server, stubs, server.token, one=jpeg(1), two=b"no image", faces=b"none")
     found = {item["name"]: Prediction.from_dict(item) for item in answer["predictions"]}
     assert found == dict(
@@ -50,13 +50,13 @@ def test_images_by_name(server: Server, stubs: tuple[Any, Any]) -> None:
     )
 
 
-def test_a_wrong_token_is_refused(server: Server, stubs: tuple[Any, Any]) -> None:
+def test_a_wrong_token_is_refused(server: ModelServer, stubs: tuple[Any, Any]) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         ask(server, stubs, "guess", one=jpeg())
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_a_wrong_option_is_told(server: Server, stubs: tuple[Any, Any]) -> None:
+def test_a_wrong_option_is_told(server: ModelServer, stubs: tuple[Any, Any]) -> None:
     """In the answer: TorchServe's gRPC knows no status of one request of a batch."""
     answer = ask(server, stubs, server.token, one=jpeg(), faces=b"both")
     assert (answer["code"], "none or largest or all" in answer["message"]) == (422, True)

@@ -9,14 +9,14 @@ from pathlib import Path
 import httpx
 from openapi_spec_validator import validate
 
-from tests.serving.conftest import Server
+from infra.local.server import ModelServer
 
 
-def test_the_document_is_openapi(server: Server) -> None:
+def test_the_document_is_openapi(server: ModelServer) -> None:
     validate(httpx.get(f"{server.front.url}/openapi.json").json())
 
 
-def test_the_document_is_true(server: Server, tmp_path: Path) -> None:
+def test_the_document_is_true(server: ModelServer, tmp_path: Path) -> None:
     """Schemathesis makes good and bad requests of it, and holds the answers against it."""
     schemathesis = Path(sys.executable).with_name("schemathesis")
     done = subprocess.run(

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from infra.local.server import ModelServer
 from moodlake.faces import FaceMode
 from moodlake.images import decode
 from moodlake.model import Model
@@ -21,14 +22,13 @@ from moodlake.reasons import Reason
 from moodlake.serving.client import AsyncServerClient, ServerClient
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import astronaut, jpeg, png_bomb
-from tests.serving.conftest import Server
 
 PATH = "/predictions/emotions"
 BAD = {"empty": b"", "text": b"hello", "bomb": png_bomb(), "cut": jpeg(1)[:200]}
 IMAGES = [jpeg(0), b"no image", jpeg(2, 300, 200), b"", png_bomb()]
 
 
-def in_process(server: Server, images: list[bytes], **options: Any) -> list[Prediction]:
+def in_process(server: ModelServer, images: list[bytes], **options: Any) -> list[Prediction]:
     return Model.load(server.archive).score(images, **options)
 
 
@@ -37,7 +37,7 @@ def predictions(answer: httpx.Response) -> list[Prediction]:
     return [Prediction.from_dict(item) for item in answer.json()["predictions"]]
 
 
-def test_one_image_as_the_body_whatever_its_type(server: Server) -> None:
+def test_one_image_as_the_body_whatever_its_type(server: ModelServer) -> None:
     with server.http() as http:
         for kind in ("image/jpeg", "application/x-www-form-urlencoded", "text/plain", None):
             headers = {"Content-Type": kind} if kind else {}
@@ -45,7 +45,7 @@ def test_one_image_as_the_body_whatever_its_type(server: Server) -> None:
             assert predictions(answer) == in_process(server, [jpeg()])
 
 
-def test_many_images_as_parts_keep_order_and_names(server: Server) -> None:
+def test_many_images_as_parts_keep_order_and_names(server: ModelServer) -> None:
     with server.http() as http:
         answer = http.post(PATH, files=[(f"{i}.jpg", data) for i, data in enumerate(IMAGES)])
     assert [item["name"] for item in answer.json()["predictions"]] == [
@@ -54,14 +54,14 @@ def test_many_images_as_parts_keep_order_and_names(server: Server) -> None:
     assert predictions(answer) == in_process(server, IMAGES)
 
 
-def test_parts_of_one_name_are_all_answered(server: Server) -> None:
+def test_parts_of_one_name_are_all_answered(server: ModelServer) -> None:
     with server.http() as http:
         answer = http.post(PATH, files=[("image", jpeg(0)), ("image", jpeg(1))])
     assert [item["name"] for item in answer.json()["predictions"]] == ["image", "image"]
     assert predictions(answer) == in_process(server, [jpeg(0), jpeg(1)])
 
 
-def test_json_with_base64(server: Server) -> None:
+def test_json_with_base64(server: ModelServer) -> None:
     text = base64.b64encode(jpeg()).decode()
     instances = [
         {"b64": text},
@@ -81,7 +81,7 @@ def test_json_with_base64(server: Server) -> None:
     assert set(answer.json()["timings"]) == {"decode_ms", "detect_ms", "infer_ms"}
 
 
-def test_options_in_the_query_and_as_fields_are_the_same(server: Server) -> None:
+def test_options_in_the_query_and_as_fields_are_the_same(server: ModelServer) -> None:
     query = {"top_k": "2", "label_space": "mood3"}
     with server.http() as http:
         by_query = http.post(PATH, params=query, files={"one": jpeg()})
@@ -96,7 +96,7 @@ def test_options_in_the_query_and_as_fields_are_the_same(server: Server) -> None
     )[:2]
 
 
-def test_faces_are_chosen_by_request(server: Server) -> None:
+def test_faces_are_chosen_by_request(server: ModelServer) -> None:
     with server.http() as http:
         for mode in FaceMode:
             answer = http.post(PATH, params={"faces": mode}, content=astronaut())
@@ -107,7 +107,7 @@ def test_faces_are_chosen_by_request(server: Server) -> None:
     assert predictions(answer)[0].distribution is None
 
 
-def test_bad_images_are_told_one_by_one(server: Server) -> None:
+def test_bad_images_are_told_one_by_one(server: ModelServer) -> None:
     with server.http() as http:
         answer = http.post(PATH, files=[*BAD.items(), ("good", jpeg())])
     assert [item.reason for item in predictions(answer)] == [
@@ -120,13 +120,13 @@ def test_bad_images_are_told_one_by_one(server: Server) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 8])
-def test_a_prediction_does_not_depend_on_its_neighbours(server: Server, count: int) -> None:
+def test_a_prediction_does_not_depend_on_its_neighbours(server: ModelServer, count: int) -> None:
     with server.http() as http:
         files = [(str(index), jpeg(index)) for index in range(count)]
         assert predictions(http.post(PATH, files=files))[0] == in_process(server, [jpeg(0)])[0]
 
 
-def test_both_clients_answer_as_the_model_in_process(server: Server) -> None:
+def test_both_clients_answer_as_the_model_in_process(server: ModelServer) -> None:
     async def ask() -> list[list[Prediction]]:
         async with AsyncServerClient(server.front.url, server.front.keys) as client:
             return await asyncio.gather(*(client.score(IMAGES) for _ in range(8)))
@@ -139,7 +139,7 @@ def test_both_clients_answer_as_the_model_in_process(server: Server) -> None:
     assert asyncio.run(ask()) == [expected] * 8
 
 
-def test_an_explanation_is_a_picture_or_an_array(server: Server) -> None:
+def test_an_explanation_is_a_picture_or_an_array(server: ModelServer) -> None:
     path = "/explanations/emotions"
     model = Model.load(server.archive)
     with server.http() as http:
@@ -157,19 +157,19 @@ def test_an_explanation_is_a_picture_or_an_array(server: Server) -> None:
     assert two.status_code == 422
 
 
-def test_ready_tells_the_digest_without_a_token(server: Server) -> None:
+def test_ready_tells_the_digest_without_a_token(server: ModelServer) -> None:
     answer = httpx.get(f"{server.front.url}/ready")
     digest = Model.load(server.archive).identity.digest
     assert (answer.status_code, answer.json()) == (200, {"status": "ready", "digest": digest})
 
 
-def test_nobody_else_can_probe(server: Server) -> None:
+def test_nobody_else_can_probe(server: ModelServer) -> None:
     with server.http() as http:
         answer = http.post(PATH, content=jpeg(), headers={"X-Moodlake-Probe": "0" * 64})
     assert predictions(answer) == in_process(server, [jpeg()])
 
 
-def test_what_is_counted_and_measured(server: Server) -> None:
+def test_what_is_counted_and_measured(server: ModelServer) -> None:
     def read() -> dict[str, float]:
         lines = httpx.get(f"http://127.0.0.1:{server.ports.metrics}/metrics").text.splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
@@ -199,7 +199,7 @@ def test_what_is_counted_and_measured(server: Server) -> None:
     assert counted(after, "moodlake_entropy") > counted(before, "moodlake_entropy")
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are(server: Server) -> None:
+def test_the_dashboard_asks_for_metrics_that_there_are(server: ModelServer) -> None:
     dashboard = json.loads((PROJECT_ROOT / "infra" / "grafana" / "server.json").read_text())
     asked = {
         name
@@ -220,7 +220,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are(server: Server) -> None:
         )
 
 
-def test_the_answer_is_json_that_any_reader_takes(server: Server) -> None:
+def test_the_answer_is_json_that_any_reader_takes(server: ModelServer) -> None:
     with server.http() as http:
         answer = http.post(PATH, files=[("naïve 😀.jpg", jpeg()), ('a"b\\', jpeg())])
     assert answer.headers["Content-Type"] == "application/json"

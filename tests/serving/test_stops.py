@@ -20,27 +20,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from infra.local.front import Certificate, FrontService
 from infra.local.ports import HOST
+from infra.local.server import ModelServer
 from moodlake.model import Model
 from moodlake.serving.client import ServerClient
 from tests.images_made import jpeg
-from tests.serving.conftest import Server, wait
 from tests.serving.test_server import PATH, in_process, predictions
 
 RETRYABLE = {429, 500, 503, 504}
 BATCH = [jpeg(index, 640, 480) for index in range(16)]
 
 
-def workers(server: Server) -> list[psutil.Process]:
-    java = psutil.Process(server.torchserve.children["torchserve"].pid)
-    return [
-        process
-        for process in java.children(recursive=True)
-        if any("model_service_worker" in word for word in process.cmdline())
-    ]
-
-
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_killed_worker_costs_no_image(own: Server, count: int) -> None:
+def test_a_killed_worker_costs_no_image(own: ModelServer, count: int) -> None:
     """Every request is answered or may be tried again, and the client's tries get all scored."""
     client = ServerClient(own.front.url, own.front.keys, attempts=12)
     expected = Model.load(own.archive).score(BATCH)
@@ -57,20 +48,19 @@ def test_a_killed_worker_costs_no_image(own: Server, count: int) -> None:
         asking = [pool.submit(ask_without_retries) for _ in range(4)]
         scoring = [pool.submit(client.score, BATCH) for _ in range(150)]
         time.sleep(0.5)
-        for worker in workers(own)[:count]:
+        for worker in own.workers()[:count]:
             worker.kill()
-        recovered = wait(own.torchserve)
+        own.torchserve.wait(15)
         assert all(future.result() == expected for future in scoring)
         over.set()
         for future in asking:
             future.result()
-    assert recovered < 15
     assert codes[200] > 0
     assert set(codes) <= {200, *RETRYABLE}
-    assert wait(own.front) < 15
+    own.front.wait(15)
 
 
-def test_a_restarted_torchserve_is_found_again(own: Server) -> None:
+def test_a_restarted_torchserve_is_found_again(own: ModelServer) -> None:
     """It writes new tokens; those of the callers stay."""
     client = ServerClient(own.front.url, own.front.keys)
     own.torchserve.stop()
@@ -78,12 +68,12 @@ def test_a_restarted_torchserve_is_found_again(own: Server) -> None:
         assert http.post(PATH, content=jpeg()).status_code == 503
         assert http.get("/ready").status_code == 503
     own.torchserve.start()
-    wait(own.torchserve)
-    wait(own.front)
+    own.torchserve.wait()
+    own.front.wait()
     assert client.score([jpeg()]) == in_process(own, [jpeg()])
 
 
-def test_nothing_can_be_registered_from_elsewhere(own: Server, tmp_path: Path) -> None:
+def test_nothing_can_be_registered_from_elsewhere(own: ModelServer, tmp_path: Path) -> None:
     keys = own.torchserve.read_keys()
     outside = tmp_path / "other.mar"
     outside.write_bytes(own.archive.read_bytes())
@@ -98,14 +88,14 @@ def test_nothing_can_be_registered_from_elsewhere(own: Server, tmp_path: Path) -
         assert http.post("/models", params={"url": "tiny.mar"}).status_code == 404
 
 
-def test_only_its_own_front_may_ask_torchserve(own: Server) -> None:
+def test_only_its_own_front_may_ask_torchserve(own: ModelServer) -> None:
     for headers in ({}, {"Authorization": f"Bearer {own.token}"}):
         answer = httpx.post(f"{own.torchserve.url}{PATH}", content=jpeg(), headers=headers)
         assert answer.status_code == 400
         assert "oken" in answer.text
 
 
-def test_it_speaks_tls(own: Server, tmp_path: Path) -> None:
+def test_it_speaks_tls(own: ModelServer, tmp_path: Path) -> None:
     chain, key = self_signed(tmp_path)
     ports = own.ports.free()
     front = FrontService(
@@ -117,7 +107,7 @@ def test_it_speaks_tls(own: Server, tmp_path: Path) -> None:
     )
     try:
         front.start()
-        wait(front)
+        front.wait()
         trusting = ssl.create_default_context(cafile=str(chain))
         headers = {"Authorization": f"Bearer {front.token}"}
         answer = httpx.post(f"{front.url}{PATH}", content=jpeg(), headers=headers, verify=trusting)
@@ -158,7 +148,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     return chain, secret
 
 
-def test_a_stop_finishes_what_was_accepted(own: Server) -> None:
+def test_a_stop_finishes_what_was_accepted(own: ModelServer) -> None:
     """The last test: nothing answers afterwards."""
     large = [(str(index), jpeg(index, 2_000, 1_500)) for index in range(100)]
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from infra.local.server import ModelServer
 from infra.local.versions import VersionError, Versions
 from moodlake.model import Model
 from moodlake.serving.client import ServerClient
 from tests.bundles import write_archive
 from tests.images_made import jpeg
-from tests.serving.conftest import Server
 from tests.serving.test_server import PATH
 
 
 @pytest.fixture(scope="module")
-def newer(own: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def newer(own: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of version 2.0, served beside 1.0."""
     archive = write_archive(tmp_path_factory.mktemp("newer") / "two.mar", seed=1, version="2.0")
     added = Versions(own.torchserve, own.front).add(archive)
@@ -28,7 +28,7 @@ def newer(own: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return archive
 
 
-def test_a_switch_and_the_way_back_lose_no_request(own: Server, newer: Path) -> None:
+def test_a_switch_and_the_way_back_lose_no_request(own: ModelServer, newer: Path) -> None:
     versions = Versions(own.torchserve, own.front)
     digests = {path: Model.load(path).identity.digest for path in (own.archive, newer)}
     pinned = ServerClient(own.front.url, own.front.keys)
@@ -59,14 +59,14 @@ def test_a_switch_and_the_way_back_lose_no_request(own: Server, newer: Path) -> 
     assert set(seen) == {(200, digest) for digest in digests.values()}
 
 
-def test_a_version_answers_when_it_is_named(own: Server, newer: Path) -> None:
+def test_a_version_answers_when_it_is_named(own: ModelServer, newer: Path) -> None:
     with own.http() as http:
         for version, archive in (("1.0", own.archive), ("2.0", newer)):
             answer = http.post(f"{PATH}/{version}", content=jpeg()).json()
             assert answer["model"]["digest"] == Model.load(archive).identity.digest
 
 
-def test_what_cannot_be_done_is_told(own: Server, newer: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_told(own: ModelServer, newer: Path, tmp_path: Path) -> None:
     versions = Versions(own.torchserve, own.front)
     with pytest.raises(VersionError, match=r"1\.0 is the one that answers"):
         versions.remove("1.0")
@@ -77,7 +77,7 @@ def test_what_cannot_be_done_is_told(own: Server, newer: Path, tmp_path: Path) -
     assert [each.version for each in versions.all()] == ["1.0", "2.0"]
 
 
-def test_a_version_goes(own: Server, newer: Path) -> None:
+def test_a_version_goes(own: ModelServer, newer: Path) -> None:
     versions = Versions(own.torchserve, own.front)
     versions.remove("2.0")
     assert [each.version for each in versions.all()] == ["1.0"]

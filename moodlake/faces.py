@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moodlake.blazeface import IDENTITY, LANDMARKS, detect
+from moodlake.preprocessing import SEARCHED_SIDE
 from moodlake.square import Square
-
-DETECTION_SHORT_SIDE = 240
-"""Pixels of the shorter side at which an image is searched: enough for a face of a tenth of it."""
 
 # Chosen on FER+'s training faces; see docs/faces.md.
 _CROP_SIDE = 1.05  # of the box's
@@ -29,7 +27,7 @@ _DECIMALS = 1
 
 DETECTOR: Mapping[str, Any] = {
     **IDENTITY,
-    "short_side": DETECTION_SHORT_SIDE,
+    "short_side": SEARCHED_SIDE,
     "crop": {"side": _CROP_SIDE, "centre": _CROP_CENTRE, "free_tilt": _FREE_TILT},
 }
 """All that decides where faces are found and how they are cut out."""

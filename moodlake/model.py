@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from moodlake.bundle import read_bundle
 from moodlake.emotions import LabelSpace, dominant
 from moodlake.errors import MendableError
-from moodlake.faces import DETECTION_SHORT_SIDE, FaceMode, crop, find_faces
+from moodlake.faces import FaceMode, crop, find_faces
 from moodlake.gradcam import GradCam
 from moodlake.images import Limits, decode
 from moodlake.prediction import FacePrediction, Prediction, as_dict
@@ -227,9 +227,8 @@ class Model:
         self, data: bytes, mode: FaceMode, limits: Limits | None, timings: Timings
     ) -> _Prepared | Rejected:
         try:
-            short_side = max(DETECTION_SHORT_SIDE, self.preprocessing.size)
             with _timed(timings, "decode"):
-                image = decode(data, limits, short_side=short_side)
+                image = decode(data, limits, short_side=self.preprocessing.decoded_side)
             header: dict[str, Any] = {
                 "width": image.width,
                 "height": image.height,

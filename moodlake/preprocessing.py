@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+SEARCHED_SIDE = 240
+"""Pixels of the shorter side at which an image is searched: enough for a face of a tenth of it."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -31,6 +34,11 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.size < 8 or self.channels not in (1, 3) or self.std <= 0:
             raise ValueError(f"size >= 8, channels 1 or 3 and std > 0 are needed, not {self}")
+
+    @property
+    def decoded_side(self) -> int:
+        """Pixels that the shorter side needs at least: decoding may leave out what is beyond."""
+        return max(SEARCHED_SIDE, self.size)
 
     def resize(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(h, w, 3) uint8 RGB of any size -> (channels, size, size) uint8."""

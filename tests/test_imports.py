@@ -63,6 +63,15 @@ def test_scoring_runs_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_openvino_does_not_tell_its_maker() -> None:
+    code = (
+        "import sys, moodlake.model, nncf; from openvino.tools.ovc import telemetry;"
+        "sys.exit(0 if 'stub' in type(telemetry).__module__ else type(telemetry).__module__)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
 def test_help_comes_at_once_and_scoring_needs_no_local_servers() -> None:
     """Neither may load what is slow to import, or what only the `local` extra installs."""
     heavy = "{'deltalake', 'openvino', 'boto3', 'airflow', 'psutil', 'infra', 'pandas'}"

@@ -75,6 +75,25 @@ def test_the_released_model_reads_the_portraits_as_people_do() -> None:
     assert [prediction.dominant for prediction in read] == ["happiness", "neutral"]
 
 
+def test_what_else_is_in_the_batch_changes_nothing() -> None:
+    released = Model.load(PROJECT_ROOT / "model_store" / "emotions.mar")
+    photo = astronaut_image()
+    images = [
+        encode(photo.rotate(number % 9 - 4).resize((200 + 5 * number, 300)), "JPEG")
+        for number in range(63)
+    ]
+    images.insert(20, b"no image")
+    for faces in (FaceMode.NONE, FaceMode.LARGEST):
+        together = released.score(images, faces=faces)
+        assert [each.status for each in together].count("scored") == 63
+        for image, among in zip(images, together, strict=True):
+            alone = released.score([image], faces=faces)[0]
+            assert (among.distribution is None) == (alone.distribution is None)
+            assert among.distribution is None or among.distribution == pytest.approx(
+                alone.distribution, abs=1e-5
+            )
+
+
 def test_threads_do_not_change_what_is_seen(model: Model) -> None:
     photo = astronaut_image()
     images = [

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 from model_archiver import ModelArchiver, ModelArchiverConfig
+from numpy.typing import NDArray
 
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import preprocessing_of
-from training.bundle import check_bundle, write_bundle
+from training.bundle import check_bundle, cost_of, packed_network, write_bundle
 from training.calibrate import LOGITS_FILE, Calibration
 from training.card import write_card
 from training.evaluate import METRICS_FILE
 from training.files import write_json, written_whole
 from training.params import Params, load_params
+from training.quantize import CALIBRATION_IMAGES, quantized
 from training.samples import load_split, read_facts
 from training.stage import stage
 from training.train import WEIGHTS_FILE, load_network
@@ -68,21 +70,35 @@ def main() -> None:
     network = load_network(params, len(facts.space))
     calibration = Calibration.read()
     metrics = json.loads(METRICS_FILE.read_text("utf-8"))
-    images, target = load_split("valid", preprocessing_of(params.model))
-    expected = calibration(np.load(LOGITS_FILE))
+    preprocessing = preprocessing_of(params.model)
+    judged = (*load_split("valid", preprocessing), calibration(np.load(LOGITS_FILE)))
+    converted = packed_network(network, params, calibration)
+    about = (params, facts, WEIGHTS_FILE, calibration, metrics)
     with tempfile.TemporaryDirectory() as temporary:
-        bundle = Path(temporary)
-        meta = write_bundle(bundle, network, params, facts, WEIGHTS_FILE, calibration, metrics)
-        cost = check_bundle(bundle, images, target, expected)
+        bundle, smaller = Path(temporary) / "bundle", Path(temporary) / "int8"
+        meta = write_bundle(bundle, converted, *about)
+        cost = check_bundle(bundle, *judged)
+        tried = None
+        if params.archive.int8:
+            inputs = _calibrating(load_split("train", preprocessing)[0], params.data.seed)
+            eight = quantized(converted, preprocessing.normalise(inputs))
+            of_smaller = write_bundle(smaller, eight, *about, int8=True)
+            tried = cost_of(smaller, *judged)
+            if tried.bearable:
+                bundle, meta, cost = smaller, of_smaller, tried
         write_archive(bundle, ARCHIVE_FILE, params, PROJECT_ROOT / HANDLER_FILE)
-    write_card(meta, ARCHIVE_FILE, cost)
+    write_card(meta, ARCHIVE_FILE, cost, tried)
     size = ARCHIVE_FILE.stat().st_size / 1e6
     print(f"{ARCHIVE_FILE}: {size:.1f} MB, model digest {meta['digest'][:12]}")
-    print(
-        f"as packed ({params.archive.precision}), with the calibration that ships: accuracy "
-        f"{cost['accuracy']:.4f} ({0 - cost['accuracy_lost']:+.4f}), KL {cost['kl']:.4f} "
-        f"({cost['kl_gained']:+.4f})"
-    )
+    print(f"as packed, with the calibration that ships: {cost}")
+    if tried:
+        print(f"int8: {tried}: {'taken' if tried.bearable else 'not taken, it loses too much'}")
+
+
+def _calibrating(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """So many of the training images as quantisation wants."""
+    count = min(CALIBRATION_IMAGES, len(images))
+    return images[np.random.default_rng(seed).choice(len(images), count, replace=False)]
 
 
 if __name__ == "__main__":

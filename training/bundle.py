@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,24 +40,29 @@ class BundleDiffers(MendableError):
 
 def write_bundle(
     folder: Path,
-    network: nn.Module,
+    converted: openvino.Model,
     params: Params,
     facts: Facts,
     weights: Path,
     calibration: Calibration,
     metrics: dict[str, Any],
+    *,
+    int8: bool = False,
 ) -> dict[str, Any]:
     """Write the bundle that moodlake.model reads; returns its meta data.
 
-    The weights are kept in `params.archive.precision`, in OpenVINO's file and in torch's; the
-    network computes in fp32 either way. Equal arguments make equal bytes.
+    The weights are kept in `params.archive.precision`, in OpenVINO's file and in torch's; what is
+    not in 8 bits is computed in fp32 either way. Equal arguments make equal bytes.
+
+    Args:
+        folder: made if it is not there.
+        converted: see `packed_network`.
+        params, facts, metrics: what it was trained with and from, and what it reached.
+        weights: the torch weights that it was converted from.
+        calibration: the temperature that its logits are still to be divided by.
+        int8: `converted` was quantised.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    preprocessing = preprocessing_of(params.model)
-    scaled = nn.Sequential(network, _Scale(calibration)) if calibration.weight else network
-    explained = _explained_layer(network, params, preprocessing)
-    converted = to_openvino(scaled, preprocessing, explained)
-    _name_by_position(converted, params.archive.name)
     half = params.archive.precision == "fp16"
     openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=half)
     kept = safetensors.torch.load_file(weights)
@@ -70,7 +76,7 @@ def write_bundle(
         "name": params.archive.name,
         "version": params.archive.version,
         "label_space": {"name": facts.space.name, "emotions": list(facts.space.emotions)},
-        "preprocessing": preprocessing.to_dict(),
+        "preprocessing": preprocessing_of(params.model).to_dict(),
         "temperature": calibration.temperature,
         "faces": facts.faces,
         "detector": dict(DETECTOR),
@@ -82,6 +88,7 @@ def write_bundle(
             "sources": dict(own_weights.made_from(weights).sources),
             "params": params.to_dict(),
             "metrics": metrics,
+            "int8": int8,
         },
     }
     meta["provenance"]["params"]["data"]["path"] = None  # where the file lay does not matter
@@ -90,6 +97,16 @@ def write_bundle(
     meta["probe"] = Model.load(folder).probe().to_dict()
     write_json(folder / META_FILE, meta)
     return meta
+
+
+def packed_network(network: nn.Module, params: Params, calibration: Calibration) -> openvino.Model:
+    """The calibrated network with the feature maps that explain it, for `write_bundle`."""
+    preprocessing = preprocessing_of(params.model)
+    scaled = nn.Sequential(network, _Scale(calibration)) if calibration.weight else network
+    explained = _explained_layer(network, params, preprocessing)
+    converted = to_openvino(scaled, preprocessing, explained)
+    _name_by_position(converted, params.archive.name)
+    return converted
 
 
 def _explained_layer(
@@ -169,35 +186,61 @@ def _name_by_position(network: openvino.Model, name: str) -> None:
         node.set_friendly_name(f"{node.get_type_name()}_{index}")
 
 
-def check_bundle(
-    folder: Path, images: NDArray[np.uint8], target: Array, expected: Array
-) -> dict[str, float]:
-    """What packing cost: accuracy and KL of the bundle and of the network it was made from.
+@dataclass(frozen=True)
+class Cost:
+    """What packing cost.
+
+    Attributes:
+        accuracy, kl: of the bundle.
+        accuracy_lost, kl_gained: against the network that it was made from.
+    """
+
+    accuracy: float
+    kl: float
+    accuracy_lost: float
+    kl_gained: float
+
+    @property
+    def bearable(self) -> bool:
+        """At most MOST_ACCURACY_LOST and MOST_KL_GAINED; not so if one is no number."""
+        return self.accuracy_lost <= MOST_ACCURACY_LOST and self.kl_gained <= MOST_KL_GAINED
+
+    def __str__(self) -> str:
+        return (
+            f"accuracy {self.accuracy:.4f} ({0 - self.accuracy_lost:+.4f}), "
+            f"KL {self.kl:.4f} ({self.kl_gained:+.4f})"
+        )
+
+
+def cost_of(folder: Path, images: NDArray[np.uint8], target: Array, expected: Array) -> Cost:
+    """Measure a bundle against the network that it was made from.
 
     Args:
         folder: the bundle.
         images: (N, C, s, s) uint8 of the validation split.
         target, expected: (N, E) the votes' distributions and the network's own.
-
-    Raises:
-        BundleDiffers: it lost more than MOST_ACCURACY_LOST or gained more than MOST_KL_GAINED.
     """
     model = Model.load(folder)
     predicted = model.predict(model.preprocessing.normalise(images))
     accuracy = [top_k_accuracy(target, rows, 1) for rows in (expected, predicted)]
     divergence = [kl_divergence(target, rows) for rows in (expected, predicted)]
-    lost, gained = accuracy[0] - accuracy[1], divergence[1] - divergence[0]
-    if not (lost <= MOST_ACCURACY_LOST and gained <= MOST_KL_GAINED):  # nor if one is no number
+    return Cost(
+        accuracy[1], divergence[1], accuracy[0] - accuracy[1], divergence[1] - divergence[0]
+    )
+
+
+def check_bundle(folder: Path, images: NDArray[np.uint8], target: Array, expected: Array) -> Cost:
+    """`cost_of` a bundle that has to be bearable.
+
+    Raises:
+        BundleDiffers: it is not.
+    """
+    cost = cost_of(folder, images, target, expected)
+    if not cost.bearable:
         raise BundleDiffers(
-            f"the bundle reaches accuracy {accuracy[1]:.4f} and KL {divergence[1]:.4f}, the "
-            f"network {accuracy[0]:.4f} and {divergence[0]:.4f}: choose another precision"
+            f"the bundle loses too much over its network: {cost}; choose another precision"
         )
-    return {
-        "accuracy": accuracy[1],
-        "kl": divergence[1],
-        "accuracy_lost": lost,
-        "kl_gained": gained,
-    }
+    return cost
 
 
 def sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from training.architectures import origin
+from training.bundle import MOST_ACCURACY_LOST, MOST_KL_GAINED, Cost
 from training.evaluate import REPORT_FILE
 from training.files import written_whole
 from training.params import ModelParams
@@ -52,7 +53,8 @@ def render_card(
     report: dict[str, Any],
     *,
     megabytes: float,
-    packed: dict[str, float],
+    packed: Cost,
+    int8: Cost | None,
 ) -> str:
     """The card as Markdown.
 
@@ -61,7 +63,8 @@ def render_card(
         facts: what `prepare` wrote of the data.
         report: what `evaluate` wrote.
         megabytes: of the archive.
-        packed: see training.bundle.check_bundle.
+        packed: see training.bundle.Cost.
+        int8: that of the same network in 8 bits, if it was tried.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATE.parent),
@@ -89,16 +92,19 @@ def render_card(
             if _TOP.get(name, 0) < len(meta["label_space"]["emotions"])
         },
         weak=weak,
+        most_accuracy_lost=MOST_ACCURACY_LOST,
+        most_kl_gained=MOST_KL_GAINED,
         megabytes=megabytes,
         packed=packed,
+        int8=int8,
     )
     return text.rstrip() + "\n"
 
 
-def write_card(meta: dict[str, Any], archive: Path, packed: dict[str, float]) -> None:
+def write_card(meta: dict[str, Any], archive: Path, packed: Cost, int8: Cost | None) -> None:
     """Write CARD_FILE from what the stages before have written."""
     facts, report = (json.loads(path.read_text("utf-8")) for path in (FACTS_FILE, REPORT_FILE))
     megabytes = archive.stat().st_size / 1e6
-    card = render_card(meta, facts, report, megabytes=megabytes, packed=packed)
+    card = render_card(meta, facts, report, megabytes=megabytes, packed=packed, int8=int8)
     with written_whole(CARD_FILE) as part:
         part.write_text(card, "utf-8")

@@ -118,12 +118,12 @@ def read_crop(
     Raises:
         Rejected: it is no image.
     """
-    image = decode(data)
+    image = decode(data, short_side=preprocessing.decoded_side)
     pixels = image.pixels
     if faces is not FaceMode.NONE:
-        found = find_faces(pixels)
+        found = find_faces(pixels, image.scale)
         if found:
-            pixels = crop(pixels, found[0])
+            pixels = crop(pixels, found[0], image.scale)
         else:
             print("no face found: read as a crop of one; scoring would reject it", file=sys.stderr)
     return pixels, torch.from_numpy(preprocessing(pixels))[None]

@@ -169,6 +169,7 @@ class ArchiveParams(_Section):
     name: str
     version: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$")]  # part of an address
     precision: Literal["fp32", "fp16"]
+    int8: bool
 
 
 @dataclass(frozen=True)

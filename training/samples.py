@@ -71,7 +71,9 @@ def load_split(
     Images are decoded and resized by the code that serves: see moodlake.images.
     """
     rows = _read(split, ["image", "distribution"], path)
-    images = [preprocessing.resize(decode(data.as_py()).pixels) for data in rows["image"]]
+    side = preprocessing.decoded_side
+    files = (data.as_py() for data in rows["image"])
+    images = [preprocessing.resize(decode(file, short_side=side).pixels) for file in files]
     return np.stack(images), np.array(rows["distribution"].to_pylist(), np.float32)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from moodlake.emotions import label_space
 from moodlake.faces import FaceMode
 from moodlake.settings import PROJECT_ROOT
 from training.batches import Split
+from training.bundle import packed_network, write_bundle
+from training.calibrate import Calibration
 from training.params import Params, load_params
 from training.samples import Facts
 
@@ -24,6 +28,20 @@ def small(**changes: object) -> Params:
     )
     model = replace(params.model, size=16)
     return replace(params, train=replace(recipe, **changes), model=model)  # type: ignore[arg-type]
+
+
+def pack(
+    folder: Path,
+    network: nn.Module,
+    weights: Path,
+    params: Params,
+    calibration: Calibration | None = None,
+) -> Path:
+    """Its bundle."""
+    calibration = calibration or Calibration()
+    converted = packed_network(network, params, calibration)
+    write_bundle(folder, converted, params, FACTS, weights, calibration, {"kl": 0.5})
+    return folder
 
 
 def made(count: int = 64) -> Split:

@@ -18,10 +18,10 @@ from moodlake.images import decode
 from moodlake.model import Model
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg
-from tests.training.small import FACTS, SPACE, made, small
+from tests.training.small import SPACE, made, pack, small
 from training.architectures import build, preprocessing_of
 from training.archive import HANDLER_FILE, write_archive
-from training.bundle import BundleDiffers, check_bundle, write_bundle
+from training.bundle import BundleDiffers, check_bundle
 from training.calibrate import Calibration
 from training.params import ParamsError
 from training.samples import SAMPLES_FILE, SCHEMA
@@ -45,7 +45,7 @@ def test_the_archive_built_twice_is_the_same(
     digests = set()
     for name in ("one", "two"):
         bundle, archive = tmp_path / name, tmp_path / f"{name}.mar"
-        write_bundle(bundle, network, small(), FACTS, weights, Calibration(1.5), {"kl": 0.5})
+        pack(bundle, network, weights, small(), Calibration(1.5))
         write_archive(bundle, archive, small(), PROJECT_ROOT / HANDLER_FILE)
         digests.add(hashlib.sha256(archive.read_bytes()).hexdigest())
     assert len(digests) == 1
@@ -64,7 +64,7 @@ def test_what_is_served_is_what_was_trained(
 ) -> None:
     network, weights = trained
     params = replace(small(), archive=replace(small().archive, precision="fp32"))
-    write_bundle(tmp_path, network, params, FACTS, weights, calibration, {})
+    pack(tmp_path, network, weights, params, calibration)
     served, images = Model.load(tmp_path), [jpeg(seed, 50, 40) for seed in range(5)]
     preprocessing = preprocessing_of(small().model)
     resized = np.stack([preprocessing.resize(decode(image).pixels) for image in images])
@@ -89,7 +89,7 @@ def test_teachers_have_their_share_of_the_target(
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), SAMPLES_FILE)
     archives = []
     for name, calibration in (("sure", Calibration(0.5)), ("unsure", Calibration(2.0))):
-        write_bundle(tmp_path / name, network, small(), FACTS, weights, calibration, {})
+        pack(tmp_path / name, network, weights, small(), calibration)
         archives.append(str(tmp_path / name))
     said = [
         [list(prediction.distribution.values()) for prediction in Model.load(file).score(images)]
@@ -115,9 +115,9 @@ def test_half_precision_halves_the_bundle_and_keeps_its_word(
     for precision in ("fp32", "fp16"):
         params = replace(small(), archive=replace(small().archive, precision=precision))
         folder = tmp_path / precision
-        write_bundle(folder, network, params, FACTS, weights, Calibration(), {})
+        pack(folder, network, weights, params)
         cost = check_bundle(folder, split.images, split.distributions, expected)
-        assert abs(cost["kl_gained"]) < 1e-3
+        assert abs(cost.kl_gained) < 1e-3
         sizes[precision] = sum(file.stat().st_size for file in folder.iterdir())
     assert sizes["fp16"] < 0.6 * sizes["fp32"]
     better = np.eye(8)[split.distributions.argmax(1)] * 0.9 + 0.0125

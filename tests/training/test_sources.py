@@ -11,11 +11,9 @@ import torch
 from torch import nn
 
 from moodlake.emotions import label_space
-from tests.training.small import FACTS, SPACE, small
+from tests.training.small import FACTS, SPACE, pack, small
 from training.architectures import build
 from training.architectures.own_weights import Made, made_from
-from training.bundle import write_bundle
-from training.calibrate import Calibration
 from training.params import Params, ParamsError
 from training.sources import run_key, sources_of
 
@@ -37,7 +35,7 @@ def test_a_file_tells_how_it_was_made(earlier: tuple[nn.Module, Path], tmp_path:
     network, file = earlier
     assert made_from(file) == MADE
     assert len(MADE.to_metadata()) == 1  # safetensors writes several in no fixed order
-    write_bundle(tmp_path / "bundle", network, small(), FACTS, file, Calibration(), {})
+    pack(tmp_path / "bundle", network, file, small())
     assert made_from(tmp_path / "bundle") == MADE
     safetensors.torch.save_file(network.state_dict(), file)
     assert made_from(file) == Made()

@@ -2,7 +2,7 @@
 
 A request is one image as the body, many as the parts of a form, or JSON with base64. Every image
 gets an answer of its own, in the order in which they were sent; one bad image never fails
-another, and one bad request never fails the others of TorchServe's batch.
+another, and one bad request never fails another.
 
 The way in (infra/nginx) sends every body whole, and tells what it was in two headers. Without
 it, as over gRPC, TorchServe has taken forms apart before.
@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
-from handlers.metrics import emit
-from moodlake.model import Model, ProbeFailed, Timings
-from moodlake.serving.answers import answer, describe, score_requests
+from handlers.metrics import Registry, emit
+from moodlake.blazeface import warm_up
+from moodlake.model import Model, ProbeFailed
+from moodlake.serving.answers import answer, describe, score
 from moodlake.serving.explanations import explain
 from moodlake.serving.options import BadRequest
 from moodlake.serving.requests import ServerRequest, from_parts, parse_request
+from moodlake.timings import Timings
 
+_JSON = "application/json"
 logger = logging.getLogger(__name__)
 
 _PROBE, _CONTENT_TYPE, _QUERY = (
@@ -30,46 +34,51 @@ _PROBE, _CONTENT_TYPE, _QUERY = (
 
 
 class EmotionHandler:
-    """One worker's model; TorchServe calls `initialize` once and `handle` for every batch."""
+    """One worker's model; TorchServe calls `initialize` once and `handle` for requests."""
 
     def initialize(self, context: Any) -> None:
         """Load the bundle that TorchServe unpacked the archive to, and score one image."""
         self.model = Model.load(Path(context.system_properties["model_dir"]))
         self.model.probe()
+        # Takes seconds, in which others may already be served.
+        threading.Thread(target=warm_up, daemon=True).start()
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[str | bytes]:
-        """Answers, one for each request of the batch: JSON, but for pictures of explanations."""
-        answers: list[str | bytes] = [""] * len(requests)
-        read: dict[int, ServerRequest] = {}
-        for index, parts in enumerate(requests):
-            headers = context.get_all_request_header(index)
-            context.set_response_content_type(index, "application/json")
-            try:
-                if digest := _header(headers, _PROBE):
-                    answers[index] = json.dumps(self._probe(digest))
-                elif (request := _read(parts, headers)).options.describe:
-                    answers[index] = json.dumps(describe(self.model))
-                elif headers.get("explain") == "True":
-                    content_type, answers[index] = explain(self.model, request)
-                    context.set_response_content_type(index, content_type)
-                else:
-                    read[index] = request
-            except BadRequest as error:
-                context.set_response_status(error.status, "Bad Request", index)
-                answers[index] = json.dumps({"code": error.status, "message": str(error)})
-            except ProbeFailed as error:
-                context.set_response_status(503, "Not Ready", index)
-                answers[index] = json.dumps({"code": 503, "message": str(error)})
-            except Exception:  # a fault of ours must not reach the other requests of the batch
-                logger.exception("a request could not be read")
-                context.set_response_status(500, "Internal Server Error", index)
-                answers[index] = json.dumps({"code": 500, "message": "see the server's log"})
+        """Answers, one for each request: JSON, but for pictures of explanations."""
+        return [self._answer(parts, context, index) for index, parts in enumerate(requests)]
+
+    def _answer(self, parts: dict[str, Any], context: Any, index: int) -> str | bytes:
+        headers = context.get_all_request_header(index)
+        try:
+            content_type, content = self._content(parts, headers, context.metrics)
+            context.set_response_content_type(index, content_type)
+            return content
+        except BadRequest as error:
+            status, phrase, message = error.status, "Bad Request", str(error)
+        except ProbeFailed as error:
+            status, phrase, message = 503, "Not Ready", str(error)
+        except Exception:  # a fault of ours must not reach the other requests
+            logger.exception("a request could not be answered")
+            status, phrase, message = 500, "Internal Server Error", "see the server's log"
+        context.set_response_content_type(index, _JSON)
+        context.set_response_status(status, phrase, index)
+        return json.dumps({"code": status, "message": message})
+
+    def _content(
+        self, parts: dict[str, Any], headers: dict[str, Any], metrics: Registry
+    ) -> tuple[str, str | bytes]:
+        """The content type and the content of an answer."""
+        if digest := _header(headers, _PROBE):
+            return _JSON, json.dumps(self._probe(digest))
+        request = _read(parts, headers)
+        if request.options.describe:
+            return _JSON, json.dumps(describe(self.model))
+        if headers.get("explain") == "True":
+            return explain(self.model, request)
         timings = Timings()
-        scored = score_requests(self.model, list(read.values()), timings)
-        for (index, request), predictions in zip(read.items(), scored, strict=True):
-            answers[index] = json.dumps(answer(self.model, request, predictions, timings))
-        emit(context.metrics, scored, timings)
-        return answers
+        predictions = score(self.model, request, timings)
+        emit(metrics, predictions, timings)
+        return _JSON, json.dumps(answer(self.model, request, predictions, timings))
 
     def _probe(self, digest: str) -> dict[str, Any]:
         """Ready means: the model that is expected gives the answer it gave when it was packed."""

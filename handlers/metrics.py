@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from ts.metrics.metric_type_enum import MetricTypes
 
-from moodlake.model import Timings
 from moodlake.prediction import Prediction
+from moodlake.timings import Timings
 
 
 class Registry(Protocol):
@@ -23,8 +23,8 @@ class Registry(Protocol):
         """A declared metric; `add_or_update(value, dimension_values)` counts or observes."""
 
 
-def emit(registry: Registry, answered: Sequence[Sequence[Prediction]], timings: Timings) -> None:
-    """Count and measure one batch of requests."""
+def emit(registry: Registry, predictions: Sequence[Prediction], timings: Timings) -> None:
+    """Count and measure one request."""
 
     def count(name: str, value: float, *labels: str) -> None:
         registry.get_metric(name, MetricTypes.COUNTER).add_or_update(value, list(labels))
@@ -32,17 +32,14 @@ def emit(registry: Registry, answered: Sequence[Sequence[Prediction]], timings: 
     def observe(name: str, value: float) -> None:
         registry.get_metric(name, MetricTypes.HISTOGRAM).add_or_update(value)
 
-    predictions = [prediction for request in answered for prediction in request]
-    if not predictions:
-        return
-    count("moodlake_requests_total", len(answered))
+    count("moodlake_requests_total", 1)
     statuses = Counter((item.status, item.reason or "none") for item in predictions)
     for (status, reason), number in statuses.items():
         count("moodlake_images_total", number, status, reason)
     for emotion, number in Counter(item.dominant for item in predictions if item.dominant).items():
         count("moodlake_dominant_total", number, emotion)
     count("moodlake_entropy_nats_total", sum(item.entropy or 0.0 for item in predictions))
-    observe("moodlake_batch_images", len(predictions))
+    observe("moodlake_request_images", len(predictions))
     observe("moodlake_decode_seconds", timings.decode)
     observe("moodlake_detect_seconds", timings.detect)
     observe("moodlake_infer_seconds", timings.infer)

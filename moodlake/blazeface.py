@@ -261,6 +261,15 @@ def decode(
     return faces[likely_faces], scores[likely][likely_faces]
 
 
+def warm_up() -> None:
+    """Make the networks ready for images of every shape; else the first of each waits for it."""
+    _network(_LOOK, (_LOOK_SIDE,) * 2)
+    _network(_SEARCH, _MARGIN_SHAPE)
+    for shape in _SHAPES:
+        _network(_SEARCH, shape)
+        _network(_SEARCH, shape[::-1])
+
+
 _compiling = threading.Lock()
 
 

@@ -6,6 +6,7 @@ Training and serving decode through this one module, so that they see the same p
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,10 @@ from moodlake.reasons import Reason, Rejected
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _ORIENTATION_TAG = 0x0112
 _SIMPLE_JPEG_MODES = ("L", "RGB")
+# Each scan of a JPEG is a pass over all pixels; cameras and editors write up to ten.
+_MOST_SCANS = 16
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that has a length, and the end
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 # `Limits.max_pixels` decides, on the header and before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -84,6 +89,15 @@ def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) ->
             f"{width} x {height} pixels; the limit is {limits.max_pixels}",
             **header,
         )
+    if format == "JPEG" and (scans := _count_scans(data)) * width * height > (
+        _MOST_SCANS * limits.max_pixels
+    ):
+        raise Rejected(
+            Reason.TOO_MANY_PIXELS,
+            f"{scans} scans of {width} x {height} pixels; the limit is "
+            f"{_MOST_SCANS} x {limits.max_pixels}",
+            **header,
+        )
     try:
         if format == "JPEG" and image.mode in _SIMPLE_JPEG_MODES:
             pixels = _decode_jpeg(image, data, short_side)
@@ -138,6 +152,20 @@ def _signature(data: bytes) -> str | None:
         if accepted and not isinstance(accepted, str):
             return name
     return None
+
+
+def _count_scans(data: bytes) -> int:
+    """Scans of the first picture of a JPEG file; what follows it (a video, say) is not counted."""
+    if data.count(bytes((0xFF, _START_OF_SCAN))) <= _MOST_SCANS:
+        return 1
+    scans, place = 0, 0
+    while found := _JPEG_MARKER.search(data, place):
+        marker = data[found.start() + 1]
+        if marker == _END_OF_IMAGE:
+            break
+        scans += marker == _START_OF_SCAN
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return scans
 
 
 def _decode_jpeg(image: Image.Image, data: bytes, short_side: int) -> NDArray[np.uint8]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -24,12 +24,16 @@ from moodlake.images import Limits, decode
 from moodlake.prediction import FacePrediction, Prediction, as_dict
 from moodlake.preprocessing import Preprocessing
 from moodlake.reasons import Reason, Rejected
+from moodlake.timings import Timings
 
-_MAX_BATCH = 64
-
-
+_CHUNK = 64
+"""Inputs that the network is given at once."""
 _PROBE_TOLERANCE = 0.01
 """Another processor rounds otherwise, in steps of the eighth decimal; another model is far off."""
+
+
+class OutOfTime(MendableError):
+    """Images that take longer than they may; the message says how many took how long."""
 
 
 class ProbeFailed(MendableError):
@@ -49,23 +53,6 @@ class Explanation:
     emotion: str
     heat: NDArray[np.float32]
     crop: NDArray[np.uint8]
-
-
-@dataclass
-class Timings:
-    """Seconds spent on the images of a call: added up as they pass through the steps."""
-
-    decode: float = 0.0
-    detect: float = 0.0
-    infer: float = 0.0
-
-    def to_dict(self) -> dict[str, float]:
-        """The steps in milliseconds."""
-        return {
-            "decode_ms": round(self.decode * 1e3, 3),
-            "detect_ms": round(self.detect * 1e3, 3),
-            "infer_ms": round(self.infer * 1e3, 3),
-        }
 
 
 @dataclass(frozen=True)
@@ -133,8 +120,8 @@ class Model:
         """
         request = self._compiled.create_infer_request()
         chunks = [
-            request.infer({0: inputs[start : start + _MAX_BATCH]})[0].copy()
-            for start in range(0, len(inputs), _MAX_BATCH)
+            request.infer({0: inputs[start : start + _CHUNK]})[0].copy()
+            for start in range(0, len(inputs), _CHUNK)
         ]
         if not chunks:
             return np.empty((0, len(self.space)), np.float32)
@@ -147,6 +134,7 @@ class Model:
         faces: FaceMode | None = None,
         limits: Limits | None = None,
         timings: Timings | None = None,
+        seconds: float = math.inf,
     ) -> list[Prediction]:
         """Predictions for encoded images, in order; a bad one is rejected and hurts no other.
 
@@ -155,21 +143,39 @@ class Model:
             faces: which part of them to read; None for the model's own way.
             limits: what is refused before it is decoded.
             timings: the time that each step takes is added to it.
+            seconds: no image is begun later than this.
+
+        Raises:
+            OutOfTime: images are left when the time is over.
         """
         mode, timings = faces or self.faces, timings or Timings()
-        prepared = [self._prepare(data, mode, limits, timings) for data in images]
+        end = time.monotonic() + seconds
+        predictions: list[Prediction] = []
+        waiting: list[_Prepared | Rejected] = []
+        for data in images:
+            done = len(predictions) + len(waiting)
+            if done and time.monotonic() > end:
+                raise OutOfTime(f"{done} of {len(images)} images took {seconds:g} seconds")
+            waiting.append(self._prepare(data, mode, limits, timings))
+            # Scored as they come: the faces of many images at once would fill the memory.
+            if sum(len(item.inputs) for item in waiting if isinstance(item, _Prepared)) > _CHUNK:
+                predictions += self._score(waiting, timings)
+                waiting = []
+        return predictions + self._score(waiting, timings)
+
+    def _score(
+        self, prepared: Sequence[_Prepared | Rejected], timings: Timings
+    ) -> list[Prediction]:
         inputs = [crop for item in prepared if isinstance(item, _Prepared) for crop in item.inputs]
-        started = time.perf_counter()
         try:
-            rows = iter(self.predict(np.stack(inputs)) if inputs else ())
+            with timings.step("infer"):
+                rows = iter(self.predict(np.stack(inputs)) if inputs else ())
         except Exception as error:
             failed = Rejected(Reason.MODEL_ERROR, str(error)[:200])
             return [
                 Prediction.rejected(failed if isinstance(item, _Prepared) else item)
                 for item in prepared
             ]
-        finally:
-            timings.infer += time.perf_counter() - started
         return [
             self._prediction(item, [next(rows) for _ in item.inputs])
             if isinstance(item, _Prepared)
@@ -227,7 +233,7 @@ class Model:
         self, data: bytes, mode: FaceMode, limits: Limits | None, timings: Timings
     ) -> _Prepared | Rejected:
         try:
-            with _timed(timings, "decode"):
+            with timings.step("decode"):
                 image = decode(data, limits, short_side=self.preprocessing.decoded_side)
             header: dict[str, Any] = {
                 "width": image.width,
@@ -236,7 +242,7 @@ class Model:
             }
             if mode is FaceMode.NONE:
                 return _Prepared(header, [], [self.preprocessing(image.pixels)])
-            with _timed(timings, "detect"):
+            with timings.step("detect"):
                 found = find_faces(image.pixels, image.scale)
             if not found:
                 raise Rejected(Reason.NO_FACE, "no face found", **header)
@@ -266,15 +272,6 @@ def _alike(seen: Prediction, stored: Prediction) -> bool:
         abs(seen.distribution[name] - stored.distribution[name]) <= _PROBE_TOLERANCE
         for name in seen.distribution
     )
-
-
-@contextmanager
-def _timed(timings: Timings, step: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        setattr(timings, step, getattr(timings, step) + time.perf_counter() - started)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,13 @@ def png_bomb(side: int = 20_000) -> bytes:
     )
 
 
+def jpeg_of_scans(repeats: int, side: int) -> bytes:
+    """A progressive JPEG with its second scan repeated: each costs a pass over all pixels."""
+    data = encode(Image.new("RGB", (side, side), "navy"), "JPEG", progressive=True)
+    _, second, third = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"][:3]
+    return data[:second] + data[second:third] * repeats + data[second:]
+
+
 def animated_gif() -> bytes:
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue")]
     return encode(frames[0], "GIF", save_all=True, append_images=frames[1:])

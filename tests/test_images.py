@@ -8,7 +8,15 @@ from PIL import Image
 
 from moodlake.images import FORMATS, Limits, decode
 from moodlake.reasons import Reason, Rejected
-from tests.images_made import animated_gif, encode, jpeg, picture, png_bomb, sixteen_bit_png
+from tests.images_made import (
+    animated_gif,
+    encode,
+    jpeg,
+    jpeg_of_scans,
+    picture,
+    png_bomb,
+    sixteen_bit_png,
+)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -123,6 +131,19 @@ def test_limits_are_checked_before_decoding() -> None:
         decode(jpeg(), Limits(max_pixels=100))
     assert caught.value.reason is Reason.TOO_MANY_PIXELS
     assert (caught.value.width, caught.value.height) == (64, 48)
+
+
+def test_a_jpeg_of_endless_scans_is_not_decoded() -> None:
+    limits = Limits(max_pixels=64 * 64)
+    assert decode(jpeg_of_scans(1, 64), limits).format == "JPEG"
+    with pytest.raises(Rejected, match="scans of 64 x 64 pixels") as caught:
+        decode(jpeg_of_scans(100, 64), limits)
+    assert caught.value.reason is Reason.TOO_MANY_PIXELS
+
+
+def test_what_a_camera_appends_to_a_jpeg_is_no_scan() -> None:
+    video = b"\xff\xda" * 1_000
+    assert decode(jpeg() + video, Limits(max_pixels=64 * 48)).format == "JPEG"
 
 
 def outcome(data: bytes) -> str:

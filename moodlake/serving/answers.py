@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from moodlake.emotions import LabelSpace, in_space
-from moodlake.faces import FaceMode
-from moodlake.model import Model, Timings
+from moodlake.model import Model, OutOfTime
 from moodlake.prediction import FacePrediction, Prediction, as_dict
 from moodlake.reasons import Rejected
-from moodlake.serving.options import Options
+from moodlake.serving.options import BadRequest, Options
 from moodlake.serving.requests import ServerRequest
+from moodlake.timings import Timings
 
 _DECIMALS = 6
+MOST_SECONDS = 20.0
+"""That the images of a request may take; TorchServe ends a worker after 60 without an answer."""
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -30,29 +31,23 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-def score_requests(
-    model: Model, requests: Sequence[ServerRequest], timings: Timings
-) -> list[list[Prediction]]:
-    """Predictions for every image of every request, over the model's own label space.
+def score(model: Model, request: ServerRequest, timings: Timings) -> list[Prediction]:
+    """A prediction for every image of a request, over the model's own label space.
 
-    Images of one face mode are inferred together, whichever request they came with.
+    Raises:
+        BadRequest: its images take longer than a request may.
     """
-    answers: list[list[Prediction | None]] = [[None] * len(each.uploads) for each in requests]
-    waiting: dict[FaceMode | None, list[tuple[int, int]]] = defaultdict(list)
-    for row, request in enumerate(requests):
-        for column, upload in enumerate(request.uploads):
-            if isinstance(upload.data, Rejected):
-                answers[row][column] = Prediction.rejected(upload.data)
-            else:
-                waiting[request.options.faces].append((row, column))
-    for faces, places in waiting.items():
-        images = [requests[row].uploads[column].data for row, column in places]
-        encoded = [data for data in images if isinstance(data, bytes)]
-        for (row, column), prediction in zip(
-            places, model.score(encoded, faces=faces, timings=timings), strict=True
-        ):
-            answers[row][column] = prediction
-    return [[prediction for prediction in row if prediction] for row in answers]
+    encoded = [upload.data for upload in request.uploads if isinstance(upload.data, bytes)]
+    try:
+        scored = iter(
+            model.score(encoded, faces=request.options.faces, timings=timings, seconds=MOST_SECONDS)
+        )
+    except OutOfTime as error:
+        raise BadRequest(f"{error}: send fewer at a time", 413) from error
+    return [
+        Prediction.rejected(upload.data) if isinstance(upload.data, Rejected) else next(scored)
+        for upload in request.uploads
+    ]
 
 
 def answer(

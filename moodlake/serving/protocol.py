@@ -23,8 +23,9 @@ from moodlake.settings import MODEL_NAME
 
 # A full queue, no worker yet, a broken way to it: it says nothing of the images.
 _UNAVAILABLE = {429, 502, 503, 504}
-# The worker died of these images, or they are more than the server takes at once.
-_BATCH_FAILED = {413, 500}
+# The images are more than the server takes at once; or the worker died of them.
+_TOO_MUCH = 413
+_BATCH_FAILED = {_TOO_MUCH, 500}
 _PART_TYPE = "application/octet-stream"
 _LONGEST_WAIT = 5.0
 
@@ -42,7 +43,15 @@ class _Unavailable(Exception):
 
 
 class _BatchFailed(Exception):
-    """The server answered, but with an error for this very request."""
+    """The server answered, but with an error for this very request.
+
+    Attributes:
+        certain: another try would be answered the same.
+    """
+
+    def __init__(self, message: str, certain: bool) -> None:
+        super().__init__(message)
+        self.certain = certain
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ class Protocol:
                 problem = error
             except _BatchFailed as error:
                 # Once may be a worker that another request, or an operator, killed.
-                if failed:
+                if failed or error.certain:
                     raise
                 problem = failed = error
         if failed:
@@ -160,7 +169,7 @@ class Protocol:
         if answer.status_code in _UNAVAILABLE:
             raise _Unavailable(message, _retry_after(answer))
         if answer.status_code in _BATCH_FAILED:
-            raise _BatchFailed(message)
+            raise _BatchFailed(message, certain=answer.status_code == _TOO_MUCH)
         raise ServerError(f"{self.url} refuses the request: {message}")
 
     def _content(self, answer: httpx.Response) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def test_what_is_counted_and_measured(server: ModelServer) -> None:
         (("moodlake_images_total", "rejected"), 4),
         (("moodlake_images_total", "scored"), 1),
         (("moodlake_dominant_total",), 1),
-        (("moodlake_batch_images_sum",), 5),
+        (("moodlake_request_images_sum",), 5),
         (("moodlake_infer_seconds_count",), 1),
     ]:
         assert counted(after, *words) - counted(before, *words) == more, words

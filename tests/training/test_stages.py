@@ -25,6 +25,7 @@ PLUMBING = {
     "moodlake/reasons.py",
     "moodlake/settings.py",
     "moodlake/square.py",
+    "moodlake/timings.py",
     "training/files.py",
     "training/params.py",
     "training/stage.py",

@@ -8,12 +8,18 @@ import matplotlib
 import numpy as np
 import pytest
 
+from infra.bench.bodies import as_form
+from moodlake import model as model_module
 from moodlake.bundle import BundleError, digest_of
 from moodlake.faces import FaceMode
-from moodlake.model import Model, ProbeFailed
+from moodlake.model import Model, OutOfTime, ProbeFailed
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
+from moodlake.serving import answers
+from moodlake.serving.options import BadRequest
+from moodlake.serving.requests import parse_request
 from moodlake.settings import PROJECT_ROOT
+from moodlake.timings import Timings
 from tests.bundles import write_archive, write_bundle
 from tests.images_made import astronaut, astronaut_image, encode, jpeg, png_bomb
 
@@ -28,14 +34,6 @@ def test_a_bad_image_hurts_no_neighbour(model: Model) -> None:
     reasons = [prediction.reason for prediction in model.score(batch)]
     expected = [None, Reason.EMPTY, None, Reason.NOT_AN_IMAGE, Reason.TOO_MANY_PIXELS, None]
     assert reasons == expected
-
-
-def test_a_prediction_does_not_depend_on_the_batch(model: Model) -> None:
-    images = [jpeg(seed) for seed in range(64)]
-    together = model.score(images)
-    alone = [model.score([image])[0] for image in images[:8]]
-    for one, other in zip(alone, together, strict=False):
-        assert one.distribution == pytest.approx(other.distribution, abs=1e-5)
 
 
 def test_distributions_sum_to_one(model: Model) -> None:
@@ -92,6 +90,28 @@ def test_what_else_is_in_the_batch_changes_nothing() -> None:
             assert among.distribution is None or among.distribution == pytest.approx(
                 alone.distribution, abs=1e-5
             )
+
+
+def test_images_that_take_too_long_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.load(write_bundle(tmp_path))
+    with pytest.raises(OutOfTime, match="1 of 3 images took 0 seconds"):
+        model.score([jpeg()] * 3, seconds=0)
+    assert model.score([jpeg()], seconds=0)[0].dominant  # one is never left undone
+    request = parse_request(*reversed(as_form([jpeg()] * 3)))
+    monkeypatch.setattr(answers, "MOST_SECONDS", 0)
+    with pytest.raises(BadRequest, match="send fewer at a time") as caught:
+        answers.score(model, request, Timings())
+    assert caught.value.status == 413
+
+
+def test_many_faces_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.load(write_bundle(tmp_path))
+    images = [jpeg(number) for number in range(9)]
+    at_once = model.score(images)
+    monkeypatch.setattr(model_module, "_CHUNK", 2)
+    assert model.score(images) == at_once
 
 
 def test_threads_do_not_change_what_is_seen(model: Model) -> None:

@@ -80,6 +80,17 @@ class ServerClient(_Served):
         """
         return self._run(self._protocol.score(images, _options(faces)))
 
+    def explain(
+        self, image: bytes, emotion: str | None = None, *, faces: FaceMode | None = None
+    ) -> bytes:
+        """A PNG of what speaks for an emotion in an image: the dominant one, if none is named.
+
+        Raises:
+            ServerError: as for `score`; or the image cannot be scored, the model has no such
+                emotion, or no heat maps.
+        """
+        return self._run(self._protocol.explain(image, _options(faces, emotion)))
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -138,6 +149,12 @@ class AsyncServerClient(_Served):
         """Predictions in the order of `images`; see `ServerClient.score`."""
         return await self._run(self._protocol.score(images, _options(faces)))
 
+    async def explain(
+        self, image: bytes, emotion: str | None = None, *, faces: FaceMode | None = None
+    ) -> bytes:
+        """A heat map as a PNG; see `ServerClient.explain`."""
+        return await self._run(self._protocol.explain(image, _options(faces, emotion)))
+
     async def _run(self, exchange: Exchange[Result]) -> Result:
         reply: Any = None
         while True:
@@ -156,5 +173,6 @@ class AsyncServerClient(_Served):
                 reply = error
 
 
-def _options(faces: FaceMode | None) -> dict[str, str]:
-    return {"faces": faces.value} if faces else {}
+def _options(faces: FaceMode | None, emotion: str | None = None) -> dict[str, str]:
+    given = {"faces": faces.value if faces else None, "emotion": emotion}
+    return {name: value for name, value in given.items() if value is not None}

@@ -51,7 +51,7 @@ _ERRORS = {
     401: "No token, or a wrong one.",
     405: "Another method than the header Allow names.",
     408: "The request did not arrive in time.",
-    413: f"More than {MAX_IMAGES} images, or more bytes than a request may have.",
+    413: f"More than {MAX_IMAGES} images, or more bytes or time than a request may have.",
     414: "The address is too long.",
     422: "The body or an option cannot be read, or the image that is to be explained.",
     431: "The headers are too large.",

@@ -58,6 +58,7 @@ class _BatchFailed(Exception):
 class Post:
     """A step of the protocol: send this, and come back with the answer or the error."""
 
+    address: str
     token: str | None
     options: dict[str, str]
     parts: Sequence[Any]
@@ -81,7 +82,7 @@ class Protocol:
     def describe(self) -> Exchange[dict[str, Any]]:
         """Ask what is served; answers of another model are refused from then on."""
         try:
-            description = yield from self._request({"describe": "true"})
+            description = _content((yield from self._request({"describe": "true"})))
         except _BatchFailed as error:
             raise ServerError(f"{self.url} does not say what it serves: {error}") from error
         self.identity = ModelIdentity(**description["model"])
@@ -96,7 +97,7 @@ class Protocol:
             for index, data in enumerate(images)
         ]
         try:
-            answer = yield from self._request(options, parts)
+            answer = _content((yield from self._request(options, parts)))
         except _BatchFailed as error:
             if len(images) == 1:
                 return [Prediction.rejected(Rejected(Reason.MODEL_ERROR, str(error)))]
@@ -104,6 +105,15 @@ class Protocol:
             first = yield from self.score(images[:middle], options)
             return first + (yield from self.score(images[middle:], options))
         return self._predictions(answer, [name for name, _ in parts])
+
+    def explain(self, image: bytes, options: dict[str, str]) -> Exchange[bytes]:
+        """Ask for the heat map of one image, a PNG."""
+        parts = [("image", ("image", image, _PART_TYPE))]
+        try:
+            answer = yield from self._request(options, parts, "explanations")
+        except _BatchFailed as error:
+            raise ServerError(f"{self.url} does not explain this image: {error}") from error
+        return bytes(answer.content)
 
     def _predictions(self, answer: dict[str, Any], names: list[str]) -> list[Prediction]:
         assert self.identity
@@ -117,14 +127,17 @@ class Protocol:
         return [Prediction.from_dict(item) for item in answer["predictions"]]
 
     def _request(
-        self, options: dict[str, str], parts: Sequence[Any] = ()
-    ) -> Exchange[dict[str, Any]]:
+        self, options: dict[str, str], parts: Sequence[Any] = (), what: str = "predictions"
+    ) -> Exchange[httpx.Response]:
         """Post with retries.
 
         Raises:
             ServerError: no connection, no free worker, or a token that stays refused.
             _BatchFailed: this request kills the worker, or is refused for what it holds.
         """
+        # A run that began with one version ends with it, whichever is the default by then.
+        version = f"/{self.identity.version}" if self.identity else ""
+        address = f"{self.url}/{what}/{MODEL_NAME}{version}"
         problem: Exception | None = None
         failed: _BatchFailed | None = None
         for attempt in range(self._attempts):
@@ -132,7 +145,7 @@ class Protocol:
                 backoff = min(_LONGEST_WAIT, 0.2 * 2**attempt) * random.uniform(0.5, 1)
                 yield max(backoff, getattr(problem, "wait", 0.0))
             try:
-                return (yield from self._post(options, parts))
+                return (yield from self._post(address, options, parts))
             except (httpx.TransportError, _Unavailable) as error:
                 problem = error
             except _BatchFailed as error:
@@ -147,13 +160,16 @@ class Protocol:
             "start it with `moodlake up` or set MOODLAKE_SERVER_URL"
         ) from problem
 
-    def _post(self, options: dict[str, str], parts: Sequence[Any]) -> Exchange[dict[str, Any]]:
+    def _post(
+        self, address: str, options: dict[str, str], parts: Sequence[Any]
+    ) -> Exchange[httpx.Response]:
         token = self._token
-        answer = yield Post(token, options, parts)
+        answer: Any = yield Post(address, token, options, parts)
         if isinstance(answer, httpx.TransportError):
             raise answer
         if answer.status_code == 200:
-            return self._content(answer)
+            response: httpx.Response = answer
+            return response
         if answer.status_code == 401:
             if token == (fresh := self._read_token()):
                 raise ServerError(
@@ -161,7 +177,7 @@ class Protocol:
                     "key_file.json of the server that runs there"
                 )
             self._token = fresh
-            return (yield from self._post(options, parts))
+            return (yield from self._post(address, options, parts))
         if answer.status_code == 404:
             version = f" of version {self.identity.version}" if self.identity else ""
             raise ServerError(f"{self.url} serves no model named {MODEL_NAME!r}{version}")
@@ -171,13 +187,6 @@ class Protocol:
         if answer.status_code in _BATCH_FAILED:
             raise _BatchFailed(message, certain=answer.status_code == _TOO_MUCH)
         raise ServerError(f"{self.url} refuses the request: {message}")
-
-    def _content(self, answer: httpx.Response) -> dict[str, Any]:
-        with contextlib.suppress(ValueError):
-            content = answer.json()
-            if isinstance(content, dict) and "model" in content:
-                return content
-        raise ServerError(f"{self.url} is no moodlake server: it answered {answer.text[:80]!r}")
 
     def _read_token(self) -> str | None:
         if self._keys is None:
@@ -192,14 +201,20 @@ class Protocol:
 
     def arguments(self, post: Post) -> dict[str, Any]:
         """Of httpx's `post`."""
-        # A run that began with one version ends with it, whichever is the default by then.
-        version = f"/{self.identity.version}" if self.identity else ""
         return {
-            "url": f"{self.url}/predictions/{MODEL_NAME}{version}",
+            "url": post.address,
             "params": post.options,
             "headers": {"Authorization": f"Bearer {post.token}"} if post.token else {},
             "files": post.parts or None,
         }
+
+
+def _content(answer: httpx.Response) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        content = answer.json()
+        if isinstance(content, dict) and "model" in content:
+            return content
+    raise ServerError(f"{answer.url} is no moodlake server: it answered {answer.text[:80]!r}")
 
 
 def _retry_after(answer: httpx.Response) -> float:

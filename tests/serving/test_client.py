@@ -79,6 +79,12 @@ def test_the_image_that_kills_the_worker_is_isolated(server: Server) -> None:
     assert reasons == [Reason.MODEL_ERROR if number == 5 else None for number in range(8)]
 
 
+def test_images_that_are_too_much_together_are_sent_by_halves_at_once(server: Server) -> None:
+    server.answer = lambda body, number: (413, {}) if body.count(b"image-") > 4 else scored(body)
+    assert len(connect(server).score(IMAGES)) == 8
+    assert server.requests == 3
+
+
 def test_a_worker_that_died_once_costs_no_image(server: Server) -> None:
     server.answer = lambda body, number: (500, {}) if number == 1 else scored(body)
     assert [item.reason for item in connect(server).score(IMAGES[:1])] == [None]

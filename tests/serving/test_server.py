@@ -19,7 +19,7 @@ from moodlake.images import decode
 from moodlake.model import Model
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason
-from moodlake.serving.client import AsyncServerClient, ServerClient
+from moodlake.serving.client import AsyncServerClient, ServerClient, ServerError
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import astronaut, jpeg, png_bomb
 
@@ -152,6 +152,12 @@ def test_an_explanation_is_a_picture_or_an_array(server: ModelServer) -> None:
     assert decode(picture.content).format == "PNG"
     assert array.json()["emotion"] == "fear"
     assert np.allclose(array.json()["heat"], model.explain(jpeg(), "fear").heat, atol=1e-4)
+    client = ServerClient(server.front.url, server.front.keys)
+    assert client.explain(jpeg(), faces=FaceMode.NONE) == picture.content
+    assert client.explain(jpeg(), "fear") != picture.content
+    for image, emotion, words in ((jpeg(), "rage", "not in ferplus"), (b"x", None, "not_an_image")):
+        with pytest.raises(ServerError, match=words):
+            client.explain(image, emotion)
     assert (unknown.status_code, "not in ferplus" in unknown.text) == (422, True)
     assert (bad.status_code, "not_an_image" in bad.text) == (422, True)
     assert two.status_code == 422

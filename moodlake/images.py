@@ -26,13 +26,17 @@ _MOST_SCANS = 16
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that has a length, and the end
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
-# `Limits.max_pixels` decides, on the header and before any pixel is decoded.
-Image.MAX_IMAGE_PIXELS = None
+# `Limits.max_pixels` decides, on the header and before any pixel is decoded. But Pillow takes
+# memory for a GIF as it opens it; it refuses to where there are more than twice these pixels.
+Image.MAX_IMAGE_PIXELS = 128_000_000
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused before decoding. Defaults hold a 50-megapixel camera's JPEG."""
+    """What is refused before decoding. Defaults hold a 50-megapixel camera's JPEG.
+
+    Nothing of more than 256 million pixels is opened, whatever `max_pixels` says.
+    """
 
     max_bytes: int = 32 * 2**20
     max_pixels: int = 64_000_000
@@ -129,6 +133,8 @@ def _open(data: bytes) -> Image.Image:
                 Reason.UNSUPPORTED_FORMAT, f"{known}; use {', '.join(FORMATS)}", format=known
             ) from error
         raise Rejected(Reason.NOT_AN_IMAGE, f"starts with {data[:12]!r}") from error
+    except Image.DecompressionBombError as error:
+        raise Rejected(Reason.TOO_MANY_PIXELS, str(error).split(",")[0]) from error
     except Exception as error:  # damaged headers: SyntaxError, struct.error, ValueError, ...
         raise Rejected(Reason.TRUNCATED, str(error)[:200]) from error
 

@@ -52,6 +52,13 @@ def png_bomb(side: int = 20_000) -> bytes:
     )
 
 
+def gif_bomb() -> bytes:
+    """A GIF of 100 bytes whose only frame, to be wiped after it was shown, is 49,858 pixels wide."""
+    wiped = b"!\xf9\4\x08\0\0\0\0"
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 49_858, 49_858, 0) + b"\2\0;"
+    return b"GIF89a" + struct.pack("<HHBBB", 20, 10, 0, 0, 0) + wiped + frame
+
+
 def jpeg_of_scans(repeats: int, side: int) -> bytes:
     """A progressive JPEG with its second scan repeated: each costs a pass over all pixels."""
     data = encode(Image.new("RGB", (side, side), "navy"), "JPEG", progressive=True)

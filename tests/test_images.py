@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +14,7 @@ from moodlake.reasons import Reason, Rejected
 from tests.images_made import (
     animated_gif,
     encode,
+    gif_bomb,
     jpeg,
     jpeg_of_scans,
     picture,
@@ -111,6 +115,7 @@ def test_scaled_decoding_keeps_the_original_size_on_record() -> None:
         (jpeg()[:4], Reason.TRUNCATED),
         (png_bomb(), Reason.TOO_MANY_PIXELS),
         (png_bomb(60_000), Reason.TOO_MANY_PIXELS),
+        (gif_bomb(), Reason.TOO_MANY_PIXELS),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Reason.UNSUPPORTED_FORMAT),
         (b"\0\0\0\x18ftypheic" + b"\0" * 40, Reason.UNSUPPORTED_FORMAT),
         (encode(picture(), "ICO"), Reason.UNSUPPORTED_FORMAT),
@@ -121,6 +126,18 @@ def test_bad_files_have_their_reason(data: bytes, reason: Reason) -> None:
     with pytest.raises(Rejected) as caught:
         decode(data)
     assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize("bomb", ["png_bomb(60_000)", "gif_bomb()"])
+def test_what_is_refused_takes_no_memory(bomb: str) -> None:
+    code = (
+        "import resource; from moodlake.images import decode; from tests.images_made import *\n"
+        f"try: decode({bomb})\n"
+        "except Exception as error: print(error.reason)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    reason, megabytes = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert (reason, int(megabytes) < 300) == ("too_many_pixels", True), megabytes
 
 
 def test_limits_are_checked_before_decoding() -> None:

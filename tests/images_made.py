@@ -53,7 +53,7 @@ def png_bomb(side: int = 20_000) -> bytes:
 
 
 def gif_bomb() -> bytes:
-    """A GIF of 100 bytes whose only frame, to be wiped after it was shown, is 49,858 pixels wide."""
+    """A GIF of 100 bytes whose only frame, wiped after it was shown, is 49,858 pixels wide."""
     wiped = b"!\xf9\4\x08\0\0\0\0"
     frame = b"," + struct.pack("<HHHHB", 0, 0, 49_858, 49_858, 0) + b"\2\0;"
     return b"GIF89a" + struct.pack("<HHBBB", 20, 10, 0, 0, 0) + wiped + frame

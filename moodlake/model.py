@@ -251,7 +251,7 @@ class Model:
             faces = [FacePrediction.of(face, None) for face in found]
             return _Prepared(header, faces, [self.preprocessing(pixels) for pixels in crops])
         except Rejected as error:
-            return error
+            return error.as_value()
         except Exception as error:  # whatever one image provokes must not reach its neighbours
             return Rejected(Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"[:200])
 

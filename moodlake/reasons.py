@@ -75,3 +75,9 @@ class Rejected(Exception):
         self.width = width
         self.height = height
         self.format = format
+
+    def as_value(self) -> Rejected:
+        """The same without a traceback, whose frames would keep the image's bytes alive."""
+        return Rejected(
+            self.reason, self.detail, width=self.width, height=self.height, format=self.format
+        )

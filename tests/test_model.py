@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -112,6 +114,20 @@ def test_many_faces_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monkey
     at_once = model.score(images)
     monkeypatch.setattr(model_module, "_CHUNK", 2)
     assert model.score(images) == at_once
+
+
+@pytest.mark.parametrize("data", [b"no image", jpeg()[:-99], png_bomb()])
+def test_a_rejected_image_is_not_kept(model: Model, data: bytes) -> None:
+    """Not even until the garbage collector comes by, which does not count bytes."""
+    data = bytes(bytearray(data))
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getrefcount(data)
+        assert model.score([data])[0].reason
+        assert sys.getrefcount(data) == before
+    finally:
+        gc.enable()
 
 
 def test_threads_do_not_change_what_is_seen(model: Model) -> None:

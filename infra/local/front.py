@@ -193,6 +193,7 @@ class FrontService(Service):
             connections_a_caller=256,
             in_flight=IN_FLIGHT,
             in_flight_grpc=IN_FLIGHT // 4,
+            in_flight_large=IN_FLIGHT // 4,
             max_body_bytes=64 * 2**20,
             # TorchServe gives up after 60.
             answer_seconds=62,

@@ -79,8 +79,9 @@ class TorchServeService(Service):
             "grpc_management_port": ports.management_grpc,
             "model_store": store,
             "metrics_config": SHARED_METRICS,
-            # Where the sockets of its workers lie: those of two servers have the same names.
-            "vmargs": f"-Djava.io.tmpdir={_short_path(self.folder)}",
+            # As much memory as the requests need that nginx lets through at once. And where the
+            # sockets of its workers lie: those of two servers have the same names.
+            "vmargs": f"-Xmx2g -Djava.io.tmpdir={_short_path(self.folder)}",
             "default_workers_per_model": self.WORKERS,
             "load_models": f"{MODEL_NAME}={MODEL_NAME}.mar",
             # Nothing is fetched from anywhere: only what lies in the store can be registered.

@@ -134,7 +134,7 @@ def _read(source: Source, item: SourceObject) -> bytes | Rejected:
     try:
         return source.read(item)
     except Rejected as error:
-        return error
+        return error.as_value()
 
 
 def take(rows: Iterator[dict[str, Any]], count: int) -> Iterator[list[dict[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -213,6 +214,16 @@ def test_a_thousand_connections_at_once(server: ModelServer) -> None:
         else:
             error_of(answer)
             assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_many_large_requests_at_once(server: ModelServer) -> None:
+    """All that are let through are answered: together they fit into TorchServe's memory."""
+    body = bytes(30 * 2**20)
+    with server.http() as http, ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda _: http.post(PATH, content=body), range(40)))
+    codes = Counter(answer.status_code for answer in answers)
+    assert set(codes) <= {200, 429}
+    assert codes[200] >= 16
 
 
 def test_no_image_and_no_token_is_written_to_a_log(server: ModelServer) -> None:

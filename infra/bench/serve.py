@@ -1,6 +1,6 @@
 """What the model server costs over the engine it runs: ratios measured by turns in one run.
 
-`python -m infra.bench.serve` starts its own server, and stops it. Goals: 0.95 for requests of 16
+For the released model and for a ResNet-50. `python -m infra.bench.serve` starts its own server, and stops it. Goals: 0.95 for requests of 16
 images, 0.9 for single images with 32 in flight; at half of the peak load, a 99th percentile under
 4 times the median of an idle server.
 """
@@ -22,12 +22,13 @@ from rich.table import Table
 
 from infra.bench.bodies import as_form
 from infra.bench.images import encoded, photos_with_faces
+from infra.bench.resnet50 import resnet50_archive
 from infra.local.server import ModelServer
 from moodlake.model import Model
 from moodlake.settings import MODEL_NAME, RELEASED_ARCHIVE
 
 _TURNS = 5
-_TURN_IMAGES = 640
+_TURN_IMAGES = {"emotions": 640, "resnet50": 160}
 _DISTINCT = 100
 _BULK = 16
 _IN_FLIGHT = 32
@@ -72,7 +73,7 @@ def by_turns(
 ) -> tuple[float, float, list[float]]:
     """Median images per second of both, and the ratio of every turn."""
     cores = os.cpu_count() or 1
-    batches = [images[start : start + size] for start in range(0, _TURN_IMAGES, size)]
+    batches = [images[start : start + size] for start in range(0, len(images), size)]
     rate(engine, batches[:8], cores)
     rate(server, batches[:8], in_flight)
     pairs = [
@@ -104,12 +105,10 @@ def latencies(score: Score, images: Sequence[bytes], per_second: float) -> np.nd
 def measure(archive: Path, announce: Callable[[str], None]) -> Table:
     """Run everything; returns the table of results."""
     distinct = [encoded(photo) for photo in photos_with_faces(_DISTINCT)]
-    images = [distinct[index % len(distinct)] for index in range(_TURN_IMAGES)]
+    images = [distinct[index % len(distinct)] for index in range(_TURN_IMAGES[archive.stem])]
     cores = os.cpu_count() or 1
     model = Model.load(archive, streams=cores)
-    results = Table(
-        "what", "engine, images/s", "server, images/s", "ratio", title=str(archive.name)
-    )
+    results = Table("what", "engine, images/s", "server, images/s", "ratio", title=archive.stem)
     with tempfile.TemporaryDirectory() as folder, ModelServer(Path(folder), archive) as started:
         server = Server(started)
         peak = 0.0
@@ -141,4 +140,6 @@ def _timed(score: Score, image: bytes) -> float:
 
 if __name__ == "__main__":
     console = Console()
-    console.print(measure(RELEASED_ARCHIVE, lambda line: console.print(f"[dim]›[/] {line}")))
+    with tempfile.TemporaryDirectory() as temporary:
+        for served in (RELEASED_ARCHIVE, resnet50_archive(Path(temporary))):
+            console.print(measure(served, lambda line: console.print(f"[dim]›[/] {line}")))

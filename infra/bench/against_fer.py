@@ -1,0 +1,129 @@
+"""From photos to distributions, with face detection: moodlake beside `fer`, by turns in one run.
+
+    python -m venv fer && fer/bin/pip install fer
+    python -m infra.bench.against_fer fer/bin/python
+
+`fer` (https://pypi.org/project/fer, MIT) has its own environment, and the threads that it takes by
+itself; moodlake has a thread a core. Both read the same files. Goal: 5 times as many images/s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from infra.bench.images import encoded, photos_with_faces
+from moodlake.faces import FaceMode
+from moodlake.model import Model
+from moodlake.settings import RELEASED_ARCHIVE
+
+_TURNS = 5
+_PART = 4
+_PHOTOS = {(400, 300): 48, (1600, 1200): 16}
+
+
+class Fer:
+    """The other side, in a process of its own.
+
+    Args:
+        python: of the environment in which `fer` is installed.
+        detector: "haar", its default, or "mtcnn".
+    """
+
+    def __init__(self, python: Path, detector: str) -> None:
+        self._process = subprocess.Popen(
+            [str(python), str(Path(__file__).with_name("fer_side.py")), detector],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": ""},
+            text=True,
+        )
+        while (line := self._answer()) != "ready":
+            if not line:
+                raise SystemExit(f"{python} has no working `fer`: see how {__file__} installs it")
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        return line.strip()
+
+    def read(self, folder: Path) -> tuple[int, float]:
+        """How many faces it finds in a folder, and seconds."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{folder}\n")
+        self._process.stdin.flush()
+        while len(words := self._answer().split()) != 2:  # it prints other lines, too
+            if self._process.poll() is not None:
+                raise SystemExit("`fer` ended")
+        return int(words[0]), float(words[1])
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+def read(model: Model, folder: Path) -> tuple[int, float]:
+    """How many faces moodlake finds in a folder, and seconds."""
+    cores = os.cpu_count() or 1
+    started = time.perf_counter()
+    paths = sorted(folder.iterdir())
+    parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]
+
+    def score(part: Sequence[Path]) -> int:
+        predictions = model.score([path.read_bytes() for path in part], faces=FaceMode.ALL)
+        return sum(len(prediction.faces) for prediction in predictions)
+
+    with ThreadPoolExecutor(cores) as pool:
+        return sum(pool.map(score, parts)), time.perf_counter() - started
+
+
+def fill(folder: Path, size: tuple[int, int], count: int) -> Path:
+    """A folder of so many photos of a size, each with one face."""
+    made = folder / f"{size[0]} x {size[1]}"
+    made.mkdir()
+    for number, photo in enumerate(photos_with_faces(count)):
+        (made / f"{number:03}.jpg").write_bytes(encoded(photo.resize(size)))
+    return made
+
+
+def measure(python: Path) -> Table:
+    """Run everything; returns the table of results."""
+    model = Model.load(RELEASED_ARCHIVE, streams=os.cpu_count() or 1)
+    results = Table("photos", "fer's detector", "fer, images/s", "moodlake, images/s", "ratio")
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {fill(Path(temporary), *each): each[1] for each in _PHOTOS.items()}
+        for detector in ("haar", "mtcnn"):
+            other = Fer(python, detector)
+            for folder, count in folders.items():
+                pairs = [(other.read(folder), read(model, folder)) for _ in range(_TURNS + 1)][1:]
+                rates = count / np.array([[theirs[1], ours[1]] for theirs, ours in pairs])
+                found = [f"{each[0]} of {count} found" for each in pairs[0]]
+                theirs, ours = np.median(rates, axis=0)
+                ratios = rates[:, 1] / rates[:, 0]
+                results.add_row(
+                    folder.name,
+                    detector,
+                    f"{theirs:.1f} ({found[0]})",
+                    f"{ours:.1f} ({found[1]})",
+                    f"{np.median(ratios):.1f} ({ratios.min():.1f} to {ratios.max():.1f})",
+                )
+            other.close()
+    return results
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("python", type=Path, help="of the environment that has `fer`")
+    Console().print(measure(parser.parse_args().python))

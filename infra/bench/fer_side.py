@@ -1,0 +1,30 @@
+"""What infra.bench.against_fer runs in the environment of `fer`; it knows nothing of moodlake.
+
+For each line of standard input, which names a folder, it reads all of its photos and prints how
+many faces it found and how many seconds that took.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import cv2
+from fer.fer import FER
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    detector = FER(mtcnn="mtcnn" in sys.argv)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        found = 0
+        for path in sorted(Path(line.strip()).iterdir()):
+            found += len(detector.detect_emotions(cv2.imread(str(path))) or ())
+        print(found, time.perf_counter() - started, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""A model as large as those that others serve: ResNet-50 at 224 x 224, its weights drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from moodlake.emotions import label_space
+from moodlake.faces import FaceMode
+from moodlake.settings import PROJECT_ROOT
+from training.architectures import build
+from training.archive import HANDLER_FILE, write_archive
+from training.bundle import packed_network, write_bundle
+from training.calibrate import Calibration
+from training.params import load_params
+from training.samples import Facts
+
+
+def resnet50_archive(folder: Path) -> Path:
+    """Its archive in an empty folder; what it answers means nothing."""
+    params = load_params(PROJECT_ROOT / "params.yaml")
+    model = replace(params.model, architecture="resnet50", size=224, channels=3, weights="none")
+    params = replace(params, model=model)
+    facts = Facts("nothing", label_space("ferplus"), FaceMode.LARGEST, "nothing")
+    torch.manual_seed(0)
+    network = build(params.model, len(facts.space)).eval()
+    weights, bundle = folder / "weights.safetensors", folder / "bundle"
+    safetensors.torch.save_file(network.state_dict(), weights)
+    converted = packed_network(network, params, Calibration())
+    write_bundle(bundle, converted, params, facts, weights, Calibration(), {})
+    archive = folder / "resnet50.mar"
+    write_archive(bundle, archive, params, PROJECT_ROOT / HANDLER_FILE)
+    return archive

@@ -20,7 +20,7 @@ from handlers.metrics import Registry, emit
 from moodlake.blazeface import warm_up
 from moodlake.model import Model, ProbeFailed
 from moodlake.serving.answers import answer, describe, score
-from moodlake.serving.explanations import explain
+from moodlake.serving.explanations import explain_request
 from moodlake.serving.options import BadRequest
 from moodlake.serving.requests import ServerRequest, from_parts, parse_request
 from moodlake.timings import Timings
@@ -74,7 +74,7 @@ class EmotionHandler:
         if request.options.describe:
             return _JSON, json.dumps(describe(self.model))
         if headers.get("explain") == "True":
-            return explain(self.model, request)
+            return explain_request(self.model, request)
         timings = Timings()
         predictions = score(self.model, request, timings)
         emit(metrics, predictions, timings)

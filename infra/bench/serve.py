@@ -1,8 +1,8 @@
 """What the model server costs over the engine it runs: ratios measured by turns in one run.
 
-For the released model and for a ResNet-50. `python -m infra.bench.serve` starts its own server, and stops it. Goals: 0.95 for requests of 16
-images, 0.9 for single images with 32 in flight; at half of the peak load, a 99th percentile under
-4 times the median of an idle server.
+For the released model and for a ResNet-50. `python -m infra.bench.serve` starts its own servers,
+and stops them. Goals: 0.95 for requests of 16 images, 0.9 for single images with 32 in flight; at
+half of the peak load, a 99th percentile under 4 times the median of an idle server.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ from moodlake.emotions import LabelSpace, in_space
 from moodlake.model import Model, OutOfTime
 from moodlake.prediction import FacePrediction, Prediction, as_dict
 from moodlake.reasons import Rejected
+from moodlake.serving.explanations import MOST_EXPLAINED, as_array, explain
 from moodlake.serving.options import BadRequest, Options
-from moodlake.serving.requests import ServerRequest
+from moodlake.serving.requests import ServerRequest, Upload
 from moodlake.timings import Timings
 
 _DECIMALS = 6
@@ -35,12 +36,21 @@ def score(model: Model, request: ServerRequest, timings: Timings) -> list[Predic
     """A prediction for every image of a request, over the model's own label space.
 
     Raises:
-        BadRequest: its images take longer than a request may.
+        BadRequest: its images take longer than a request may, or are too many to explain, or the
+            model does not know the emotion to explain.
     """
+    options = request.options
+    if options.explain and len(request.uploads) > MOST_EXPLAINED:
+        raise BadRequest(f"explain=true takes at most {MOST_EXPLAINED} images at a time", 413)
+    try:
+        if options.emotion is not None:
+            model.space.index(options.emotion)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
     encoded = [upload.data for upload in request.uploads if isinstance(upload.data, bytes)]
     try:
         scored = iter(
-            model.score(encoded, faces=request.options.faces, timings=timings, seconds=MOST_SECONDS)
+            model.score(encoded, faces=options.faces, timings=timings, seconds=MOST_SECONDS)
         )
     except OutOfTime as error:
         raise BadRequest(f"{error}: send fewer at a time", 413) from error
@@ -59,11 +69,22 @@ def answer(
     content["label_space"] = (options.label_space or model.space).name
     content["predictions"] = [
         {"name": upload.name, **_told(prediction, model.space, options)}
+        | _explained(model, upload, prediction, options)
         for upload, prediction in zip(request.uploads, predictions, strict=True)
     ]
     if options.timings:
         content["timings"] = timings.to_dict()
     return content
+
+
+def _explained(
+    model: Model, upload: Upload, prediction: Prediction, options: Options
+) -> dict[str, Any]:
+    if not options.explain:
+        return {}
+    if prediction.distribution is None or isinstance(upload.data, Rejected):
+        return {"explanation": None}
+    return {"explanation": as_array(explain(model, upload.data, options))}
 
 
 def _told(prediction: Prediction, space: LabelSpace, options: Options) -> dict[str, Any]:

@@ -4,46 +4,64 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import cv2
 import numpy as np
 
 from moodlake.model import Explanation, Model
 from moodlake.reasons import Rejected
-from moodlake.serving.options import BadRequest
+from moodlake.serving.options import BadRequest, Options
 from moodlake.serving.requests import ServerRequest
 
+MOST_EXPLAINED = 16
+"""Images that one request may ask to have explained: each takes as long as ten predictions."""
 _PICTURE_SIDE = 384
 _OPACITY = 0.5
 
 
-def explain(model: Model, request: ServerRequest) -> tuple[str, bytes | str]:
+def explain_request(model: Model, request: ServerRequest) -> tuple[str, bytes | str]:
     """The content type and the content of the answer: a PNG, or JSON with the array.
 
     Raises:
         BadRequest: not one image, one that cannot be scored, an emotion that the model does not
             know, or a model that has nothing to show.
     """
-    options = request.options
     if len(request.uploads) != 1:
-        raise BadRequest(f"{len(request.uploads)} images: an explanation is of one")
+        raise BadRequest(
+            f"{len(request.uploads)} images: an explanation is of one; "
+            f"/predictions with explain=true takes {MOST_EXPLAINED}"
+        )
     data = request.uploads[0].data
     try:
         if isinstance(data, Rejected):
             raise data
-        found = model.explain(data, options.emotion, faces=options.faces)
+        found = explain(model, data, request.options)
     except Rejected as error:
         raise BadRequest(str(error)) from error
-    except ValueError as error:
-        raise BadRequest(str(error)) from error
-    if options.image == "array":
-        content = {
-            "model": dataclasses.asdict(model.identity),
-            "emotion": found.emotion,
-            "heat": np.round(found.heat.astype(float), 4).tolist(),
-        }
+    if request.options.image == "array":
+        content = {"model": dataclasses.asdict(model.identity), **as_array(found)}
         return "application/json", json.dumps(content)
     return "image/png", picture(found)
+
+
+def explain(model: Model, data: bytes, options: Options) -> Explanation:
+    """Of one image.
+
+    Raises:
+        Rejected: it cannot be scored.
+        BadRequest: the model does not know the emotion, or has nothing to show.
+    """
+    try:
+        return model.explain(data, options.emotion, faces=options.faces)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+
+
+def as_array(explanation: Explanation) -> dict[str, Any]:
+    """The emotion, and the heat map as rows of numbers."""
+    heat = np.round(explanation.heat.astype(float), 4).tolist()
+    return {"emotion": explanation.emotion, "heat": heat}
 
 
 def picture(explanation: Explanation) -> bytes:

@@ -10,6 +10,7 @@ from moodlake.emotions import LabelSpace, label_space_names
 from moodlake.faces import FaceMode
 from moodlake.images import FORMATS
 from moodlake.reasons import Reason, Status
+from moodlake.serving.explanations import MOST_EXPLAINED
 from moodlake.serving.options import MOST_TOP_K
 from moodlake.serving.requests import MAX_IMAGES
 
@@ -33,11 +34,17 @@ _NAMES: dict[str, dict[str, Any]] = {
         "description": "Also tell the time that each step took.",
         "schema": {"type": "boolean"},
     },
+    "explain": {
+        "description": "Also tell where the model sees the emotion in each image (Grad-CAM); "
+        f"of at most {MOST_EXPLAINED} images.",
+        "schema": {"type": "boolean"},
+    },
     "image": {
         "description": "The heat map as a picture, or as numbers.",
         "schema": {"type": "string", "enum": ["png", "array"]},
     },
 }
+_OF_SCORING = ("faces", "top_k", "label_space", "timings", "explain")
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _NULLABLE_NUMBER = {"type": ["number", "null"]}
 _NULLABLE_COUNT = {"type": ["integer", "null"], "minimum": 1}
@@ -75,7 +82,7 @@ def document(space: LabelSpace, model: str) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
         "paths": {
-            f"/predictions/{model}": {"post": _predictions()},
+            f"/predictions/{model}": {"post": _predictions(space)},
             f"/explanations/{model}": {"post": _explanations(space)},
             "/ready": {"get": _ready()},
         },
@@ -86,12 +93,11 @@ def document(space: LabelSpace, model: str) -> dict[str, Any]:
     }
 
 
-def _predictions() -> dict[str, Any]:
-    options = ("faces", "top_k", "label_space", "timings")
+def _predictions(space: LabelSpace) -> dict[str, Any]:
     return {
         "operationId": "predict",
         "summary": "Score one image, or many; a bad one is answered with its reason.",
-        "parameters": [_parameter(name) for name in options],
+        "parameters": [*map(_parameter, _OF_SCORING), _emotion(space)],
         "requestBody": {
             "required": True,
             "content": {
@@ -113,19 +119,22 @@ def _predictions() -> dict[str, Any]:
     }
 
 
-def _explanations(space: LabelSpace) -> dict[str, Any]:
-    emotion = {
+def _emotion(space: LabelSpace) -> dict[str, Any]:
+    return {
         "name": "emotion",
         "in": "query",
         "description": "What is explained; the dominant emotion if not given.",
         "schema": {"type": "string", "enum": list(space.emotions)},
     }
+
+
+def _explanations(space: LabelSpace) -> dict[str, Any]:
     answered = _answer("Where the model sees the emotion (Grad-CAM).", "Heat")
     answered["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
     return {
         "operationId": "explain",
         "summary": "Explain one image.",
-        "parameters": [_parameter("faces"), emotion, _parameter("image")],
+        "parameters": [_parameter("faces"), _emotion(space), _parameter("image")],
         "requestBody": {"required": True, "content": _image_bodies()},
         "responses": {"200": answered} | _errors(*_ERRORS),
     }
@@ -188,18 +197,11 @@ def _schemas() -> dict[str, Any]:
         ),
         "Prediction": _prediction(),
         "Face": _face(),
-        "Heat": _object(
-            {
-                "model": _ref("Model"),
-                "emotion": text,
-                "heat": {"type": "array", "items": {"type": "array", "items": number}},
-            }
-        ),
+        "Heat": _object({"model": _ref("Model"), **_heat()}),
     }
 
 
 def _instances() -> dict[str, Any]:
-    options = ("faces", "top_k", "label_space", "timings")
     instance = {
         "description": 'Base64 text, or {"b64": "..."} with an optional name under "key"; '
         "whatever is neither is rejected on its own."
@@ -214,7 +216,8 @@ def _instances() -> dict[str, Any]:
             },
             "parameters": {
                 "type": "object",
-                "properties": {name: _NAMES[name]["schema"] for name in options},
+                "properties": {name: _NAMES[name]["schema"] for name in _OF_SCORING}
+                | {"emotion": {"type": "string"}},
                 "additionalProperties": False,
             },
         },
@@ -244,10 +247,18 @@ def _prediction() -> dict[str, Any]:
                 **_NULLABLE_NUMBER,
                 "description": "How much of the distribution the asked label space can tell.",
             },
+            "explanation": {"anyOf": [_object(_heat()), {"type": "null"}]},
         },
         "top",
         "label_space_share",
+        "explanation",
     )
+
+
+def _heat() -> dict[str, Any]:
+    """Rows of the heat map, each number 0 to 1."""
+    rows = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+    return {"emotion": {"type": "string"}, "heat": rows}
 
 
 def _face() -> dict[str, Any]:

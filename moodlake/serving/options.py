@@ -34,6 +34,7 @@ class Options:
         faces: which part of an image is scored; None for the model's own way.
         top_k: also list this many emotions, most probable first.
         label_space: tell the distributions over this space; None for the model's own.
+        explain: also tell where the model sees an emotion in each image.
         emotion: the emotion that an explanation is about; None for the dominant one.
         image: an explanation as "png" or as "array".
         timings: also tell how long each step took.
@@ -43,6 +44,7 @@ class Options:
     faces: FaceMode | None = None
     top_k: int | None = None
     label_space: LabelSpace | None = None
+    explain: bool = False
     emotion: str | None = None
     image: str = "png"
     timings: bool = False
@@ -88,6 +90,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "faces": _one_of({mode.value: mode for mode in FaceMode}),
     "top_k": _top_k,
     "label_space": label_space,
+    "explain": _SWITCH,
     "emotion": str,
     "image": _one_of({"png": "png", "array": "array"}),
     "timings": _SWITCH,

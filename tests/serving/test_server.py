@@ -163,6 +163,21 @@ def test_an_explanation_is_a_picture_or_an_array(server: ModelServer) -> None:
     assert two.status_code == 422
 
 
+def test_scored_images_are_explained_if_asked(server: ModelServer) -> None:
+    model, files = Model.load(server.archive), [("a", jpeg(1)), ("b", b"no image"), ("c", jpeg(2))]
+    with server.http() as http:
+        answer = http.post(PATH, params={"explain": "true", "emotion": "fear"}, files=files)
+        unknown = http.post(PATH, params={"explain": "true", "emotion": "rage"}, files=files)
+        many = http.post(PATH, params={"explain": "true"}, files=files * 6)
+    first, bad, last = (item["explanation"] for item in answer.json()["predictions"])
+    assert bad is None
+    for found, image in ((first, jpeg(1)), (last, jpeg(2))):
+        assert found["emotion"] == "fear"
+        assert np.allclose(found["heat"], model.explain(image, "fear").heat, atol=1e-4)
+    assert (unknown.status_code, "not in ferplus" in unknown.text) == (422, True)
+    assert (many.status_code, "at most 16 images" in many.text) == (413, True)
+
+
 def test_ready_tells_the_digest_without_a_token(server: ModelServer) -> None:
     answer = httpx.get(f"{server.front.url}/ready")
     digest = Model.load(server.archive).identity.digest

@@ -19,7 +19,7 @@ from typing import Any
 from handlers.metrics import Registry, emit
 from moodlake.blazeface import warm_up
 from moodlake.model import Model, ProbeFailed
-from moodlake.serving.answers import answer, describe, score
+from moodlake.serving.answers import answer, describe
 from moodlake.serving.explanations import explain_request
 from moodlake.serving.options import BadRequest
 from moodlake.serving.requests import ServerRequest, from_parts, parse_request
@@ -76,9 +76,9 @@ class EmotionHandler:
         if headers.get("explain") == "True":
             return explain_request(self.model, request)
         timings = Timings()
-        predictions = score(self.model, request, timings)
+        predictions, content = answer(self.model, request, timings)
         emit(metrics, predictions, timings)
-        return _JSON, json.dumps(answer(self.model, request, predictions, timings))
+        return _JSON, json.dumps(content)
 
     def _probe(self, digest: str) -> dict[str, Any]:
         """Ready means: the model that is expected gives the answer it gave when it was packed."""

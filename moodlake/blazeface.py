@@ -12,7 +12,6 @@ import hashlib
 import math
 import threading
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -270,12 +269,15 @@ def warm_up() -> None:
         _network(_SEARCH, shape[::-1])
 
 
-_compiling = threading.Lock()
+_networks: dict[tuple[str, tuple[int, int]], _Network] = {}
+_compiling: dict[tuple[str, tuple[int, int]], threading.Lock] = {}
 
 
 def _network(name: str, shape: tuple[int, int]) -> _Network:
-    with _compiling:
-        return _compile(name, shape)
-
-
-_compile = cache(_Network)
+    """Compiled once; who needs another shape does not wait for it."""
+    key = (name, shape)
+    if key not in _networks:
+        with _compiling.setdefault(key, threading.Lock()):
+            if key not in _networks:
+                _networks[key] = _Network(name, shape)
+    return _networks[key]

@@ -14,6 +14,10 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+NO_FEATURE_MAPS = (
+    "this network has no feature maps to explain a prediction by: a transformer and an ensemble "
+    "have none"
+)
 _STEP = 2e-3
 _CHUNK = 64
 
@@ -30,7 +34,7 @@ class GradCam:
 
     def __init__(self, network: openvino.Model) -> None:
         if len(network.outputs) < 2:
-            raise ValueError("this network has no feature maps to explain a prediction by")
+            raise ValueError(NO_FEATURE_MAPS)
         self._whole = _compile(network)
         self._head = _compile(_after_features(network))
 

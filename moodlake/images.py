@@ -6,6 +6,7 @@ Training and serving decode through this one module, so that they see the same p
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from moodlake.reasons import Reason, Rejected
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _ORIENTATION_TAG = 0x0112
+_TILE_WIDTH, _TILE_HEIGHT = 0x0142, 0x0143
 _SIMPLE_JPEG_MODES = ("L", "RGB")
 # Each scan of a JPEG is a pass over all pixels; cameras and editors write up to ten.
 _MOST_SCANS = 16
@@ -84,13 +87,15 @@ def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) ->
         raise Rejected(Reason.TOO_LARGE, f"{len(data)} bytes; the limit is {limits.max_bytes}")
     image = _open(data)
     width, height = image.size
+    decoded = _decoded_pixels(image)
     # The first of several pictures in a phone's MPO is a plain JPEG.
     format = "JPEG" if image.format == "MPO" else str(image.format)
     header: dict[str, Any] = {"width": width, "height": height, "format": format}
-    if width * height > limits.max_pixels:
+    if decoded > limits.max_pixels:
+        tiles = f", {decoded} in its tiles" if decoded > width * height else ""
         raise Rejected(
             Reason.TOO_MANY_PIXELS,
-            f"{width} x {height} pixels; the limit is {limits.max_pixels}",
+            f"{width} x {height} pixels{tiles}; the limit is {limits.max_pixels}",
             **header,
         )
     if format == "JPEG" and (scans := _count_scans(data)) * width * height > (
@@ -137,6 +142,18 @@ def _open(data: bytes) -> Image.Image:
         raise Rejected(Reason.TOO_MANY_PIXELS, str(error).split(",")[0]) from error
     except Exception as error:  # damaged headers: SyntaxError, struct.error, ValueError, ...
         raise Rejected(Reason.TRUNCATED, str(error)[:200]) from error
+
+
+def _decoded_pixels(image: Image.Image) -> int:
+    """Pixels that decoding writes: those of all tiles of a TIFF, which may reach far beyond it."""
+    if not isinstance(image, TiffImageFile):
+        return image.width * image.height
+    sides = []
+    for side, tag in ((image.width, _TILE_WIDTH), (image.height, _TILE_HEIGHT)):
+        tile = image.tag_v2.get(tag, side)
+        tile = max(1, tile) if isinstance(tile, int) else 1
+        sides.append(math.ceil(side / tile) * tile)
+    return math.prod(sides)
 
 
 def _signature(data: bytes) -> str | None:

@@ -33,7 +33,7 @@ _PROBE_TOLERANCE = 0.01
 
 
 class OutOfTime(MendableError):
-    """Images that take longer than they may; the message says how many took how long."""
+    """Images that take longer than they may; the message says how many were done."""
 
 
 class ProbeFailed(MendableError):
@@ -155,7 +155,7 @@ class Model:
         for data in images:
             done = len(predictions) + len(waiting)
             if done and time.monotonic() > end:
-                raise OutOfTime(f"{done} of {len(images)} images took {seconds:g} seconds")
+                raise OutOfTime(f"scoring {done} of {len(images)} images")
             waiting.append(self._prepare(data, mode, limits, timings))
             # Scored as they come: the faces of many images at once would fill the memory.
             if sum(len(item.inputs) for item in waiting if isinstance(item, _Prepared)) > _CHUNK:
@@ -204,12 +204,17 @@ class Model:
         """
         item = self._prepare(data, faces or self.faces, limits, Timings())
         if isinstance(item, Rejected):
-            raise item
+            raise item.as_value()  # one that a variable holds would hold the image
         inputs = item.inputs[0]
         distribution = self.predict(inputs[None])[0]
         named = dominant(distribution, self.space) if emotion is None else emotion
         heat = self._grad_cam(inputs, self.space.index(named))
         return Explanation(named, heat, self.preprocessing.denormalise(inputs))
+
+    @property
+    def explainable(self) -> bool:
+        """The network has feature maps to explain a prediction by."""
+        return len(self._network.outputs) > 1
 
     @cached_property
     def _grad_cam(self) -> GradCam:

@@ -15,6 +15,7 @@ class Timings:
     decode: float = 0.0
     detect: float = 0.0
     infer: float = 0.0
+    explain: float = 0.0
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -31,4 +32,5 @@ class Timings:
             "decode_ms": round(self.decode * 1e3, 3),
             "detect_ms": round(self.detect * 1e3, 3),
             "infer_ms": round(self.infer * 1e3, 3),
+            "explain_ms": round(self.explain * 1e3, 3),
         }

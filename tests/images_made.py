@@ -59,6 +59,42 @@ def gif_bomb() -> bytes:
     return b"GIF89a" + struct.pack("<HHBBB", 20, 10, 0, 0, 0) + wiped + frame
 
 
+def bmp_of_runs() -> bytes:
+    """A BMP of 8 x 2 pixels in run-length encoding (BI_RLE8)."""
+    palette, pixels = bytes(4) * 256, b"\x08\1\0\0\x04\2\0\2\0\0\x04\3\0\1"
+    start = 14 + 40 + len(palette)
+    about = struct.pack("<LllHHLLllLL", 40, 8, 2, 1, 8, 1, len(pixels), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<LHHL", start + len(pixels), 0, 0, start) + about + palette + pixels
+
+
+def tiff_of_tiles(side: int, count: int) -> bytes:
+    """A grey TIFF of `count` x 16 columns and 16 rows; each of its tiles is `side` rows high."""
+    tile = zlib.compress(bytes(16 * side))
+    tags = {  # number: (type, values); 3 is short, 4 is long
+        256: (4, [16 * count]),
+        257: (4, [16]),
+        258: (3, [8]),
+        259: (3, [8]),  # deflate
+        262: (3, [1]),
+        277: (3, [1]),
+        322: (4, [16]),
+        323: (4, [side]),
+        324: (4, [8] * count),
+        325: (4, [len(tile)] * count),
+    }
+    after = 8 + len(tile)
+    directory_end = after + 2 + 12 * len(tags) + 4
+    directory, values = struct.pack("<H", len(tags)), b""
+    for tag, (kind, content) in tags.items():
+        packed = struct.pack(f"<{len(content)}{'H' if kind == 3 else 'L'}", *content)
+        if len(packed) > 4:
+            place, packed = directory_end + len(values), packed
+            values += packed
+            packed = struct.pack("<L", place)
+        directory += struct.pack("<HHL", tag, kind, len(content)) + packed.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<L", after) + tile + directory + bytes(4) + values
+
+
 def jpeg_of_scans(repeats: int, side: int) -> bytes:
     """A progressive JPEG with its second scan repeated: each costs a pass over all pixels."""
     data = encode(Image.new("RGB", (side, side), "navy"), "JPEG", progressive=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import sys
@@ -18,8 +19,9 @@ from moodlake.model import Model, OutOfTime, ProbeFailed
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.serving import answers
-from moodlake.serving.options import BadRequest
-from moodlake.serving.requests import parse_request
+from moodlake.serving.explanations import explain_request
+from moodlake.serving.options import BadRequest, Options
+from moodlake.serving.requests import ServerRequest, Upload, parse_request
 from moodlake.settings import PROJECT_ROOT
 from moodlake.timings import Timings
 from tests.bundles import write_archive, write_bundle
@@ -98,13 +100,13 @@ def test_images_that_take_too_long_are_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model.load(write_bundle(tmp_path))
-    with pytest.raises(OutOfTime, match="1 of 3 images took 0 seconds"):
+    with pytest.raises(OutOfTime, match="scoring 1 of 3 images"):
         model.score([jpeg()] * 3, seconds=0)
     assert model.score([jpeg()], seconds=0)[0].dominant  # one is never left undone
     request = parse_request(*reversed(as_form([jpeg()] * 3)))
     monkeypatch.setattr(answers, "MOST_SECONDS", 0)
     with pytest.raises(BadRequest, match="send fewer at a time") as caught:
-        answers.score(model, request, Timings())
+        answers.answer(model, request, Timings())
     assert caught.value.status == 413
 
 
@@ -125,6 +127,12 @@ def test_a_rejected_image_is_not_kept(model: Model, data: bytes) -> None:
     try:
         before = sys.getrefcount(data)
         assert model.score([data])[0].reason
+        assert sys.getrefcount(data) == before
+        request = ServerRequest((Upload("0", data),), Options())
+        before = sys.getrefcount(data)
+        for _ in range(3):
+            with contextlib.suppress(BadRequest):
+                explain_request(model, request)
         assert sys.getrefcount(data) == before
     finally:
         gc.enable()

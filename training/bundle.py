@@ -64,6 +64,7 @@ def write_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     half = params.archive.precision == "fp16"
+    _name_by_position(converted, params.archive.name)
     openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=half)
     kept = safetensors.torch.load_file(weights)
     if half:

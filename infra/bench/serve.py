@@ -95,10 +95,13 @@ def latencies(score: Score, images: Sequence[bytes], per_second: float) -> np.nd
 
     with ThreadPoolExecutor(_IN_FLIGHT) as pool:
         started = time.perf_counter()
+        asked = []
         for number in range(_LATENCY_REQUESTS):
             due = started + number / per_second
             time.sleep(max(0.0, due - time.perf_counter()))
-            pool.submit(ask, due, images[number % len(images)])
+            asked.append(pool.submit(ask, due, images[number % len(images)]))
+        for request in asked:
+            request.result()
     return np.array(taken)
 
 

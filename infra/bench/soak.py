@@ -91,6 +91,7 @@ def bad_requests() -> list[Request]:
         Request("no body", b"", 422),
         Request("half a form", body[:-20], 422, kind=kind),
         Request("half a JSON", b'{"instances": [', 422, kind="application/json"),
+        Request("explanation of none", body, 422, address=f"/explanations/{MODEL_NAME}"),
         Request("no such option", photo, 422, address=f"{_ADDRESS}?face=all"),
         Request("no such version", photo, 404, address=f"{_ADDRESS}/0.0"),
         Request("no token", photo, 401, token=False),

@@ -46,7 +46,7 @@ ERRORS = {
     414: "the address is too long",
     429: "too many requests at once: try again after the seconds in Retry-After",
     431: "the headers are too large",
-    500: "a worker died over this request: try again, with fewer images to find the one at fault",
+    500: "no answer to this request: try again, with fewer images to find the one at fault",
     503: "the model is not ready: try again after the seconds in Retry-After",
     504: "no answer in time: try again, with fewer images",
 }
@@ -192,7 +192,7 @@ class FrontService(Service):
             connections=4096,
             connections_a_caller=256,
             in_flight=IN_FLIGHT,
-            in_flight_grpc=IN_FLIGHT // 4,
+            in_flight_grpc=IN_FLIGHT // 16,
             in_flight_large=IN_FLIGHT // 4,
             max_body_bytes=64 * 2**20,
             # TorchServe gives up after 60.

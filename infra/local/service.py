@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import sys
@@ -59,13 +60,15 @@ class Service(ABC):
             except NotReady as error:
                 problem = str(error)
             for name, child in self.children.items():
-                code = child.exit_code()
-                if code is not None or time.monotonic() > deadline:
-                    what = f"{name} ended with code {code}" if code is not None else problem
-                    raise NotReady(
-                        f"{self.name} did not start: {what}. Its log, {child.log}, ends:\n"
-                        f"{child.log_tail()}"
-                    )
+                if (code := child.exit_code()) is not None:
+                    problem = f"{name} ended with code {code}"
+                    deadline = -math.inf
+            if time.monotonic() > deadline:
+                logs = "".join(
+                    f". The log {child.log} ends:\n{child.log_tail()}"
+                    for child in self.children.values()
+                )
+                raise NotReady(f"{self.name} did not start: {problem}{logs}")
             time.sleep(_LOOK_SECONDS)
 
     def stop(self) -> None:

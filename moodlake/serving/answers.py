@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import time
 from typing import Any
 
 import numpy as np
 
 from moodlake.emotions import LabelSpace, in_space
+from moodlake.gradcam import NO_FEATURE_MAPS
 from moodlake.model import Model, OutOfTime
 from moodlake.prediction import FacePrediction, Prediction, as_dict
 from moodlake.reasons import Rejected
@@ -32,59 +33,84 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-def score(model: Model, request: ServerRequest, timings: Timings) -> list[Prediction]:
-    """A prediction for every image of a request, over the model's own label space.
+def answer(
+    model: Model, request: ServerRequest, timings: Timings
+) -> tuple[list[Prediction], dict[str, Any]]:
+    """Predictions over the model's own label space, and the JSON answer: see openapi.json.
+
+    Args:
+        model: that answers.
+        request: what was sent and asked.
+        timings: the time that each step takes is added to it.
 
     Raises:
-        BadRequest: its images take longer than a request may, or are too many to explain, or the
-            model does not know the emotion to explain.
+        BadRequest: its images take longer than a request may, or cannot be explained as asked.
     """
+    options = request.options
+    _check(model, request)
+    end = time.monotonic() + MOST_SECONDS
+    predictions = _score(model, request, timings)
+    told = [
+        {"name": upload.name, **_told(prediction, model.space, options)}
+        for upload, prediction in zip(request.uploads, predictions, strict=True)
+    ]
+    if options.explain:
+        for number, (upload, prediction) in enumerate(
+            zip(request.uploads, predictions, strict=True)
+        ):
+            if number and time.monotonic() > end:
+                raise _took_too_long(f"explaining {number} of {len(told)} images")
+            with timings.step("explain"):
+                told[number]["explanation"] = _explained(model, upload, prediction, options)
+    content: dict[str, Any] = {"model": dataclasses.asdict(model.identity)}
+    content["label_space"] = (options.label_space or model.space).name
+    content["predictions"] = told
+    if options.timings:
+        content["timings"] = timings.to_dict()
+    return predictions, content
+
+
+def _check(model: Model, request: ServerRequest) -> None:
+    """What would fail only after the images were scored."""
     options = request.options
     if options.explain and len(request.uploads) > MOST_EXPLAINED:
         raise BadRequest(f"explain=true takes at most {MOST_EXPLAINED} images at a time", 413)
-    try:
-        if options.emotion is not None:
+    if options.explain and not model.explainable:
+        raise BadRequest(f"{NO_FEATURE_MAPS}; send the request without explain")
+    if options.emotion is not None:
+        try:
             model.space.index(options.emotion)
-    except ValueError as error:
-        raise BadRequest(str(error)) from error
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+
+
+def _score(model: Model, request: ServerRequest, timings: Timings) -> list[Prediction]:
     encoded = [upload.data for upload in request.uploads if isinstance(upload.data, bytes)]
     try:
-        scored = iter(
-            model.score(encoded, faces=options.faces, timings=timings, seconds=MOST_SECONDS)
+        predictions = model.score(
+            encoded, faces=request.options.faces, timings=timings, seconds=MOST_SECONDS
         )
     except OutOfTime as error:
-        raise BadRequest(f"{error}: send fewer at a time", 413) from error
+        raise _took_too_long(str(error)) from error
+    scored = iter(predictions)
     return [
         Prediction.rejected(upload.data) if isinstance(upload.data, Rejected) else next(scored)
         for upload in request.uploads
     ]
 
 
-def answer(
-    model: Model, request: ServerRequest, predictions: Sequence[Prediction], timings: Timings
-) -> dict[str, Any]:
-    """The JSON answer to one request: see openapi.json."""
-    options = request.options
-    content: dict[str, Any] = {"model": dataclasses.asdict(model.identity)}
-    content["label_space"] = (options.label_space or model.space).name
-    content["predictions"] = [
-        {"name": upload.name, **_told(prediction, model.space, options)}
-        | _explained(model, upload, prediction, options)
-        for upload, prediction in zip(request.uploads, predictions, strict=True)
-    ]
-    if options.timings:
-        content["timings"] = timings.to_dict()
-    return content
+def _took_too_long(what: str) -> BadRequest:
+    return BadRequest(
+        f"{what} took longer than {MOST_SECONDS:g} seconds: send fewer at a time", 413
+    )
 
 
 def _explained(
     model: Model, upload: Upload, prediction: Prediction, options: Options
-) -> dict[str, Any]:
-    if not options.explain:
-        return {}
+) -> dict[str, Any] | None:
     if prediction.distribution is None or isinstance(upload.data, Rejected):
-        return {"explanation": None}
-    return {"explanation": as_array(explain(model, upload.data, options))}
+        return None
+    return as_array(explain(model, upload.data, options))
 
 
 def _told(prediction: Prediction, space: LabelSpace, options: Options) -> dict[str, Any]:

@@ -33,9 +33,9 @@ def explain_request(model: Model, request: ServerRequest) -> tuple[str, bytes | 
             f"/predictions with explain=true takes {MOST_EXPLAINED}"
         )
     data = request.uploads[0].data
+    if isinstance(data, Rejected):
+        raise BadRequest(str(data))
     try:
-        if isinstance(data, Rejected):
-            raise data
         found = explain(model, data, request.options)
     except Rejected as error:
         raise BadRequest(str(error)) from error

@@ -36,7 +36,7 @@ _NAMES: dict[str, dict[str, Any]] = {
     },
     "explain": {
         "description": "Also tell where the model sees the emotion in each image (Grad-CAM); "
-        f"of at most {MOST_EXPLAINED} images.",
+        f"of at most {MOST_EXPLAINED} images, and told in the model's own label space.",
         "schema": {"type": "boolean"},
     },
     "image": {
@@ -63,7 +63,7 @@ _ERRORS = {
     422: "The body or an option cannot be read, or the image that is to be explained.",
     431: "The headers are too large.",
     429: "Too many requests at once: try again after Retry-After seconds.",
-    500: "A worker died over this request: try again, with fewer images.",
+    500: "This request could not be answered: try again, with fewer images.",
     503: "The model is not ready: try again after Retry-After seconds.",
     504: "No answer in time: try again, with fewer images.",
 }

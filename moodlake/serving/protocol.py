@@ -100,7 +100,8 @@ class Protocol:
             answer = _content((yield from self._request(options, parts)))
         except _BatchFailed as error:
             if len(images) == 1:
-                return [Prediction.rejected(Rejected(Reason.MODEL_ERROR, str(error)))]
+                reason = Reason.TOO_LARGE if error.certain else Reason.MODEL_ERROR
+                return [Prediction.rejected(Rejected(reason, str(error)))]
             middle = len(images) // 2
             first = yield from self.score(images[:middle], options)
             return first + (yield from self.score(images[middle:], options))

@@ -33,7 +33,15 @@ with atheris.instrument_imports(include=["PIL", "moodlake", "python_multipart", 
     from moodlake.serving.requests import parse_request
 
 from infra.bench.bodies import as_form, as_json
-from tests.images_made import animated_gif, encode, jpeg_of_scans, picture, sixteen_bit_png
+from tests.images_made import (
+    animated_gif,
+    bmp_of_runs,
+    encode,
+    jpeg_of_scans,
+    picture,
+    sixteen_bit_png,
+    tiff_of_tiles,
+)
 
 _SHORT_SIDES = (0, 16, 240)
 _INPUT = Preprocessing(size=48, channels=1)
@@ -72,6 +80,7 @@ def images() -> list[bytes]:
     found += [encode(small.convert(mode), "TIFF") for mode in ("1", "L", "P", "CMYK", "F", "I")]
     for compression in ("tiff_lzw", "tiff_deflate", "packbits", "jpeg"):
         found.append(encode(small, "TIFF", compression=compression))
+    found += [tiff_of_tiles(16, 2), tiff_of_tiles(64, 1), bmp_of_runs()]
     found += [encode(small, "JPEG", exif=exif), encode(small.convert("CMYK"), "JPEG")]
     found += [encode(small, "WEBP", lossless=True), encode(small, "JPEG", progressive=True)]
     return [bytes((number % 3,)) + data for number, data in enumerate(found)]

@@ -78,7 +78,7 @@ def test_json_with_base64(server: ModelServer) -> None:
     assert found[:4] == in_process(server, [jpeg()]) * 4
     assert [item.reason for item in found[4:]] == [Reason.NOT_AN_IMAGE] * 2
     assert answer.json()["predictions"][1]["name"] == "kserve"
-    assert set(answer.json()["timings"]) == {"decode_ms", "detect_ms", "infer_ms"}
+    assert set(answer.json()["timings"]) == {*("decode_ms", "detect_ms", "infer_ms", "explain_ms")}
 
 
 def test_options_in_the_query_and_as_fields_are_the_same(server: ModelServer) -> None:

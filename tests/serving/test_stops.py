@@ -50,9 +50,11 @@ def test_a_killed_worker_costs_no_image(own: ModelServer, count: int) -> None:
         time.sleep(0.5)
         for worker in own.workers()[:count]:
             worker.kill()
-        own.torchserve.wait(15)
-        assert all(future.result() == expected for future in scoring)
-        over.set()
+        try:
+            own.torchserve.wait(15)
+            assert all(future.result() == expected for future in scoring)
+        finally:
+            over.set()
         for future in asking:
             future.result()
     assert codes[200] > 0

@@ -5,27 +5,32 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from model_archiver import ModelArchiver, ModelArchiverConfig
 from numpy.typing import NDArray
+from torch import nn
 
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import preprocessing_of
-from training.bundle import check_bundle, cost_of, packed_network, write_bundle
+from training.bundle import Cost, check_bundle, cost_of, packed_network, write_bundle
 from training.calibrate import LOGITS_FILE, Calibration
 from training.card import write_card
 from training.evaluate import METRICS_FILE
 from training.files import write_json, written_whole
+from training.metrics import Array
 from training.params import Params, load_params
 from training.quantize import CALIBRATION_IMAGES, quantized
-from training.samples import load_split, read_facts
+from training.samples import Facts, load_split, read_facts
 from training.stage import stage
 from training.train import WEIGHTS_FILE, load_network
 
 ARCHIVE_FILE = Path("build/emotions.mar")
 HANDLER_FILE = Path("handlers/emotion_handler.py")
+Judged = tuple[NDArray[np.uint8], Array, Array]
 _FIXED_TIME = (2026, 1, 1, 0, 0, 0)
 _MANIFEST = "MAR-INF/MANIFEST.json"
 
@@ -63,6 +68,60 @@ def _zip_canonically(folder: Path, target: Path) -> None:
             archive.writestr(member, path.read_bytes())
 
 
+@dataclass(frozen=True)
+class Packed:
+    """The bundle that ships.
+
+    Attributes:
+        folder, meta, cost: where it is, what it says of itself, and what packing cost.
+        int8: what 8 bits would cost, or do; None if they were not tried.
+    """
+
+    folder: Path
+    meta: dict[str, Any]
+    cost: Cost
+    int8: Cost | None
+
+
+def pack(
+    folder: Path,
+    network: nn.Module,
+    weights: Path,
+    params: Params,
+    facts: Facts,
+    calibration: Calibration,
+    metrics: dict[str, Any],
+    judged: Judged,
+    training_images: NDArray[np.uint8],
+) -> Packed:
+    """Write the bundle, in 8 bits if they are wanted and bearable.
+
+    Args:
+        folder: of the bundles.
+        network, weights: the trained network, and the file that its weights are in.
+        params, facts, calibration, metrics: see training.bundle.write_bundle.
+        judged: what the bundle is measured on; see training.bundle.cost_of.
+        training_images: (N, channels, size, size), to quantise by.
+
+    Raises:
+        BundleDiffers: even without 8 bits it predicts worse than its network.
+    """
+    converted = packed_network(network, params, calibration)
+    about = (params, facts, weights, calibration, metrics)
+    meta = write_bundle(folder / "floats", converted, *about)
+    floats = Packed(folder / "floats", meta, check_bundle(folder / "floats", *judged), None)
+    if not params.archive.int8:
+        return floats
+    drawn = np.random.default_rng(params.data.seed).permutation(len(training_images))
+    images = training_images[np.sort(drawn[:CALIBRATION_IMAGES])]
+    eight = quantized(converted, preprocessing_of(params.model).normalise(images))
+    meta = write_bundle(folder / "int8", eight, *about, int8=True)
+    cost = cost_of(folder / "int8", *judged)
+    return (
+        Packed(folder / "int8", meta, cost, cost) if cost.bearable else replace(floats, int8=cost)
+    )
+
+
 @stage("archive")
 def main() -> None:
     """Run the stage."""
@@ -72,33 +131,17 @@ def main() -> None:
     metrics = json.loads(METRICS_FILE.read_text("utf-8"))
     preprocessing = preprocessing_of(params.model)
     judged = (*load_split("valid", preprocessing), calibration(np.load(LOGITS_FILE)))
-    converted = packed_network(network, params, calibration)
-    about = (params, facts, WEIGHTS_FILE, calibration, metrics)
+    images = load_split("train", preprocessing)[0]
     with tempfile.TemporaryDirectory() as temporary:
-        bundle, smaller = Path(temporary) / "bundle", Path(temporary) / "int8"
-        meta = write_bundle(bundle, converted, *about)
-        cost = check_bundle(bundle, *judged)
-        tried = None
-        if params.archive.int8:
-            inputs = _calibrating(load_split("train", preprocessing)[0], params.data.seed)
-            eight = quantized(converted, preprocessing.normalise(inputs))
-            of_smaller = write_bundle(smaller, eight, *about, int8=True)
-            tried = cost_of(smaller, *judged)
-            if tried.bearable:
-                bundle, meta, cost = smaller, of_smaller, tried
-        write_archive(bundle, ARCHIVE_FILE, params, PROJECT_ROOT / HANDLER_FILE)
-    write_card(meta, ARCHIVE_FILE, cost, tried)
+        about = (params, facts, calibration, metrics)
+        packed = pack(Path(temporary), network, WEIGHTS_FILE, *about, judged, images)
+        write_archive(packed.folder, ARCHIVE_FILE, params, PROJECT_ROOT / HANDLER_FILE)
+    write_card(packed.meta, ARCHIVE_FILE, packed.cost, packed.int8)
     size = ARCHIVE_FILE.stat().st_size / 1e6
-    print(f"{ARCHIVE_FILE}: {size:.1f} MB, model digest {meta['digest'][:12]}")
-    print(f"as packed, with the calibration that ships: {cost}")
-    if tried:
+    print(f"{ARCHIVE_FILE}: {size:.1f} MB, model digest {packed.meta['digest'][:12]}")
+    print(f"as packed, with the calibration that ships: {packed.cost}")
+    if tried := packed.int8:
         print(f"int8: {tried}: {'taken' if tried.bearable else 'not taken, it loses too much'}")
-
-
-def _calibrating(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """So many of the training images as quantisation wants."""
-    count = min(CALIBRATION_IMAGES, len(images))
-    return images[np.random.default_rng(seed).choice(len(images), count, replace=False)]
 
 
 if __name__ == "__main__":

@@ -45,13 +45,12 @@ class Fer:
             [str(python), str(Path(__file__).with_name("fer_side.py")), detector],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": ""},
             text=True,
         )
         while (line := self._answer()) != "ready":
             if not line:
-                raise SystemExit(f"{python} has no working `fer`: see how {__file__} installs it")
+                raise SystemExit(f"{python} has no working `fer`; pip install fer there")
 
     def _answer(self) -> str:
         assert self._process.stdout
@@ -63,13 +62,16 @@ class Fer:
         assert self._process.stdin
         self._process.stdin.write(f"{folder}\n")
         self._process.stdin.flush()
-        while len(words := self._answer().split()) != 2:  # it prints other lines, too
+        while not (line := self._answer()).startswith("READ "):  # it prints other lines, too
             if self._process.poll() is not None:
                 raise SystemExit("`fer` ended")
-        return int(words[0]), float(words[1])
+        _, found, seconds = line.split()
+        return int(found), float(seconds)
 
-    def close(self) -> None:
-        """End the process."""
+    def __enter__(self) -> Fer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
 
@@ -105,22 +107,23 @@ def measure(python: Path) -> Table:
     with tempfile.TemporaryDirectory() as temporary:
         folders = {fill(Path(temporary), *each): each[1] for each in _PHOTOS.items()}
         for detector in ("haar", "mtcnn"):
-            other = Fer(python, detector)
-            for folder, count in folders.items():
-                pairs = [(other.read(folder), read(model, folder)) for _ in range(_TURNS + 1)][1:]
-                rates = count / np.array([[theirs[1], ours[1]] for theirs, ours in pairs])
-                found = [f"{each[0]} of {count} found" for each in pairs[0]]
-                theirs, ours = np.median(rates, axis=0)
-                ratios = rates[:, 1] / rates[:, 0]
-                results.add_row(
-                    folder.name,
-                    detector,
-                    f"{theirs:.1f} ({found[0]})",
-                    f"{ours:.1f} ({found[1]})",
-                    f"{np.median(ratios):.1f} ({ratios.min():.1f} to {ratios.max():.1f})",
-                )
-            other.close()
+            with Fer(python, detector) as other:
+                for folder, count in folders.items():
+                    results.add_row(folder.name, detector, *_beside(other, model, folder, count))
     return results
+
+
+def _beside(other: Fer, model: Model, folder: Path, count: int) -> tuple[str, str, str]:
+    pairs = [(other.read(folder), read(model, folder)) for _ in range(_TURNS + 1)][1:]
+    rates = count / np.array([[theirs[1], ours[1]] for theirs, ours in pairs])
+    found = [f"{faces} of {count} found" for faces, _ in pairs[0]]
+    theirs, ours = np.median(rates, axis=0)
+    ratios = rates[:, 1] / rates[:, 0]
+    return (
+        f"{theirs:.1f} ({found[0]})",
+        f"{ours:.1f} ({found[1]})",
+        f"{np.median(ratios):.1f} ({ratios.min():.1f} to {ratios.max():.1f})",
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What infra.bench.against_fer runs in the environment of `fer`; it knows nothing of moodlake.
 
-For each line of standard input, which names a folder, it reads all of its photos and prints how
-many faces it found and how many seconds that took.
+For each line of standard input, which names a folder, it reads all of its photos and prints a line
+of READ, how many faces it found, and how many seconds that took.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> None:
         found = 0
         for path in sorted(Path(line.strip()).iterdir()):
             found += len(detector.detect_emotions(cv2.imread(str(path))) or ())
-        print(found, time.perf_counter() - started, flush=True)
+        print("READ", found, time.perf_counter() - started, flush=True)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,12 @@ def test_images_that_are_too_much_together_are_sent_by_halves_at_once(server: Se
     assert server.requests == 3
 
 
+def test_an_image_that_is_too_large_for_a_request_is_told_as_such(server: Server) -> None:
+    server.answer = lambda body, number: (413, {}) if b"image-5" in body else scored(body)
+    reasons = [item.reason for item in connect(server).score(IMAGES)]
+    assert reasons == [Reason.TOO_LARGE if number == 5 else None for number in range(8)]
+
+
 def test_a_worker_that_died_once_costs_no_image(server: Server) -> None:
     server.answer = lambda body, number: (500, {}) if number == 1 else scored(body)
     assert [item.reason for item in connect(server).score(IMAGES[:1])] == [None]

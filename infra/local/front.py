@@ -38,8 +38,8 @@ _FOLLOW_SECONDS = 0.5
 
 ERRORS = {
     400: "this is no HTTP request that can be read",
-    401: "send the header Authorization: Bearer TOKEN",
-    404: "there is nothing here; images go to POST /predictions/emotions",
+    401: "send the header Authorization: Bearer TOKEN, with the inference key of key_file.json",
+    404: "nothing is here: images go to /predictions/emotions; moodlake model list has versions",
     405: "this address takes another method, see the header Allow",
     408: "the request did not arrive in time",
     413: "the request is larger than 64 MiB: send fewer images at a time",

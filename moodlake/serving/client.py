@@ -68,8 +68,10 @@ class ServerClient(_Served):
             raise
         self._know(description)
 
-    def score(self, images: Sequence[bytes], *, faces: FaceMode | None = None) -> list[Prediction]:
-        """Predictions in the order of `images`.
+    def score(
+        self, images: Sequence[bytes], *, faces: FaceMode | str | None = None
+    ) -> list[Prediction]:
+        """Predictions in the order of `images`, which are encoded files.
 
         A batch that the server fails on is split until the image at fault stands alone; that one
         is rejected with `model_error` and its neighbours are scored.
@@ -81,7 +83,7 @@ class ServerClient(_Served):
         return self._run(self._protocol.score(images, _options(faces)))
 
     def explain(
-        self, image: bytes, emotion: str | None = None, *, faces: FaceMode | None = None
+        self, image: bytes, emotion: str | None = None, *, faces: FaceMode | str | None = None
     ) -> bytes:
         """A PNG of what speaks for an emotion in an image: the dominant one, if none is named.
 
@@ -144,13 +146,13 @@ class AsyncServerClient(_Served):
         await self._http.aclose()
 
     async def score(
-        self, images: Sequence[bytes], *, faces: FaceMode | None = None
+        self, images: Sequence[bytes], *, faces: FaceMode | str | None = None
     ) -> list[Prediction]:
         """Predictions in the order of `images`; see `ServerClient.score`."""
         return await self._run(self._protocol.score(images, _options(faces)))
 
     async def explain(
-        self, image: bytes, emotion: str | None = None, *, faces: FaceMode | None = None
+        self, image: bytes, emotion: str | None = None, *, faces: FaceMode | str | None = None
     ) -> bytes:
         """A heat map as a PNG; see `ServerClient.explain`."""
         return await self._run(self._protocol.explain(image, _options(faces, emotion)))
@@ -173,6 +175,6 @@ class AsyncServerClient(_Served):
                 reply = error
 
 
-def _options(faces: FaceMode | None, emotion: str | None = None) -> dict[str, str]:
-    given = {"faces": faces.value if faces else None, "emotion": emotion}
+def _options(faces: FaceMode | str | None, emotion: str | None = None) -> dict[str, str]:
+    given = {"faces": FaceMode(faces).value if faces else None, "emotion": emotion}
     return {name: value for name, value in given.items() if value is not None}

@@ -90,6 +90,8 @@ class Protocol:
 
     def score(self, images: Sequence[bytes], options: dict[str, str]) -> Exchange[list[Prediction]]:
         """Ask for predictions; a batch that fails is asked for by halves."""
+        if isinstance(images, bytes) or not all(isinstance(data, bytes) for data in images):
+            raise TypeError("images is a list of encoded files: score([path.read_bytes()])")
         if not images:
             return []
         parts = [

@@ -91,6 +91,19 @@ def test_an_image_that_is_too_large_for_a_request_is_told_as_such(server: Server
     assert reasons == [Reason.TOO_LARGE if number == 5 else None for number in range(8)]
 
 
+@pytest.mark.parametrize("images", [b"image-1", ["photo.jpg"]])
+def test_what_is_no_list_of_files_is_told(server: Server, images: list[bytes]) -> None:
+    with pytest.raises(TypeError, match="a list of encoded files"):
+        connect(server).score(images)
+
+
+def test_a_face_mode_may_be_told_by_its_name(server: Server) -> None:
+    server.answer = lambda body, number: scored(body)
+    assert len(connect(server).score(IMAGES, faces="all")) == 8
+    with pytest.raises(ValueError, match="both"):
+        connect(server).score(IMAGES, faces="both")
+
+
 def test_a_worker_that_died_once_costs_no_image(server: Server) -> None:
     server.answer = lambda body, number: (500, {}) if number == 1 else scored(body)
     assert [item.reason for item in connect(server).score(IMAGES[:1])] == [None]

@@ -64,7 +64,6 @@ def write_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     half = params.archive.precision == "fp16"
-    _name_by_position(converted, params.archive.name)
     openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=half)
     kept = safetensors.torch.load_file(weights)
     if half:
@@ -106,7 +105,7 @@ def packed_network(network: nn.Module, params: Params, calibration: Calibration)
     scaled = nn.Sequential(network, _Scale(calibration)) if calibration.weight else network
     explained = _explained_layer(network, params, preprocessing)
     converted = to_openvino(scaled, preprocessing, explained)
-    _name_by_position(converted, params.archive.name)
+    name_by_position(converted, params.archive.name)
     return converted
 
 
@@ -180,7 +179,7 @@ class _Scale(nn.Module):
         return logits * self.get_buffer("weight") + self.get_buffer("bias")
 
 
-def _name_by_position(network: openvino.Model, name: str) -> None:
+def name_by_position(network: openvino.Model, name: str) -> None:
     """OpenVINO names nodes by a counter of the process; the file must not depend on it."""
     network.set_friendly_name(name)
     for index, node in enumerate(network.get_ordered_ops()):

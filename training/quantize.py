@@ -13,6 +13,8 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from training.bundle import name_by_position
+
 CALIBRATION_IMAGES = 300
 """What the ranges of activations are taken from; NNCF's advice."""
 
@@ -32,13 +34,15 @@ def quantized(network: openvino.Model, inputs: NDArray[np.float32]) -> openvino.
 
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        return nncf.quantize(
+        made = nncf.quantize(
             network,
             nncf.Dataset([row[None] for row in inputs]),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(inputs),
             ignored_scope=nncf.IgnoredScope(names=_after_features(network), validate=False),
         )
+    name_by_position(made, network.get_friendly_name())
+    return made
 
 
 def _after_features(network: openvino.Model) -> list[str]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import psutil
 
 from infra.local.front import FrontService
 from infra.local.ports import HOST, Ports
+from infra.local.service import StartedInside
 from infra.local.torchserve import TorchServeService
 
 
-class ModelServer:
+class ModelServer(StartedInside):
     """Serves one archive on free ports, as a context manager.
 
     Args:
@@ -27,22 +27,6 @@ class ModelServer:
         self.archive = archive
         self.torchserve = TorchServeService(folder / "torchserve", self.ports, archive)
         self.front = FrontService(folder / "front", self.ports, archive, self.torchserve.keys)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start both, and wait until they are ready."""

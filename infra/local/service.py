@@ -11,6 +11,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from infra.local.process import Child, terminate
 
@@ -21,6 +23,34 @@ _LOOK_SECONDS = 0.2
 
 class NotReady(Exception):
     """A service that does not work yet; the message says what it lacks."""
+
+
+class StartedInside(ABC):
+    """A context manager: started when it is entered, stopped when it is left."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop; nothing happens if nothing was started."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
 
 class Service(ABC):

@@ -8,8 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psutil
 
@@ -18,7 +17,7 @@ from infra.local.front import FrontService
 from infra.local.ports import Ports
 from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
-from infra.local.service import NotReady, Service, without_aws, write_secret
+from infra.local.service import NotReady, Service, StartedInside, without_aws, write_secret
 from infra.local.torchserve import TorchServeService
 from infra.local.versions import Version, Versions
 from moodlake.errors import MendableError
@@ -43,7 +42,7 @@ class ServiceStatus:
     detail: str
 
 
-class Stack:
+class Stack(StartedInside):
     """S3, TorchServe, nginx and Airflow on the loopback address, as a context manager.
 
     Args:
@@ -85,18 +84,6 @@ class Stack:
         kept = without_aws(os.environ)
         os.environ.clear()
         os.environ.update(kept | self.environment())
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self, announce: Callable[[str], None] = lambda text: None) -> None:
         """Start all services and wait until each has proven that it works.

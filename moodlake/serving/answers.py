@@ -13,7 +13,7 @@ from moodlake.gradcam import NO_FEATURE_MAPS
 from moodlake.model import Model, OutOfTime
 from moodlake.prediction import FacePrediction, Prediction, as_dict
 from moodlake.reasons import Rejected
-from moodlake.serving.explanations import MOST_EXPLAINED, as_array, explain
+from moodlake.serving.explanations import MOST_EXPLAINED, as_array
 from moodlake.serving.options import BadRequest, Options
 from moodlake.serving.requests import ServerRequest, Upload
 from moodlake.timings import Timings
@@ -110,7 +110,7 @@ def _explained(
 ) -> dict[str, Any] | None:
     if prediction.distribution is None or isinstance(upload.data, Rejected):
         return None
-    return as_array(explain(model, upload.data, options))
+    return as_array(model.explain(upload.data, options.emotion, faces=options.faces))
 
 
 def _told(prediction: Prediction, space: LabelSpace, options: Options) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import numpy as np
 
 from moodlake.model import Explanation, Model
 from moodlake.reasons import Rejected
-from moodlake.serving.options import BadRequest, Options
+from moodlake.serving.options import BadRequest
 from moodlake.serving.requests import ServerRequest
 
 MOST_EXPLAINED = 16
-"""Images that one request may ask to have explained: each takes as long as ten predictions."""
+"""Images that one request may ask to have explained: each takes longer than many predictions."""
 _PICTURE_SIDE = 384
 _OPACITY = 0.5
 
@@ -36,26 +36,13 @@ def explain_request(model: Model, request: ServerRequest) -> tuple[str, bytes | 
     if isinstance(data, Rejected):
         raise BadRequest(str(data))
     try:
-        found = explain(model, data, request.options)
-    except Rejected as error:
+        found = model.explain(data, request.options.emotion, faces=request.options.faces)
+    except (Rejected, ValueError) as error:
         raise BadRequest(str(error)) from error
     if request.options.image == "array":
         content = {"model": dataclasses.asdict(model.identity), **as_array(found)}
         return "application/json", json.dumps(content)
     return "image/png", picture(found)
-
-
-def explain(model: Model, data: bytes, options: Options) -> Explanation:
-    """Of one image.
-
-    Raises:
-        Rejected: it cannot be scored.
-        BadRequest: the model does not know the emotion, or has nothing to show.
-    """
-    try:
-        return model.explain(data, options.emotion, faces=options.faces)
-    except ValueError as error:
-        raise BadRequest(str(error)) from error
 
 
 def as_array(explanation: Explanation) -> dict[str, Any]:

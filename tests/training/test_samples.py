@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,10 +25,10 @@ SIDES = st.integers(SIZE // 2, 900)  # a JPEG of more than 480 is decoded at a s
 @given(st.lists(st.tuples(FORMATS, SIDES, SIDES), min_size=1, max_size=3))
 @settings(max_examples=25, deadline=None)
 def test_a_file_is_read_for_training_as_it_is_read_for_scoring(
-    tmp_path_factory: object, images: list[tuple[str, int, int]]
+    tmp_path_factory: pytest.TempPathFactory, images: list[tuple[str, int, int]]
 ) -> None:
     files = [encode(picture(1, width, height), format) for format, width, height in images]
-    compare([*files, sixteen_bit_png()], tmp_path_factory.mktemp("rows"))  # type: ignore[attr-defined]
+    compare([*files, sixteen_bit_png()], tmp_path_factory.mktemp("rows"))
 
 
 def compare(files: list[bytes], folder: Path) -> None:

@@ -1,8 +1,8 @@
 """TorchServe handler: a thin adapter around moodlake.serving.
 
 A request is one image as the body, many as the parts of a form, or JSON with base64. Every image
-gets an answer of its own, in the order in which they were sent; one bad image never fails
-another, and one bad request never fails another.
+gets an answer of its own, in the order in which they were sent: a bad image never fails another,
+nor does a bad request.
 
 The way in (infra/nginx) sends every body whole, and tells what it was in two headers. Without
 it, as over gRPC, TorchServe has taken forms apart before.

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ts.metrics.metric_type_enum import MetricTypes
 
 from moodlake.prediction import Prediction
+from moodlake.serving.requests import MAX_IMAGES
 from moodlake.timings import Timings
 
 
@@ -21,6 +22,14 @@ class Registry(Protocol):
 
     def get_metric(self, metric_name: str, metric_type: Any = ...) -> Any:
         """A declared metric; `add_or_update(value, dimension_values)` counts or observes."""
+
+
+# Classes of our own: TorchServe's histograms end at 10.
+_SIZES = {1: "1", 4: "2 to 4", 16: "5 to 16", 64: "17 to 64", MAX_IMAGES: f"65 to {MAX_IMAGES}"}
+
+
+def _size(images: int) -> str:
+    return next(name for most, name in _SIZES.items() if images <= most)
 
 
 def emit(registry: Registry, predictions: Sequence[Prediction], timings: Timings) -> None:
@@ -32,14 +41,13 @@ def emit(registry: Registry, predictions: Sequence[Prediction], timings: Timings
     def observe(name: str, value: float) -> None:
         registry.get_metric(name, MetricTypes.HISTOGRAM).add_or_update(value)
 
-    count("moodlake_requests_total", 1)
+    count("moodlake_requests_total", 1, _size(len(predictions)))
     statuses = Counter((item.status, item.reason or "none") for item in predictions)
     for (status, reason), number in statuses.items():
         count("moodlake_images_total", number, status, reason)
     for emotion, number in Counter(item.dominant for item in predictions if item.dominant).items():
         count("moodlake_dominant_total", number, emotion)
     count("moodlake_entropy_nats_total", sum(item.entropy or 0.0 for item in predictions))
-    observe("moodlake_request_images", len(predictions))
     observe("moodlake_decode_seconds", timings.decode)
     observe("moodlake_detect_seconds", timings.detect)
     observe("moodlake_infer_seconds", timings.infer)

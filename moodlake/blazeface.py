@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from moodlake.cpu import on_cores
 from moodlake.square import Square
 
 LANDMARKS = ("right_eye", "left_eye", "nose", "mouth")
@@ -47,12 +48,6 @@ _MOST_CANDIDATES = 32
 _CONFIDENT = 0.6
 _OVERLAP = 0.3
 _GREY = 127
-_ON_ONE_CORE = {
-    "INFERENCE_NUM_THREADS": 1,
-    "NUM_STREAMS": 1,
-    "INFERENCE_PRECISION_HINT": "f32",
-    "ENABLE_CPU_PINNING": False,  # pinned threads of several workers land on the same cores
-}
 
 Faces = NDArray[np.float64]
 """(N, 6, 2): centre, width and height, then LANDMARKS, as x and y in pixels."""
@@ -214,7 +209,7 @@ class _Network:
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type.u8)
         steps.input().preprocess().convert_element_type(openvino.Type.f32).mean(127.5).scale(127.5)
-        self._compiled = core.compile_model(steps.build(), "CPU", _ON_ONE_CORE)
+        self._compiled = core.compile_model(steps.build(), "CPU", on_cores(1))
         self._requests = threading.local()
         self._anchors = anchors(_GRIDS[name], shape)
 

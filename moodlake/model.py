@@ -16,6 +16,7 @@ import openvino
 from numpy.typing import NDArray
 
 from moodlake.bundle import read_bundle
+from moodlake.cpu import on_cores
 from moodlake.emotions import LabelSpace, dominant
 from moodlake.errors import MendableError
 from moodlake.faces import FaceMode, crop, find_faces
@@ -90,13 +91,7 @@ class Model:
                 [network.outputs[0].get_node().input_value(0)], network.get_parameters()
             ),
             "CPU",
-            {
-                "INFERENCE_NUM_THREADS": streams,
-                "NUM_STREAMS": streams,
-                "INFERENCE_PRECISION_HINT": "f32",
-                # Pinned threads of several workers land on the same cores.
-                "ENABLE_CPU_PINNING": False,
-            },
+            on_cores(streams),
         )
 
     @classmethod

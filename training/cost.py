@@ -16,6 +16,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from moodlake.cpu import on_cores
 from training.architectures import ARCHITECTURES, build, preprocessing_of
 from training.bundle import plain_attention, to_openvino
 from training.params import ModelParams, load_params
@@ -55,9 +56,7 @@ def measure(params: ModelParams) -> Cost:
     with plain_attention(), plain, FlopCounterMode(display=False) as counter, torch.no_grad():
         network(pixels)
     compiled = openvino.Core().compile_model(
-        to_openvino(network, preprocessing),
-        "CPU",
-        {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"},
+        to_openvino(network, preprocessing), "CPU", on_cores(1)
     )
     return Cost(
         sum(value.numel() for value in network.parameters()),

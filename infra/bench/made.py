@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
-LANDMARKS = ("right_eye", "left_eye", "nose", "mouth")
 SMALLEST, LARGEST = 0.04, 0.70
 """Of a face's box: its side by the shorter side of the image."""
 MOST_TURNED = 40.0
@@ -44,7 +43,7 @@ class Head:
         kind: "head" (cut out of a portrait) or "fer" (a tight crop without a head around it).
         pixels, mask: (h, w, 3) uint8 RGB; (h, w) 0 to 1, how much of it is pasted.
         box: left, top, side of the square from the brows' upper edge to the chin.
-        landmarks: (4, 2) x and y of LANDMARKS, or None where nobody marked them.
+        landmarks: (4, 2) x and y of `blazeface.LANDMARKS`, or None where nobody marked them.
     """
 
     kind: str

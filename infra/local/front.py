@@ -21,6 +21,7 @@ from infra.local.service import NotReady, Service, kept_secret, write_secret
 from moodlake.bundle import BundleError, read_meta
 from moodlake.emotions import LabelSpace
 from moodlake.serving.openapi import document
+from moodlake.serving.requests import MAX_BYTES
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
 _TEMPLATES = jinja2.Environment(
@@ -42,7 +43,7 @@ ERRORS = {
     404: "nothing is here: images go to /predictions/emotions; moodlake model list has versions",
     405: "this address takes another method, see the header Allow",
     408: "the request did not arrive in time",
-    413: "the request is larger than 64 MiB: send fewer images at a time",
+    413: f"the request is larger than {MAX_BYTES >> 20} MiB: send fewer images at a time",
     414: "the address is too long",
     429: "too many requests at once: try again after the seconds in Retry-After",
     431: "the headers are too large",
@@ -173,7 +174,8 @@ class FrontService(Service):
         """All that depends on the model and on TorchServe's token."""
         token = self._upstream_token_now()
         meta = read_meta(self._archive)
-        described = document(LabelSpace.from_dict(meta["label_space"]), MODEL_NAME)
+        space = LabelSpace.from_dict(meta["label_space"])
+        described = document(space, MODEL_NAME, meta["version"])
         _write_private(self.folder / "openapi.json", json.dumps(described, indent=1))
         self._write("gate.conf", token=token, digest=meta["digest"])
         self._upstream_token = token
@@ -194,7 +196,7 @@ class FrontService(Service):
             in_flight=IN_FLIGHT,
             in_flight_grpc=IN_FLIGHT // 16,
             in_flight_large=IN_FLIGHT // 4,
-            max_body_bytes=64 * 2**20,
+            max_body_bytes=MAX_BYTES,
             # TorchServe gives up after 60.
             answer_seconds=62,
             drain_seconds=DRAIN_SECONDS,

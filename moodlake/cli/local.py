@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
 
 from moodlake.cli.console import (
     DEFAULT_STATE,
@@ -17,6 +16,7 @@ from moodlake.cli.console import (
     ArchivePath,
     StateDir,
     console,
+    errors,
     explained,
     stopping_cleanly,
 )
@@ -45,9 +45,8 @@ def up(
             console.print(
                 f"Airflow's user is admin, its password {stack.airflow.password}\n"
                 f"In another terminal:\n"
-                f'  eval "$(moodlake env)"                     # leads AWS tools to this S3\n'
-                f"  aws s3 cp photos/ s3://{bucket}/ --recursive\n"
-                f"  moodlake run                               # or wait for the full hour\n"
+                f"  moodlake put photos/    # into s3://{bucket}\n"
+                f"  moodlake run            # or wait for the full hour\n"
                 f"  moodlake table\n"
                 f"Ctrl-C stops.",
                 markup=False,
@@ -58,6 +57,31 @@ def up(
         finally:
             _stop(stack)
             console.print("Stopped.")
+
+
+def put(
+    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="Folders, files or ZIPs.")],
+    bucket: Annotated[str | None, typer.Option(help="The installation's own if not given.")] = None,
+    prefix: Annotated[str, typer.Option(help="Before each key, as in 2026/.")] = "",
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Drop images into the bucket; exit code 1 if a file cannot be read."""
+    with explained():
+        from infra.local.stack import attach
+        from moodlake.scoring.inventory import open_source, s3_client, upload
+
+        stack = attach(state)
+        stack.point_here()
+        client, name = s3_client(), bucket or stack.settings.images_bucket
+        uploaded, refused = 0, 0
+        for source in [open_source(text) for text in sources]:
+            for key, problem in upload(client, source, name, prefix):
+                uploaded, refused = uploaded + (problem is None), refused + (problem is not None)
+                if problem:
+                    errors.print(f"[red]not uploaded:[/] {escape(key)}: {escape(str(problem))}")
+        console.print(f"{uploaded} files -> [bold]s3://{name}/{prefix}", soft_wrap=True)
+    if refused:
+        raise typer.Exit(1)
 
 
 def run(
@@ -108,12 +132,10 @@ def status(state: StateDir = DEFAULT_STATE) -> None:
         from infra.local.stack import attach
 
         services = attach(state).status()
-    whole = [Column(name, overflow="fold") for name in ("address", "seen", "logs")]
-    shown = Table("service", "ready", *whole)
     for item in services:
-        mark = "[green]yes" if item.ready else "[red]no"
-        shown.add_row(item.name, mark, item.url, escape(item.detail), item.log)
-    console.print(shown)
+        mark = "[green]✓[/]" if item.ready else "[red]✗[/]"
+        seen = f"{item.name} at {item.url}: {item.detail}"
+        console.print(f"{mark} {escape(seen)} [dim](logs: {escape(item.log)})[/]", soft_wrap=True)
     if not all(item.ready for item in services):
         raise typer.Exit(1)
 

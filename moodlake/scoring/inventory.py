@@ -141,6 +141,28 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
         raise explained(error, item.bucket) from error
 
 
+def upload(
+    client: BaseClient, source: Source, bucket: str, prefix: str = ""
+) -> Iterator[tuple[str, Rejected | None]]:
+    """Put a source's files into a bucket; yields each key, and why it could not be read.
+
+    Raises:
+        SetupError: the bucket is missing or the credentials are wrong.
+        SourceError: S3 is out of reach.
+    """
+    try:
+        client.head_bucket(Bucket=bucket)  # some servers make a bucket of a misspelt name
+        for item in source.objects:
+            key, problem = f"{prefix}{item.key}", None
+            try:
+                client.put_object(Bucket=bucket, Key=key, Body=source.read(item))
+            except Rejected as error:
+                problem = error.as_value()
+            yield key, problem
+    except (ClientError, BotoCoreError) as error:
+        raise explained(error, bucket) from error
+
+
 def explained(error: Exception, bucket: str) -> SourceError:
     """What went wrong with a bucket and what to do about it."""
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""

@@ -24,10 +24,14 @@ from moodlake.serving.options import OPTIONS, BadRequest, Options
 
 MAX_IMAGES = 256
 """In one request. At 10 ms a usual image it is answered within seconds."""
+MAX_BYTES = 64 * 2**20
+"""Of one request."""
 _MAX_FIELD_BYTES = 1_000
 _MAX_QUERY_FIELDS = 32
 # Text that opens or separates this many values is no list of images; parsing it costs memory.
 _MAX_JSON_MARKS = 20_000
+# What bodies are sent as by whoever does not say what they are; no image begins with a brace.
+_NO_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded")
 _BASE64_KEYS = ("b64", "image_bytes", "content", "data", "image")
 
 
@@ -57,7 +61,8 @@ def parse_request(body: bytes, content_type: str = "", query: str = "") -> Serve
 
     Args:
         body: as it was sent.
-        content_type: of the body; whatever is neither a form of parts nor JSON is one image.
+        content_type: of the body; whatever is neither a form of parts nor JSON is one image. JSON
+            is also known without its type, as `curl --data` sends it.
         query: options, as a URL carries them.
 
     Raises:
@@ -69,7 +74,7 @@ def parse_request(body: bytes, content_type: str = "", query: str = "") -> Serve
     given = _query_fields(query)
     if kind == "multipart/form-data":
         uploads, fields = _read_form(body, _parameter(header, "boundary", "Content-Type"))
-    elif kind == "application/json":
+    elif kind == "application/json" or (kind in _NO_TYPES and body.lstrip()[:1] == b"{"):
         uploads, fields = _read_json(body)
     else:
         uploads, fields = [Upload("0", body)] if body else [], []

@@ -77,6 +77,29 @@ def test_a_second_stack_leaves_the_first_alone(stack: Stack) -> None:
     assert [item.ready for item in attach(stack.state).status()] == [True] * 4
 
 
+def test_files_put_from_the_command_line_are_in_the_bucket(
+    stack: Stack, s3: BaseClient, tmp_path: Path
+) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "é.jpg").write_bytes(ASTRONAUT_JPEG)
+    command = ["put", str(tmp_path), "--prefix", "2026/", "--state", str(stack.state)]
+    done = CliRunner().invoke(app, [*command, "--bucket", "zoo"])
+    assert (done.exit_code, done.output) == (0, "1 files -> s3://zoo/2026/\n")
+    assert s3.get_object(Bucket="zoo", Key="2026/deep/é.jpg")["Body"].read() == ASTRONAUT_JPEG
+    done = CliRunner().invoke(app, [*command, "--bucket", "no-such-bucket"])
+    assert done.exit_code == 1
+    assert "'no-such-bucket' does not exist" in done.output
+
+
+def test_the_status_names_each_service_and_where_it_is(stack: Stack) -> None:
+    done = CliRunner().invoke(app, ["status", "--state", str(stack.state)])
+    assert done.exit_code == 0
+    assert [line.split(" at ")[0] for line in done.output.splitlines()] == [
+        f"✓ {service.name}" for service in stack.services
+    ]
+    assert f"{stack.ports.metrics}/metrics" in done.output
+
+
 def test_a_missing_bucket_fails_the_run(stack: Stack) -> None:
     assert run_dag(stack, bucket="no-such-bucket") == "failed"
 

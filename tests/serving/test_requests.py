@@ -6,6 +6,7 @@ import base64
 import json
 from contextlib import suppress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,13 @@ def test_what_resembles_a_form(pieces: list[bytes], kind: str) -> None:
 def test_any_json(content: object, name: str, inner: object) -> None:
     read(json.dumps(content).encode(), "application/json", "")
     read(json.dumps({"instances": [content], name: inner}).encode(), "application/json", "")
+
+
+@pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded"])
+def test_json_is_known_without_its_type(kind: str) -> None:
+    body = json.dumps({"instances": [{"b64": base64.b64encode(b"image").decode()}]}).encode()
+    assert [upload.data for upload in parse_request(body, kind).uploads] == [b"image"]
+    assert [upload.data for upload in parse_request(body, "image/png").uploads] == [body]
 
 
 @given(st.lists(st.tuples(NAMES, st.binary()), min_size=1, max_size=20))

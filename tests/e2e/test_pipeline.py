@@ -80,12 +80,13 @@ def test_a_second_stack_leaves_the_first_alone(stack: Stack) -> None:
 def test_files_put_from_the_command_line_are_in_the_bucket(
     stack: Stack, s3: BaseClient, tmp_path: Path
 ) -> None:
+    fill(s3, "dropped", {})
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "é.jpg").write_bytes(ASTRONAUT_JPEG)
     command = ["put", str(tmp_path), "--prefix", "2026/", "--state", str(stack.state)]
-    done = CliRunner().invoke(app, [*command, "--bucket", "zoo"])
-    assert (done.exit_code, done.output) == (0, "1 files -> s3://zoo/2026/\n")
-    assert s3.get_object(Bucket="zoo", Key="2026/deep/é.jpg")["Body"].read() == ASTRONAUT_JPEG
+    done = CliRunner().invoke(app, [*command, "--bucket", "dropped"])
+    assert (done.exit_code, done.output) == (0, "1 files -> s3://dropped/2026/\n")
+    assert s3.get_object(Bucket="dropped", Key="2026/deep/é.jpg")["Body"].read() == ASTRONAUT_JPEG
     done = CliRunner().invoke(app, [*command, "--bucket", "no-such-bucket"])
     assert done.exit_code == 1
     assert "'no-such-bucket' does not exist" in done.output

@@ -8,6 +8,8 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from moodlake.serving.limits import MAX_IMAGES
+
 
 @dag(
     schedule="@hourly",
@@ -27,7 +29,7 @@ from airflow.sdk.exceptions import AirflowFailException
             None, type=["null", "string"], description="Empty: the installation's own bucket"
         ),
         "prefix": Param("", type="string", description="Only keys that start with this"),
-        "batch_size": Param(16, type="integer", minimum=1, maximum=256, title="Images per request"),
+        "batch_size": Param(16, type="integer", minimum=1, maximum=MAX_IMAGES, title="Per request"),
         "shard_size": Param(256, type="integer", minimum=1, title="Images per task"),
         "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
     },

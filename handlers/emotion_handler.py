@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from moodlake.blazeface import warm_up
 from moodlake.model import Model, ProbeFailed
 from moodlake.serving.answers import answer, describe
 from moodlake.serving.explanations import explain_request
-from moodlake.serving.options import BadRequest
+from moodlake.serving.options import OF_EXPLAINING, OF_SCORING, BadRequest
 from moodlake.serving.requests import ServerRequest, from_parts, parse_request
 from moodlake.timings import Timings
 
@@ -70,11 +71,11 @@ class EmotionHandler:
         """The content type and the content of an answer."""
         if digest := _header(headers, _PROBE):
             return _JSON, json.dumps(self._probe(digest))
-        request = _read(parts, headers)
+        if headers.get("explain") == "True":
+            return explain_request(self.model, _read(parts, headers, OF_EXPLAINING))
+        request = _read(parts, headers, OF_SCORING)
         if request.options.describe:
             return _JSON, json.dumps(describe(self.model))
-        if headers.get("explain") == "True":
-            return explain_request(self.model, request)
         timings = Timings()
         predictions, content = answer(self.model, request, timings)
         emit(metrics, predictions, timings)
@@ -88,17 +89,17 @@ class EmotionHandler:
         return {"status": "ready", "digest": digest}
 
 
-def _read(parts: dict[str, Any], headers: dict[str, Any]) -> ServerRequest:
+def _read(parts: dict[str, Any], headers: dict[str, Any], known: Sequence[str]) -> ServerRequest:
     content_type = _header(headers, _CONTENT_TYPE)
     if content_type is not None:
         body = parts.get("body", b"")
-        return parse_request(bytes(body), content_type, _header(headers, _QUERY) or "")
+        return parse_request(bytes(body), content_type, _header(headers, _QUERY) or "", known)
     if not all(isinstance(part, bytes | bytearray) for part in parts.values()):
         raise BadRequest(
             "images are sent as bytes: one as the body, of type application/octet-stream or "
             "image/*, or several as parts of a form"
         )
-    return from_parts(parts)
+    return from_parts(parts, known)
 
 
 def _header(headers: dict[str, Any], name: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ts.metrics.metric_type_enum import MetricTypes
 
 from moodlake.prediction import Prediction
-from moodlake.serving.requests import MAX_IMAGES
+from moodlake.serving.limits import MAX_IMAGES
 from moodlake.timings import Timings
 
 
@@ -25,7 +25,7 @@ class Registry(Protocol):
 
 
 # Classes of our own: TorchServe's histograms end at 10.
-_SIZES = {1: "1", 4: "2 to 4", 16: "5 to 16", 64: "17 to 64", MAX_IMAGES: f"65 to {MAX_IMAGES}"}
+_SIZES = {1: "001", 4: "002-004", 16: "005-016", 64: "017-064", MAX_IMAGES: f"065-{MAX_IMAGES}"}
 
 
 def _size(images: int) -> str:

@@ -14,6 +14,8 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from moodlake.cpu import on_cores
+
 NO_FEATURE_MAPS = (
     "this network has no feature maps to explain a prediction by: a transformer and an ensemble "
     "have none"
@@ -80,6 +82,4 @@ def _after_features(network: openvino.Model) -> openvino.Model:
 
 
 def _compile(network: openvino.Model) -> openvino.CompiledModel:
-    return openvino.Core().compile_model(
-        network, "CPU", {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    )
+    return openvino.Core().compile_model(network, "CPU", on_cores(1))

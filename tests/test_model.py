@@ -104,7 +104,7 @@ def test_images_that_take_too_long_are_told_of(
         model.score([jpeg()] * 3, seconds=0)
     assert model.score([jpeg()], seconds=0)[0].dominant  # one is never left undone
     request = parse_request(*reversed(as_form([jpeg()] * 3)))
-    monkeypatch.setattr(answers, "MOST_SECONDS", 0)
+    monkeypatch.setattr(answers, "MAX_SECONDS", 0)
     with pytest.raises(BadRequest, match="send fewer at a time") as caught:
         answers.answer(model, request, Timings())
     assert caught.value.status == 413

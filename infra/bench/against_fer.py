@@ -29,7 +29,7 @@ from moodlake.settings import RELEASED_ARCHIVE
 
 _TURNS = 5
 _PART = 4
-_PHOTOS = {(400, 300): 48, (1600, 1200): 16}
+_PHOTOS = {(400, 300): 48, (640, 480): 32, (1024, 768): 24, (1600, 1200): 16}
 
 
 class Fer:

@@ -73,7 +73,7 @@ def measure(announce: Callable[[str], None]) -> Table:
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder), Ports.free())
         try:
-            for service in (stack.s3, stack.torchserve):
+            for service in (stack.s3, stack.torchserve, stack.front):
                 service.start()
                 announce(f"{service.name}: {service.wait()}")
             stack.point_here()

@@ -20,8 +20,8 @@ from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service, kept_secret, write_secret
 from moodlake.bundle import BundleError, read_meta
 from moodlake.emotions import LabelSpace
+from moodlake.serving.limits import MAX_BYTES
 from moodlake.serving.openapi import document
-from moodlake.serving.requests import MAX_BYTES
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
 _TEMPLATES = jinja2.Environment(

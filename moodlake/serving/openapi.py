@@ -7,8 +7,9 @@ from typing import Any
 from moodlake import __version__
 from moodlake.emotions import LabelSpace
 from moodlake.images import FORMATS
-from moodlake.serving.requests import MAX_IMAGES
-from moodlake.serving.schemas import OF_EXPLAINING, OF_SCORING, options, ref, schemas
+from moodlake.serving.limits import MAX_IMAGES
+from moodlake.serving.options import OF_EXPLAINING, OF_SCORING
+from moodlake.serving.schemas import options, ref, schemas
 
 _DESCRIPTION = """Distributions over emotions: how an image reads to people, not what anyone in
 it feels. EU law (AI Act, Art. 5(1)(f)) forbids inferring the emotions of people at work or in
@@ -80,7 +81,10 @@ def _predictions(space: LabelSpace) -> dict[str, Any]:
         # All of it may be left out where describe=true asks for no predictions.
         "requestBody": {"content": _bodies("An image a part, of any name.", 0, "Instances")},
         "responses": {
-            "200": _answer("Answers in the order of the images.", "Predictions", "Description")
+            "200": _answer(
+                "Answers in the order of the images, or what is served.",
+                *("Predictions", "Description"),
+            )
         }
         | _errors(*_ERRORS),
     }
@@ -95,7 +99,7 @@ def _bodies(parts: str, fewest: int, instances: str) -> dict[str, Any]:
         "additionalProperties": {"type": "string", "format": "binary"},
     }
     types = [f"image/{name.lower()}" for name in FORMATS]
-    one = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
+    one = {"schema": {"type": "string", "format": "binary", "minLength": fewest}}
     return {
         **dict.fromkeys((*types, "application/octet-stream"), one),
         "multipart/form-data": {"schema": form},
@@ -120,7 +124,8 @@ def _ready() -> dict[str, Any]:
         "operationId": "ready",
         "summary": "Whether the expected model answers a known image as it should.",
         "security": [],
-        "responses": {"200": _answer("It does.", "Ready")} | _errors(400, 405, 414, 431, 503),
+        "responses": {"200": _answer("It does.", "Ready")}
+        | _errors(400, 405, 413, 414, 429, 431, 503),
     }
 
 
@@ -130,8 +135,9 @@ def _parameters(space: LabelSpace, names: tuple[str, ...]) -> list[dict[str, Any
 
 
 def _answer(description: str, *schemas: str) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"anyOf": [ref(name) for name in schemas]}}}
-    return {"description": description, "content": content}
+    refs = [ref(name) for name in schemas]
+    schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
 def _errors(*codes: int) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from moodlake.emotions import LabelSpace, label_space
 from moodlake.errors import MendableError
 from moodlake.faces import FaceMode
+from moodlake.serving.limits import MAX_TOP_K
 
 
 class BadRequest(MendableError):
@@ -21,9 +22,6 @@ class BadRequest(MendableError):
     def __init__(self, message: str, status: int = 422) -> None:
         super().__init__(message)
         self.status = status
-
-
-MOST_TOP_K = 100
 
 
 @dataclass(frozen=True)
@@ -51,16 +49,20 @@ class Options:
     describe: bool = False
 
     @classmethod
-    def from_text(cls, given: Mapping[str, str]) -> Self:
+    def from_text(cls, given: Mapping[str, str], known: Sequence[str]) -> Self:
         """From names and values as query strings, forms and JSON carry them.
+
+        Args:
+            given: value by name.
+            known: names that the address takes.
 
         Raises:
             BadRequest: a name that is no option, or a value it cannot have.
         """
         values: dict[str, Any] = {}
         for name, text in given.items():
-            if name not in _READ:
-                raise BadRequest(f"unknown option {name[:40]!r}; known: {', '.join(OPTIONS)}")
+            if name not in known:
+                raise BadRequest(f"unknown option {name[:40]!r}; known: {', '.join(known)}")
             try:
                 values[name] = _READ[name](text)
             except ValueError as error:
@@ -79,9 +81,9 @@ def _one_of(known: Mapping[str, Any]) -> Callable[[str], Any]:
 
 def _top_k(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 3):
-        raise ValueError(f"use a whole number from 1 to {MOST_TOP_K}")
-    if not 1 <= int(text) <= MOST_TOP_K:
-        raise ValueError(f"use a whole number from 1 to {MOST_TOP_K}")
+        raise ValueError(f"use a whole number from 1 to {MAX_TOP_K}")
+    if not 1 <= int(text) <= MAX_TOP_K:
+        raise ValueError(f"use a whole number from 1 to {MAX_TOP_K}")
     return int(text)
 
 
@@ -97,3 +99,6 @@ _READ: dict[str, Callable[[str], Any]] = {
     "describe": _SWITCH,
 }
 OPTIONS = tuple(field.name for field in fields(Options))
+OF_EXPLAINING = ("faces", "emotion", "image")
+OF_SCORING = tuple(name for name in OPTIONS if name != "image")
+"""What each kind of request takes."""

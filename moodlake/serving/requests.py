@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import collapse_rfc2231_value
@@ -20,18 +21,15 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
 from moodlake.reasons import Reason, Rejected
-from moodlake.serving.options import OPTIONS, BadRequest, Options
+from moodlake.serving.limits import MAX_IMAGES
+from moodlake.serving.options import OF_SCORING, OPTIONS, BadRequest, Options
 
-MAX_IMAGES = 256
-"""In one request. At 10 ms a usual image it is answered within seconds."""
-MAX_BYTES = 64 * 2**20
-"""Of one request."""
 _MAX_FIELD_BYTES = 1_000
 _MAX_QUERY_FIELDS = 32
 # Text that opens or separates this many values is no list of images; parsing it costs memory.
 _MAX_JSON_MARKS = 20_000
-# What bodies are sent as by whoever does not say what they are; no image begins with a brace.
-_NO_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded")
+# What `curl` says of a body when it was told nothing of it.
+_UNTOLD = "application/x-www-form-urlencoded"
 _BASE64_KEYS = ("b64", "image_bytes", "content", "data", "image")
 
 
@@ -56,52 +54,60 @@ class ServerRequest:
     options: Options
 
 
-def parse_request(body: bytes, content_type: str = "", query: str = "") -> ServerRequest:
+def parse_request(
+    body: bytes,
+    content_type: str = "",
+    query: str = "",
+    known: Sequence[str] = OF_SCORING,
+) -> ServerRequest:
     """Read a request of any of the three kinds.
 
     Args:
         body: as it was sent.
         content_type: of the body; whatever is neither a form of parts nor JSON is one image. JSON
-            is also known without its type, as `curl --data` sends it.
+            is also known where nothing was told of it: no image begins with a brace.
         query: options, as a URL carries them.
+        known: names of the options that may be given.
 
     Raises:
         BadRequest: with the status and what to send instead.
     """
     header = Message()
-    header["Content-Type"] = content_type or "application/octet-stream"
+    header["Content-Type"] = content_type or _UNTOLD
     kind = header.get_content_type()
     given = _query_fields(query)
     if kind == "multipart/form-data":
-        uploads, fields = _read_form(body, _parameter(header, "boundary", "Content-Type"))
-    elif kind == "application/json" or (kind in _NO_TYPES and body.lstrip()[:1] == b"{"):
+        uploads, fields = _read_form(body, _parameter(header, "boundary", "Content-Type"), known)
+    elif kind == "application/json" or (kind == _UNTOLD and re.match(rb"\s*\{", body)):
         uploads, fields = _read_json(body)
     else:
         uploads, fields = [Upload("0", body)] if body else [], []
-    return _request(uploads, given, fields)
+    return _request(uploads, known, given, fields)
 
 
-def from_parts(parts: Mapping[str, bytes]) -> ServerRequest:
+def from_parts(parts: Mapping[str, bytes], known: Sequence[str] = OF_SCORING) -> ServerRequest:
     """Read a request whose parts were named and taken apart before, as gRPC sends them.
 
     Raises:
         BadRequest: as `parse_request`.
     """
-    fields = [(name, _text(name, parts[name])) for name in parts if name in OPTIONS]
-    uploads = [Upload(name, bytes(data)) for name, data in parts.items() if name not in OPTIONS]
-    return _request(uploads, fields)
+    fields = [(name, _text(name, parts[name])) for name in parts if name in known]
+    uploads = [Upload(name, bytes(data)) for name, data in parts.items() if name not in known]
+    return _request(uploads, known, fields)
 
 
-def _request(uploads: list[Upload], *sources: list[tuple[str, str]]) -> ServerRequest:
+def _request(
+    uploads: list[Upload], known: Sequence[str], *sources: list[tuple[str, str]]
+) -> ServerRequest:
     """With the options of several sources, of which a later one counts for more."""
     given: dict[str, str] = {}
     for fields in sources:
         names = [name for name, _ in fields]
         if twice := {name for name in names if names.count(name) > 1}:
             raise BadRequest(f"given twice: {', '.join(sorted(twice))[:100]}")
-        Options.from_text(dict(fields))  # what counts for less has to be right, too
+        Options.from_text(dict(fields), known)  # what counts for less has to be right, too
         given.update(fields)
-    options = Options.from_text(given)
+    options = Options.from_text(given, known)
     if len(uploads) > MAX_IMAGES:
         raise _too_many(str(len(uploads)))
     if not (uploads or options.describe):
@@ -183,7 +189,9 @@ def _parameter(header: Message, name: str, of: str) -> str:
         raise BadRequest(f"the header {of} cannot be read") from None
 
 
-def _read_form(body: bytes, boundary: str) -> tuple[list[Upload], list[tuple[str, str]]]:
+def _read_form(
+    body: bytes, boundary: str, known: Sequence[str]
+) -> tuple[list[Upload], list[tuple[str, str]]]:
     if not boundary:
         raise BadRequest("the Content-Type of the form names no boundary between its parts")
     form = _Form()
@@ -200,7 +208,7 @@ def _read_form(body: bytes, boundary: str) -> tuple[list[Upload], list[tuple[str
     for header, chunks in form.parts:
         name = _parameter(header, "name", "Content-Disposition")
         data = b"".join(chunks)
-        if name in OPTIONS and not _parameter(header, "filename", "Content-Disposition"):
+        if name in known and not _parameter(header, "filename", "Content-Disposition"):
             fields.append((name, _text(name, data)))
         else:
             uploads.append(Upload(name or str(len(uploads)), data))

@@ -8,13 +8,9 @@ from moodlake.blazeface import LANDMARKS
 from moodlake.emotions import LabelSpace, label_space_names
 from moodlake.faces import FaceMode
 from moodlake.reasons import Reason, Status
-from moodlake.serving.explanations import MOST_EXPLAINED
-from moodlake.serving.options import MOST_TOP_K
-from moodlake.serving.requests import MAX_IMAGES
+from moodlake.serving.limits import MAX_EXPLAINED, MAX_IMAGES, MAX_TOP_K
+from moodlake.serving.options import OF_EXPLAINING, OF_SCORING
 
-OF_SCORING = ("faces", "top_k", "label_space", "timings", "explain", "emotion", "describe")
-OF_EXPLAINING = ("faces", "emotion", "image")
-"""The options of each kind of request."""
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _NULLABLE_NUMBER = {"type": ["number", "null"]}
 _NULLABLE_COUNT = {"type": ["integer", "null"], "minimum": 1}
@@ -44,7 +40,7 @@ def options(space: LabelSpace) -> dict[str, dict[str, Any]]:
         },
         "top_k": {
             "description": "Also list this many emotions, most probable first.",
-            "schema": {"type": "integer", "minimum": 1, "maximum": MOST_TOP_K},
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TOP_K},
         },
         "label_space": {
             "description": "Tell the distributions over these emotions.",
@@ -56,7 +52,7 @@ def options(space: LabelSpace) -> dict[str, dict[str, Any]]:
         },
         "explain": {
             "description": "Also tell where the model sees the emotion in each image (Grad-CAM); "
-            f"of at most {MOST_EXPLAINED} images, and told in the model's own label space.",
+            f"of at most {MAX_EXPLAINED} images, and told in the model's own label space.",
             "schema": {"type": "boolean"},
         },
         "describe": {
@@ -114,7 +110,7 @@ def _instances(space: LabelSpace, fewest: int, most: int, names: tuple[str, ...]
     known = options(space)
     instance = {
         "description": 'Base64 text, or {"b64": "..."} with an optional name under "key"; '
-        "whatever is neither is rejected on its own."
+        f"whatever is neither is {'rejected on its own' if most > 1 else 'refused'}."
     }
     return _object(
         {

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodlake.reasons import Rejected
-from moodlake.serving.options import OPTIONS, BadRequest
+from moodlake.serving.options import OF_EXPLAINING, OF_SCORING, OPTIONS, BadRequest
 from moodlake.serving.requests import ServerRequest, from_parts, parse_request
 
 TYPES = st.sampled_from(
@@ -74,11 +74,22 @@ def test_any_json(content: object, name: str, inner: object) -> None:
     read(json.dumps({"instances": [content], name: inner}).encode(), "application/json", "")
 
 
+def test_every_option_is_of_some_address() -> None:
+    assert set(OF_SCORING) | set(OF_EXPLAINING) == set(OPTIONS)
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIONS) - set(OF_EXPLAINING)))
+def test_an_option_of_another_address_is_refused(name: str) -> None:
+    with pytest.raises(BadRequest, match=f"unknown option '{name}'; known: faces, emotion, image"):
+        parse_request(b"image", "image/png", f"{name}=true", OF_EXPLAINING)
+
+
 @pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded"])
 def test_json_is_known_without_its_type(kind: str) -> None:
     body = json.dumps({"instances": [{"b64": base64.b64encode(b"image").decode()}]}).encode()
     assert [upload.data for upload in parse_request(body, kind).uploads] == [b"image"]
-    assert [upload.data for upload in parse_request(body, "image/png").uploads] == [body]
+    for told in ("image/png", "application/octet-stream"):
+        assert [upload.data for upload in parse_request(body, told).uploads] == [body]
 
 
 @given(st.lists(st.tuples(NAMES, st.binary()), min_size=1, max_size=20))

@@ -209,7 +209,7 @@ def test_what_is_counted_and_measured(server: ModelServer) -> None:
             break
         time.sleep(0.1)
     for words, more in [
-        (("moodlake_requests_total", "5 to 16"), 1),
+        (("moodlake_requests_total", 'images="005-016"'), 1),
         (("moodlake_images_total", "rejected"), 4),
         (("moodlake_images_total", "scored"), 1),
         (("moodlake_dominant_total",), 1),

@@ -19,6 +19,7 @@ STAGES: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "dvc.yaml").read_text("u
 # change here leaves data and weights as they are.
 PLUMBING = {
     "moodlake/blazeface.py",
+    "moodlake/cpu.py",
     "moodlake/errors.py",
     "moodlake/faces.py",
     "moodlake/prediction.py",

@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := train,serve,schedule,local,demo,dev
 
-.PHONY: install demo test bench lint clean
+FER := .bench/fer
+
+.PHONY: install demo test bench bench-fer soak lint clean
 
 install: $(VENV)/installed
 
@@ -25,6 +27,18 @@ bench: install
 	$(BIN)/python -m training.bench
 	$(BIN)/python -m infra.bench.serve
 	$(BIN)/python -m infra.bench.score
+
+# fer brings TensorFlow and PyTorch with CUDA: 7 GB.
+bench-fer: install $(FER)/installed
+	$(BIN)/python -m infra.bench.against_fer $(FER)/bin/python
+
+$(FER)/installed: infra/bench/fer_constraints.txt
+	$(PYTHON) -m venv $(FER)
+	$(FER)/bin/pip install --quiet -c infra/bench/fer_constraints.txt fer
+	touch $@
+
+soak: install
+	$(BIN)/python -m infra.bench.soak
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,10 +1,8 @@
 """From photos to distributions, with face detection: moodlake beside `fer`, by turns in one run.
 
-    python -m venv fer && fer/bin/pip install fer
-    python -m infra.bench.against_fer fer/bin/python
-
-`fer` (https://pypi.org/project/fer, MIT) has its own environment, and the threads that it takes by
-itself; moodlake has a thread a core. Both read the same files. Goal: 5 times as many images/s.
+`make bench-fer` runs it. `fer` (https://pypi.org/project/fer, MIT) has its own environment, and the
+threads that it takes by itself; moodlake has a thread a core. Both read the same files. Goal: 5
+times as many images/s.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from moodlake.reasons import Reason, Rejected
@@ -26,6 +27,8 @@ _TILE_WIDTH, _TILE_HEIGHT = 0x0142, 0x0143
 _SIMPLE_JPEG_MODES = ("L", "RGB")
 # Each scan of a JPEG is a pass over all pixels; cameras and editors write up to ten.
 _MOST_SCANS = 16
+# Pillow takes so much longer for a pixel of a run-length coded BMP: it decodes them in Python.
+_RUNS_COST = 32
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that has a length, and the end
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
@@ -87,26 +90,11 @@ def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) ->
         raise Rejected(Reason.TOO_LARGE, f"{len(data)} bytes; the limit is {limits.max_bytes}")
     image = _open(data)
     width, height = image.size
-    decoded = _decoded_pixels(image)
     # The first of several pictures in a phone's MPO is a plain JPEG.
     format = "JPEG" if image.format == "MPO" else str(image.format)
     header: dict[str, Any] = {"width": width, "height": height, "format": format}
-    if decoded > limits.max_pixels:
-        tiles = f", {decoded} in its tiles" if decoded > width * height else ""
-        raise Rejected(
-            Reason.TOO_MANY_PIXELS,
-            f"{width} x {height} pixels{tiles}; the limit is {limits.max_pixels}",
-            **header,
-        )
-    if format == "JPEG" and (scans := _count_scans(data)) * width * height > (
-        _MOST_SCANS * limits.max_pixels
-    ):
-        raise Rejected(
-            Reason.TOO_MANY_PIXELS,
-            f"{scans} scans of {width} x {height} pixels; the limit is "
-            f"{_MOST_SCANS} x {limits.max_pixels}",
-            **header,
-        )
+    if excess := _excess(image, data, limits.max_pixels):
+        raise Rejected(Reason.TOO_MANY_PIXELS, excess, **header)
     try:
         if format == "JPEG" and image.mode in _SIMPLE_JPEG_MODES:
             pixels = _decode_jpeg(image, data, short_side)
@@ -142,6 +130,24 @@ def _open(data: bytes) -> Image.Image:
         raise Rejected(Reason.TOO_MANY_PIXELS, str(error).split(",")[0]) from error
     except Exception as error:  # damaged headers: SyntaxError, struct.error, ValueError, ...
         raise Rejected(Reason.TRUNCATED, str(error)[:200]) from error
+
+
+def _excess(image: Image.Image, data: bytes, most: int) -> str | None:
+    """What decoding would have too much of, in words."""
+    size = f"{image.width} x {image.height} pixels"
+    pixels = image.width * image.height
+    decoded = _decoded_pixels(image)
+    if decoded > most:
+        tiles = f", {decoded} in its tiles" if decoded > pixels else ""
+        return f"{size}{tiles}; the limit is {most}"
+    if image.format in ("JPEG", "MPO") and (scans := _count_scans(data)) * pixels > (
+        _MOST_SCANS * most
+    ):
+        return f"{scans} scans of {size}; the limit is {_MOST_SCANS} x {most}"
+    runs = isinstance(image, BmpImageFile) and image.tile[0].codec_name == "bmp_rle"
+    if runs and _RUNS_COST * pixels > most:
+        return f"{size}, coded as runs; the limit of those is {most // _RUNS_COST}"
+    return None
 
 
 def _decoded_pixels(image: Image.Image) -> int:

@@ -59,11 +59,11 @@ def gif_bomb() -> bytes:
     return b"GIF89a" + struct.pack("<HHBBB", 20, 10, 0, 0, 0) + wiped + frame
 
 
-def bmp_of_runs() -> bytes:
-    """A BMP of 8 x 2 pixels in run-length encoding (BI_RLE8)."""
+def bmp_of_runs(width: int = 8, height: int = 2) -> bytes:
+    """A BMP in run-length encoding (BI_RLE8), of which 8 x 2 pixels are coded."""
     palette, pixels = bytes(4) * 256, b"\x08\1\0\0\x04\2\0\2\0\0\x04\3\0\1"
     start = 14 + 40 + len(palette)
-    about = struct.pack("<LllHHLLllLL", 40, 8, 2, 1, 8, 1, len(pixels), 0, 0, 256, 0)
+    about = struct.pack("<LllHHLLllLL", 40, width, height, 1, 8, 1, len(pixels), 0, 0, 256, 0)
     return b"BM" + struct.pack("<LHHL", start + len(pixels), 0, 0, start) + about + palette + pixels
 
 

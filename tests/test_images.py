@@ -13,6 +13,7 @@ from moodlake.images import FORMATS, Limits, decode
 from moodlake.reasons import Reason, Rejected
 from tests.images_made import (
     animated_gif,
+    bmp_of_runs,
     encode,
     gif_bomb,
     jpeg,
@@ -150,6 +151,15 @@ def test_limits_are_checked_before_decoding() -> None:
         decode(jpeg(), Limits(max_pixels=100))
     assert caught.value.reason is Reason.TOO_MANY_PIXELS
     assert (caught.value.width, caught.value.height) == (64, 48)
+
+
+def test_a_large_bmp_of_runs_is_not_decoded() -> None:
+    """Pillow decodes them in Python: 10 seconds for a file of 57 bytes."""
+    assert decode(bmp_of_runs()).pixels.shape == (2, 8, 3)
+    assert decode(encode(picture(0, 2100, 1000), "BMP")).format == "BMP"
+    with pytest.raises(Rejected, match="2100 x 1000 pixels, coded as runs") as caught:
+        decode(bmp_of_runs(2100, 1000))
+    assert caught.value.reason is Reason.TOO_MANY_PIXELS
 
 
 def test_a_jpeg_of_endless_scans_is_not_decoded() -> None:

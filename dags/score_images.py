@@ -11,6 +11,14 @@ from airflow.sdk.exceptions import AirflowFailException
 from moodlake.serving.limits import MAX_IMAGES
 
 
+def installed() -> tuple[Any, Any]:
+    """The steps of a run and its settings; imported by tasks only, to keep this file quick."""
+    from moodlake.scoring import pipeline
+    from moodlake.settings import Settings
+
+    return pipeline, Settings.from_environment()
+
+
 @dag(
     schedule="@hourly",
     start_date=datetime(2026, 1, 1),
@@ -29,6 +37,8 @@ from moodlake.serving.limits import MAX_IMAGES
             None, type=["null", "string"], description="Empty: the installation's own bucket"
         ),
         "prefix": Param("", type="string", description="Only keys that start with this"),
+        "pattern": Param("", type="string", description="Only keys like this: *.jpg"),
+        "inventory": Param("", type="string", description="An S3 Inventory's manifest.json"),
         "batch_size": Param(16, type="integer", minimum=1, maximum=MAX_IMAGES, title="Per request"),
         "shard_size": Param(256, type="integer", minimum=1, title="Images per task"),
         "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
@@ -38,11 +48,8 @@ from moodlake.serving.limits import MAX_IMAGES
 def score_images() -> None:
     @task
     def plan_shards() -> list[str]:
-        from moodlake.scoring import pipeline
-        from moodlake.settings import Settings
-
+        pipeline, settings = installed()
         context = get_current_context()
-        settings = Settings.from_environment()
         params = dict(context["params"])
         params["bucket"] = params["bucket"] or settings.images_bucket
         try:
@@ -54,21 +61,15 @@ def score_images() -> None:
     # A slot for each worker of TorchServe: more tasks would only queue there.
     @task(pool="torchserve")
     def score(shard_id: str) -> int:
-        from moodlake.scoring.pipeline import score_shard
-        from moodlake.settings import Settings
-
-        run_id = get_current_context()["run_id"]
-        return score_shard(run_id, shard_id, Settings.from_environment())
+        pipeline, settings = installed()
+        return pipeline.score_shard(get_current_context()["run_id"], shard_id, settings)
 
     # Also after a shard has failed: what was scored is published, and then this task fails.
     @task(trigger_rule="all_done")
     def publish() -> dict[str, Any]:
-        from moodlake.scoring import pipeline
-        from moodlake.settings import Settings
-
-        run_id = get_current_context()["run_id"]
+        pipeline, settings = installed()
         try:
-            record = pipeline.publish(run_id, Settings.from_environment())
+            record = pipeline.publish(get_current_context()["run_id"], settings)
         except pipeline.SetupError as error:
             raise AirflowFailException(str(error)) from error
         return {name: record[name] for name in ("objects", "scored", "rejected", "reasons")}

@@ -74,7 +74,10 @@ class Model:
         preprocessing: from a crop to the network's input.
         faces: the face mode the model was made for, used where a caller names none.
         provenance: what it was trained from (digests, parameters, metrics).
+        refusals: none; a model server has some.
     """
+
+    refusals = 0
 
     def __init__(self, meta: dict[str, Any], network: openvino.Model, streams: int) -> None:
         self.identity = ModelIdentity(meta["name"], meta["version"], meta["digest"])

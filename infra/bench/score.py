@@ -22,8 +22,8 @@ from infra.local.ports import Ports
 from infra.local.stack import Stack
 from moodlake.model import Model
 from moodlake.scoring import pipeline
-from moodlake.scoring.inventory import s3_client
-from moodlake.scoring.pipeline import RunParams
+from moodlake.scoring.s3 import s3_client
+from moodlake.scoring.work import RunParams
 from moodlake.settings import RELEASED_ARCHIVE, Settings
 
 IMAGES = 2_000

@@ -18,10 +18,12 @@ from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
 from moodlake.faces import FaceMode
 from moodlake.reasons import Rejected
-from moodlake.scoring.inventory import SourceObject, read_object, s3_client
+from moodlake.scoring.objects import SourceObject
 from moodlake.scoring.outputs import export
 from moodlake.scoring.report import render_report
-from moodlake.scoring.tables import ResultsTable, count_outcomes
+from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.rows import count_outcomes
+from moodlake.scoring.s3 import read_object, s3_client
 from training.datasets.drawn import draw_face
 
 BUCKET = "moodlake-demo"

@@ -72,7 +72,7 @@ def put(
     """Drop images into the bucket; exit code 1 if one of them cannot be sent."""
     with explained():
         from infra.local.stack import attach
-        from moodlake.scoring.inventory import s3_client
+        from moodlake.scoring.s3 import s3_client
         from moodlake.scoring.upload import gather, send
 
         stack = attach(state)
@@ -97,6 +97,10 @@ def put(
 def run(
     bucket: Annotated[str | None, typer.Option(help="The installation's own if not given.")] = None,
     prefix: Annotated[str, typer.Option(help="Only keys that start with this.")] = "",
+    pattern: Annotated[str, typer.Option(help="Only keys like this: '*.jpg'.")] = "",
+    inventory: Annotated[
+        str, typer.Option(help="An S3 Inventory's manifest.json, instead of listing the bucket.")
+    ] = "",
     faces: Annotated[
         FaceMode | None, typer.Option(help="What to read; the model's own way if not given.")
     ] = None,
@@ -110,12 +114,14 @@ def run(
     with explained():
         from infra.local.airflow import DAG_ID
         from infra.local.stack import attach
-        from moodlake.scoring.tables import ResultsTable
+        from moodlake.scoring.results import ResultsTable
 
         stack = attach(state)
         conf = {
             "bucket": bucket,
             "prefix": prefix,
+            "pattern": pattern,
+            "inventory": inventory,
             "faces": faces,
             "batch_size": batch_size,
             "shard_size": shard_size,

@@ -57,9 +57,10 @@ def score(
 ) -> None:
     """Score images and write one row for each: scored, or rejected with its reason."""
     with explained(), stopping_cleanly(terminated=143):
-        from moodlake.scoring.inventory import SourceError, open_source
+        from moodlake.scoring.objects import SourceError
         from moodlake.scoring.outputs import open_writer
         from moodlake.scoring.scorer import score_objects, take
+        from moodlake.scoring.sources import open_source
 
         opened = [open_source(text) for text in sources]
         engine = _engine(endpoint, keys, model)
@@ -99,7 +100,7 @@ def table(
     """Print the results table, or export it."""
     with explained():
         from moodlake.scoring.outputs import export
-        from moodlake.scoring.tables import ResultsTable
+        from moodlake.scoring.results import ResultsTable
 
         if uri is None and "MOODLAKE_RESULTS_URI" not in os.environ:
             _point_at_stack(state)
@@ -152,7 +153,7 @@ def release(
 def print_results(rows: pa.Table, limit: int) -> None:
     """The most telling columns of a results table, as a table in the terminal."""
     from moodlake.scoring.report import percent
-    from moodlake.scoring.tables import emotion_columns
+    from moodlake.scoring.rows import emotion_columns
 
     shown = Table(
         Column("image", overflow="fold", min_width=24),

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moodlake.emotions import LabelSpace
-from moodlake.scoring.tables import ResultsTable, emotion_columns, results_schema, to_table
+from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.rows import emotion_columns, results_schema, to_table
 
 
 class Writer(Protocol):
-    """Takes rows of `tables.make_row`, a chunk at a time; returns how many were new."""
+    """Takes rows of `rows.make_row`, a chunk at a time; returns how many were new."""
 
     def write(self, rows: list[dict[str, Any]]) -> int: ...
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from moodlake.emotions import SUM_TOLERANCE, LabelSpace
 from moodlake.reasons import Reason, Status
-from moodlake.scoring.tables import IDENTITY, results_schema
+from moodlake.scoring.rows import IDENTITY, results_schema
 
 _MOST_EXAMPLES = 5
 

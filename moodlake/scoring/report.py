@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from moodlake.images import decode
 from moodlake.reasons import Reason, Rejected, Status
-from moodlake.scoring.tables import emotion_columns
+from moodlake.scoring.rows import emotion_columns
 
 _THUMBNAIL_HEIGHT = 240
 # Paul Tol's "muted" palette: told apart by colour-blind readers too.

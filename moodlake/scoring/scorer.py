@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +16,18 @@ from moodlake.images import Limits
 from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
-from moodlake.scoring.inventory import Source, SourceObject, content_etag
-from moodlake.scoring.tables import make_row
+from moodlake.scoring.objects import Source, SourceObject, content_etag
+from moodlake.scoring.pace import Pace
+from moodlake.scoring.rows import make_row
+from moodlake.scoring.s3 import DOWNLOAD_THREADS as READERS
+from moodlake.scoring.shards import weight_of
 
 DEFAULT_BATCH_SIZE = 16
-_THREADS = 4
+_MOST_REQUESTS = 16
+_READ_AHEAD = 2
 _MAX_BATCH_BYTES = 32 * 2**20
+
+Reading = Future[bytes | Rejected]
 
 
 class Engine(Protocol):
@@ -30,6 +37,10 @@ class Engine(Protocol):
     space: LabelSpace
     faces: FaceMode
     provenance: dict[str, Any]
+
+    @property
+    def refusals(self) -> int:
+        """How often it was asked too much at once."""
 
     def score(
         self, images: Sequence[bytes], *, faces: FaceMode | None = None
@@ -44,12 +55,11 @@ def score_objects(
     shard_id: str = "",
     faces: FaceMode | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
-    threads: int = _THREADS,
 ) -> Iterator[dict[str, Any]]:
     """One results row per object of `source`, in order; memory does not grow with their number.
 
-    Each of `threads` threads reads a batch and then asks for its predictions, so that while some
-    read, others predict.
+    Objects are read ahead by many threads, while others ask for predictions, as many at once as
+    the engine answers without queueing them.
 
     Args:
         source: what to score.
@@ -57,16 +67,15 @@ def score_objects(
         run_id, shard_id: written into the rows.
         faces: which part of the image; None leaves it to the model's default.
         batch_size: images per request.
-        threads: batches in flight.
 
     Raises:
         SourceError, ServerError: the source or the server as a whole failed.
     """
-
     mode = faces or engine.faces
+    pace = Pace(_MOST_REQUESTS)
 
-    def score_batch(items: Sequence[SourceObject]) -> list[dict[str, Any]]:
-        named, predictions = _score_batch(source, engine, items, mode)
+    def score(items: Sequence[SourceObject], reading: Sequence[Reading]) -> list[dict[str, Any]]:
+        named, predictions = _score_batch(engine, items, reading, mode, pace)
         return [
             make_row(
                 item,
@@ -80,18 +89,19 @@ def score_objects(
             for item, prediction in zip(named, predictions, strict=True)
         ]
 
-    with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[list[dict[str, Any]]]] = deque()
-        try:
-            for batch in _batches(source.objects, batch_size):
-                pending.append(pool.submit(score_batch, batch))
-                if len(pending) > threads:
-                    yield from pending.popleft().result()
-            while pending:
+    pending: deque[Future[list[dict[str, Any]]]] = deque()
+    readers, askers = ThreadPoolExecutor(READERS), ThreadPoolExecutor(_MOST_REQUESTS)
+    try:
+        for batch in _batches(source.objects, batch_size):
+            reading = [readers.submit(_read, source, item) for item in batch]
+            pending.append(askers.submit(score, batch, reading))
+            while len(pending) > pace.limit + _READ_AHEAD:
                 yield from pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        for pool in (readers, askers):
+            pool.shutdown(cancel_futures=True)
 
 
 def _batches(objects: Iterable[SourceObject], batch_size: int) -> Iterator[list[SourceObject]]:
@@ -109,12 +119,16 @@ def _batches(objects: Iterable[SourceObject], batch_size: int) -> Iterator[list[
 
 
 def _score_batch(
-    source: Source, engine: Engine, items: Sequence[SourceObject], faces: FaceMode
+    engine: Engine,
+    items: Sequence[SourceObject],
+    reading: Sequence[Reading],
+    faces: FaceMode,
+    pace: Pace,
 ) -> tuple[list[SourceObject], list[Prediction]]:
     """The items, with the ETag filled in where only reading tells it, and their predictions."""
-    contents = [_read(source, item) for item in items]
+    contents = [future.result() for future in reading]
     readable = [content for content in contents if isinstance(content, bytes)]
-    predictions = iter(engine.score(readable, faces=faces))
+    predictions = iter(_ask(engine, readable, faces, pace))
     named = [
         replace(item, etag=item.etag or content_etag(content))
         if isinstance(content, bytes)
@@ -125,6 +139,20 @@ def _score_batch(
         next(predictions) if isinstance(content, bytes) else Prediction.rejected(content)
         for content in contents
     ]
+
+
+def _ask(engine: Engine, images: Sequence[bytes], faces: FaceMode, pace: Pace) -> list[Prediction]:
+    if not images:
+        return []
+    with pace.request():
+        refusals, started = engine.refusals, time.monotonic()
+        predictions = engine.score(images, faces=faces)
+        seconds = time.monotonic() - started
+    if engine.refusals > refusals:
+        pace.refused(seconds)
+    else:
+        pace.answered(seconds, sum(weight_of(len(data)) for data in images))
+    return predictions
 
 
 def _read(source: Source, item: SourceObject) -> bytes | Rejected:

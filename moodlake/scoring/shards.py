@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from moodlake.scoring.inventory import SourceObject
+from moodlake.images import Limits
+from moodlake.scoring.objects import SourceObject
 
 DEFAULT_SHARD_SIZE = 256
+BYTES_OF_WEIGHT = 2 * 2**20
+"""Of a photo: to decode them takes as long as to score a small one."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +44,36 @@ def shard_id(objects: Iterable[SourceObject], model_digest: str) -> str:
     return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def plan(
-    objects: Iterable[SourceObject],
-    *,
-    model_digest: str,
-    done: set[tuple[str, str, str]],
-    shard_size: int = DEFAULT_SHARD_SIZE,
+def pack(
+    objects: Iterable[SourceObject], *, model_digest: str, shard_size: int = DEFAULT_SHARD_SIZE
 ) -> Iterator[Shard]:
-    """Shards of at most `shard_size` objects over those whose identity is not in `done`.
+    """Shards over all objects, in their order, that take a similar time each.
+
+    An object weighs 1, and 1 more for each `BYTES_OF_WEIGHT`; a shard at most `shard_size`, or it
+    holds one object alone.
 
     Raises:
         ValueError: `shard_size` is not positive.
     """
     if shard_size < 1:
         raise ValueError(f"a shard holds at least one object, not {shard_size}")
-    todo = (item for item in objects if item.identity not in done)
-    while chunk := tuple(itertools.islice(todo, shard_size)):
-        yield Shard(shard_id(chunk, model_digest), chunk)
+    packed: list[SourceObject] = []
+    left = float(shard_size)
+    for item in objects:
+        if packed and weight(item) > left:
+            yield Shard(shard_id(packed, model_digest), tuple(packed))
+            packed, left = [], float(shard_size)
+        packed.append(item)
+        left -= weight(item)
+    if packed:
+        yield Shard(shard_id(packed, model_digest), tuple(packed))
+
+
+def weight(item: SourceObject) -> float:
+    """The time that an object takes, in that of a small one; too large, it is not even read."""
+    return weight_of(item.size) if item.size <= Limits().max_bytes else 1.0
+
+
+def weight_of(size: int) -> float:
+    """The time that an image of so many bytes takes, in that of a small one."""
+    return 1 + size / BYTES_OF_WEIGHT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyarrow import fs
 
-from moodlake.scoring.inventory import SourceError
+from moodlake.scoring.objects import SourceError
 
 
 def join(uri: str, *parts: str) -> str:

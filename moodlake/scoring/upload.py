@@ -11,7 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from moodlake.images import Limits
 from moodlake.reasons import Rejected
-from moodlake.scoring.inventory import Source, SourceError, SourceObject, explained, open_source
+from moodlake.scoring.objects import Source, SourceError, SourceObject
+from moodlake.scoring.s3 import explained
+from moodlake.scoring.sources import open_source
 
 _MAX_KEY_BYTES = 1024
 

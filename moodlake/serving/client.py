@@ -93,6 +93,11 @@ class ServerClient(_Served):
         """
         return self._run(self._protocol.explain(image, _options(faces, emotion)))
 
+    @property
+    def refusals(self) -> int:
+        """How often the server was asked too much at once."""
+        return self._protocol.refusals
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()

@@ -78,6 +78,8 @@ class Protocol:
         self._attempts = attempts
         self._token = self._read_token()
         self.identity: ModelIdentity | None = None
+        self.refusals = 0
+        """How often the server was asked too much, or was not there."""
 
     def describe(self) -> Exchange[dict[str, Any]]:
         """Ask what is served; answers of another model are refused from then on."""
@@ -186,6 +188,7 @@ class Protocol:
             raise ServerError(f"{self.url} serves no model named {MODEL_NAME!r}{version}")
         message = f"HTTP {answer.status_code}: {answer.text[:200]}"
         if answer.status_code in _UNAVAILABLE:
+            self.refusals += 1
             raise _Unavailable(message, _retry_after(answer))
         if answer.status_code in _BATCH_FAILED:
             raise _BatchFailed(message, certain=answer.status_code == _TOO_MUCH)

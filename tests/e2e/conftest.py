@@ -7,7 +7,7 @@ from botocore.client import BaseClient
 
 from infra.local.ports import Ports
 from infra.local.stack import Stack
-from moodlake.scoring.inventory import s3_client
+from moodlake.scoring.s3 import s3_client
 
 
 @pytest.fixture(scope="package")

@@ -11,8 +11,8 @@ from botocore.client import BaseClient
 from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
 from moodlake.scoring import pipeline
-from moodlake.scoring.pipeline import RunParams
-from moodlake.scoring.tables import ResultsTable
+from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.work import RunParams
 from moodlake.settings import Settings
 
 

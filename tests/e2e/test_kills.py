@@ -16,8 +16,8 @@ from botocore.client import BaseClient
 
 from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
-from moodlake.scoring import pipeline, storage
-from moodlake.scoring.pipeline import RunParams
+from moodlake.scoring import pipeline, storage, work
+from moodlake.scoring.work import RunParams
 from moodlake.serving.client import ServerError
 from tests.e2e.steps import fill, finish, rows_of, score_all, wait_for_run
 from tests.images_made import jpeg
@@ -92,8 +92,8 @@ def test_publishing_goes_on_after_a_kill(
         storage.delete(uri)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "storage", SimpleNamespace(**vars(storage)))
-        patch.setattr(pipeline.storage, "delete", delete_one_then_die)
+        patch.setattr(work, "storage", SimpleNamespace(**vars(storage)))
+        patch.setattr(work.storage, "delete", delete_one_then_die)
         with pytest.raises(KeyboardInterrupt):
             pipeline.publish("half-1", stack.settings)
     assert pipeline.publish("half-1", stack.settings)["objects"] == len(keys)

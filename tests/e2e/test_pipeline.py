@@ -16,8 +16,8 @@ from infra.local.stack import Stack, StackError, attach
 from moodlake.cli import app
 from moodlake.model import Model
 from moodlake.scoring import pipeline
-from moodlake.scoring.inventory import SourceError
-from moodlake.scoring.pipeline import RunParams
+from moodlake.scoring.objects import SourceError
+from moodlake.scoring.work import RunParams
 from moodlake.serving.client import ServerClient
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.e2e.steps import fill, rows_of, run_dag

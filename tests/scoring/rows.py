@@ -12,8 +12,8 @@ from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
-from moodlake.scoring.inventory import SourceObject
-from moodlake.scoring.tables import make_row, to_table
+from moodlake.scoring.objects import SourceObject
+from moodlake.scoring.rows import make_row, to_table
 
 SPACE = label_space("ferplus")
 MODEL = ModelIdentity("emotions", "1.0", "d" * 64)

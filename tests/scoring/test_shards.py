@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlake.scoring.inventory import SourceObject
-from moodlake.scoring.shards import Shard, plan, shard_id
+from moodlake.scoring.objects import SourceObject
+from moodlake.scoring.shards import Shard, pack, shard_id, weight
 
+ITEM = SourceObject("b", "k", "e", 1, "2026-01-02T03:04:05+00:00")
 objects = st.lists(
     st.builds(
         SourceObject,
@@ -23,17 +26,31 @@ objects = st.lists(
 )
 
 
-@given(objects, st.integers(1, 10), st.data())
-def test_a_plan_holds_what_is_not_done_exactly_once(
-    items: list[SourceObject], size: int, data: st.DataObject
-) -> None:
-    done = set(
-        data.draw(st.lists(st.sampled_from([item.identity for item in items]))) if items else []
+@given(objects, st.integers(1, 10))
+def test_each_object_is_in_one_shard_in_order(items: list[SourceObject], size: int) -> None:
+    shards = list(pack(items, model_digest="m", shard_size=size))
+    assert [item for shard in shards for item in shard.objects] == items
+    for shard in shards:
+        weights = [weight(item) for item in shard.objects]
+        assert sum(weights) <= size or len(weights) == 1
+
+
+@given(objects, st.integers(1, 10))
+def test_a_shard_is_as_full_as_it_may_be(items: list[SourceObject], size: int) -> None:
+    shards = list(pack(items, model_digest="m", shard_size=size))
+    for shard, after in pairwise(shards):
+        assert sum(map(weight, (*shard.objects, after.objects[0]))) > size
+
+
+def test_large_objects_are_fewer_in_a_shard_and_unreadable_ones_cost_nothing() -> None:
+    small, large, huge = (
+        [replace(ITEM, key=str(number), size=size) for number in range(60)]
+        for size in (20_000, 8 * 2**20, 5 * 2**30)
     )
-    shards = list(plan(items, model_digest="m", done=done, shard_size=size))
-    planned = [item.identity for shard in shards for item in shard.objects]
-    assert sorted(planned) == sorted({item.identity for item in items} - done)
-    assert all(1 <= len(shard.objects) <= size for shard in shards)
+    lengths = [
+        len(next(pack(x, model_digest="m", shard_size=50)).objects) for x in (small, large, huge)
+    ]
+    assert lengths == [49, 10, 50]
 
 
 @given(objects, st.randoms())
@@ -54,4 +71,4 @@ def test_a_shard_survives_being_stored(items: list[SourceObject]) -> None:
 
 def test_an_empty_shard_size_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        list(plan([], model_digest="m", done=set(), shard_size=0))
+        list(pack([], model_digest="m", shard_size=0))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from moodlake.images import Limits
-from moodlake.scoring.inventory import SetupError, SourceError, s3_client
+from moodlake.scoring.objects import SetupError, SourceError
+from moodlake.scoring.s3 import s3_client
 from moodlake.scoring.upload import gather, send
 
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 
 from moodlake.reasons import Reason, Rejected
-from moodlake.scoring.inventory import (
-    SetupError,
-    SourceError,
-    SourceObject,
-    list_bucket,
-    read_object,
-    s3_client,
-)
+from moodlake.scoring.objects import SetupError, SourceError, SourceObject
+from moodlake.scoring.s3 import list_bucket, read_object, s3_client
 
 
 def read(key: str) -> bytes:

@@ -5,27 +5,27 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from moodlake.blazeface import LANDMARKS
 from moodlake.emotions import LabelSpace, label_space
 from moodlake.prediction import FacePrediction
 from moodlake.reasons import Reason
-from moodlake.scoring.tables import (
-    RUNS_SCHEMA,
-    ResultsTable,
-    count_outcomes,
-    emotion_columns,
-    find_run,
-    record_run,
-    results_schema,
-)
+from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.rows import count_outcomes, emotion_columns, results_schema
+from moodlake.scoring.runs import RUNS_SCHEMA, find_run, record_run
 from tests.scoring.rows import MODEL, row, scored, table
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> ResultsTable:
     return ResultsTable(str(tmp_path / "results"))
+
+
+def done(results: ResultsTable) -> list[tuple[str, str]]:
+    identities = results.done("bucket", MODEL.digest).identities
+    return [tuple(row.values()) for batch in identities for row in batch.to_pylist()]
 
 
 def test_committing_again_adds_nothing(results: ResultsTable) -> None:
@@ -39,6 +39,48 @@ def test_overlapping_shards_add_each_object_once(results: ResultsTable) -> None:
     results.commit(table(row("a"), row("b")), ["one"])
     results.commit(table(row("b"), row("c")), ["two"])
     assert results.read()["key"].to_pylist() == ["a", "b", "c"]
+
+
+def test_rows_that_come_twice_in_one_commit_are_added_once(results: ResultsTable) -> None:
+    assert results.commit(table(row("a"), row("b"), row("a")), ["one"]) == 2
+    assert results.read()["key"].to_pylist() == ["a", "b"]
+
+
+def test_what_was_committed_since_the_plan_is_seen(results: ResultsTable) -> None:
+    commits = results.done("bucket", MODEL.digest).commits
+    assert results.commit(table(row("a"), row("b")), ["one"], commits) == 2
+    assert results.commit(table(row("b"), row("c")), ["two"], commits) == 1
+    assert results.read()["key"].to_pylist() == ["a", "b", "c"]
+
+
+def test_a_commit_that_nobody_interrupted_reads_no_rows(
+    results: ResultsTable, tmp_path: Path
+) -> None:
+    results.commit(table(row("a")), ["one"])
+    commits = results.done("bucket", MODEL.digest).commits
+    for file in tmp_path.rglob("*.parquet"):
+        file.write_bytes(b"cannot be read")
+    assert results.commit(table(row("b")), ["two"], commits) == 1
+    with pytest.raises(pa.ArrowInvalid, match="Parquet"):
+        results.commit(table(row("A"), row("z")), ["three"], commits)
+
+
+def test_another_buckets_commits_do_not_count(results: ResultsTable) -> None:
+    commits = results.done("other", MODEL.digest).commits
+    results.commit(table(row("a")), ["one"])
+    assert results.done("other", MODEL.digest).commits == commits
+    assert results.done("bucket", MODEL.digest).commits == commits + 1
+
+
+def test_only_passing_rows_are_replaced_and_once(results: ResultsTable) -> None:
+    first = table(row("a", reason=Reason.VANISHED), row("b", reason=Reason.EMPTY), row("c"))
+    results.commit(first, ["one"])
+    again = table(*(row(key, modified="2026-03-04T00:00:00+00:00") for key in "abcd"))
+    assert [results.commit(again, ["two"]) for _ in range(2)] == [2, 0]
+    statuses = dict(
+        zip(*(results.read()[name].to_pylist() for name in ("key", "status")), strict=True)
+    )
+    assert statuses == {"a": "scored", "b": "rejected", "c": "scored", "d": "scored"}
 
 
 @pytest.mark.parametrize("already", [(), ("z",)])
@@ -67,19 +109,19 @@ def test_another_model_has_rows_of_its_own(results: ResultsTable) -> None:
     results.commit(table(row("a")), ["one"])
     results.commit(table(row("a", digest="e" * 64)), ["two"])
     assert results.read().num_rows == 2
-    assert results.done("bucket", MODEL.digest) == {("bucket", "a", "etag")}
+    assert done(results) == [("a", "etag")]
 
 
 def test_an_object_that_is_back_replaces_its_vanished_row(results: ResultsTable) -> None:
     results.commit(table(row("a", reason=Reason.VANISHED)), ["one"])
-    assert results.done("bucket", MODEL.digest) == set()
+    assert done(results) == []
     # Uploaded again on a later day: another partition of the table.
     results.commit(table(row("a", modified="2026-03-04T00:00:00+00:00")), ["two"])
     assert results.read()["status"].to_pylist() == ["scored"]
 
 
 def test_nothing_is_done_before_the_first_commit(results: ResultsTable) -> None:
-    assert results.done("bucket", MODEL.digest) == set()
+    assert done(results) == []
 
 
 def test_rows_are_dated_by_their_data_in_utc(results: ResultsTable) -> None:

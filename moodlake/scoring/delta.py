@@ -1,0 +1,38 @@
+"""Writing to Delta tables as several writers may: who loses a race reads anew and tries again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+_ATTEMPTS = 12
+_LONGEST_WAIT = 5.0
+
+Result = TypeVar("Result")
+
+
+def open_table(uri: str) -> DeltaTable | None:
+    """The table as it is now, or None before its first commit."""
+    try:
+        return DeltaTable(uri)
+    except TableNotFoundError:
+        return None
+
+
+def until_won(write: Callable[[], Result]) -> Result:
+    """Call `write`, which reads the table and commits to it, until no other writer came between.
+
+    Raises:
+        CommitFailedError: others won too many times.
+    """
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return write()
+        except CommitFailedError:
+            time.sleep(min(_LONGEST_WAIT, 0.05 * 2**attempt) * random.uniform(0.5, 1))
+    return write()

@@ -1,0 +1,189 @@
+"""The results table: one row for each object version and model, however often it is written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+from moodlake.reasons import Reason
+from moodlake.scoring.delta import open_table, until_won
+from moodlake.scoring.duck import connect, in_chunks
+from moodlake.scoring.rows import IDENTITY
+
+_PASSING = [str(reason) for reason in Reason if reason.is_passing]
+_PARTITION = "data_date"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a model needs not score of a bucket.
+
+    Attributes:
+        identities: columns `key` and `etag`, to be read once.
+        commits: how many commits there were of this bucket and model by then.
+    """
+
+    identities: Iterable[pa.RecordBatch]
+    commits: int
+
+
+class ResultsTable:
+    """A Delta table of results at `uri`, a folder or s3:// prefix; created at the first commit."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def open(self) -> DeltaTable | None:
+        """The table as it is now, or None before the first commit."""
+        return open_table(self.uri)
+
+    def done(self, bucket: str, model_digest: str) -> Done:
+        """Objects of `bucket` that need no scoring by this model.
+
+        One that had vanished is not among them: if it is listed again, it is back. Nor is one
+        that could not be read.
+        """
+        table = self.open()
+        if table is None:
+            return Done((), 0)
+        wanted = (
+            (pc.field("bucket") == bucket)
+            & (pc.field("model_digest") == model_digest)
+            & (pc.field("reason").is_null() | ~pc.field("reason").isin(_PASSING))
+        )
+        scan = table.to_pyarrow_dataset().scanner(["key", "etag"], filter=wanted)
+        return Done(scan.to_batches(), _commits(table, bucket, model_digest))
+
+    def commit(self, rows: pa.Table, shard_ids: Sequence[str], seen: int | None = None) -> int:
+        """Add `rows`, each identity once; returns how many were written.
+
+        A row whose identity is there already is left as it is, or replaced if its reason was a
+        passing one: so committing again, or from two runs at once, changes nothing. Each commit
+        counts up a Delta transaction of its bucket and model; of two that race one is refused,
+        reads the table anew and finds the work done. The shard ids go along as transactions.
+
+        Args:
+            rows: in the schema of results.
+            shard_ids: what they were scored as.
+            seen: `Done.commits` when the rows were planned, of their one bucket and model. If no
+                other commit came since, they are new without reading the table.
+
+        Raises:
+            CommitFailedError: other writers won the race too many times.
+        """
+        if not rows.num_rows:
+            return 0
+        rows = _once(rows)
+        replaced = until_won(lambda: self._replace(rows))
+        return replaced + until_won(lambda: self._append(rows, shard_ids, seen))
+
+    def _replace(self, rows: pa.Table) -> int:
+        """Put rows in the place of those that had a passing reason."""
+        table = self.open()
+        if table is None:
+            return 0
+        passing = pc.field("reason").isin(_PASSING)
+        again = _those(rows, _present(table, rows, passing))
+        if again.num_rows:
+            same = " AND ".join(f"t.{name} = s.{name}" for name in IDENTITY)
+            merger = table.merge(
+                again,
+                predicate=f"{same} AND t.reason IN ({', '.join(map(repr, _PASSING))})",
+                source_alias="s",
+                target_alias="t",
+                merge_schema=True,
+                commit_properties=CommitProperties(
+                    max_commit_retries=0, app_transactions=_counted(table, again)
+                ),
+            )
+            merger.when_matched_update_all().execute()
+        return again.num_rows
+
+    def _append(self, rows: pa.Table, shard_ids: Sequence[str], seen: int | None) -> int:
+        table = DeltaTable.create(self.uri, rows.schema, partition_by=[_PARTITION], mode="ignore")
+        counted = _counted(table, rows)
+        if {transaction.version - 1 for transaction in counted} != {seen}:
+            rows = _those(rows, _present(table, rows), there=False)
+        if rows.num_rows:
+            shards = [Transaction(shard_id, 1) for shard_id in shard_ids]
+            write_deltalake(
+                table,
+                rows,
+                mode="append",
+                schema_mode="merge",
+                commit_properties=CommitProperties(app_transactions=[*counted, *shards]),
+            )
+        return rows.num_rows
+
+    def read(self, run_id: str | None = None) -> pa.Table:
+        """All rows, or those that one run wrote, ordered by bucket and key.
+
+        Raises:
+            TableNotFoundError: nothing was ever committed.
+        """
+        chosen = pc.field("run_id") == run_id if run_id else None
+        rows = DeltaTable(self.uri).to_pyarrow_dataset().to_table(filter=chosen)
+        return rows.sort_by([("bucket", "ascending"), ("key", "ascending")])
+
+
+def _counter(bucket: str, model_digest: str) -> str:
+    return f"{model_digest} {bucket}"
+
+
+def _commits(table: DeltaTable, bucket: str, model_digest: str) -> int:
+    return table.transaction_version(_counter(bucket, model_digest)) or 0
+
+
+def _counted(table: DeltaTable, rows: pa.Table) -> list[Transaction]:
+    """The next commit of each bucket and model of `rows`."""
+    owners = rows.group_by(["bucket", "model_digest"]).aggregate([]).to_pylist()
+    return [Transaction(_counter(**owner), _commits(table, **owner) + 1) for owner in owners]
+
+
+def _once(rows: pa.Table) -> pa.Table:
+    """The first row of each identity."""
+    numbered = rows.select(IDENTITY).append_column("row", pa.array(range(rows.num_rows)))
+    first = numbered.group_by(list(IDENTITY)).aggregate([("row", "min")])["row_min"]
+    return rows if len(first) == rows.num_rows else rows.take(first.sort())
+
+
+def _identities(rows: pa.Table) -> list[tuple[str, ...]]:
+    return list(zip(*(rows[name].to_pylist() for name in IDENTITY), strict=True))
+
+
+def _those(rows: pa.Table, known: set[tuple[str, ...]], there: bool = True) -> pa.Table:
+    """The rows whose identity is among the known ones, or is not."""
+    if not known:
+        return rows.slice(0, 0) if there else rows
+    return rows.filter([(identity in known) == there for identity in _identities(rows)])
+
+
+def _present(
+    table: DeltaTable, rows: pa.Table, also: pc.Expression | None = None
+) -> set[tuple[str, ...]]:
+    """The identities of `rows` that the table holds; it is read in a stream, as far as it must."""
+    limits = pc.min_max(rows["key"]).as_py()
+    where = (
+        pc.field("bucket").isin(rows["bucket"].unique())
+        & pc.field("model_digest").isin(rows["model_digest"].unique())
+        & (pc.field("key") >= limits["min"])
+        & (pc.field("key") <= limits["max"])
+    )
+    scan = table.to_pyarrow_dataset().scanner(
+        list(IDENTITY), filter=where if also is None else where & also
+    )
+    names = ", ".join(IDENTITY)
+    found: set[tuple[str, ...]] = set()
+    with tempfile.TemporaryDirectory() as folder, connect(Path(folder)) as database:
+        database.register("sought", rows.select(IDENTITY))
+        for chunk in in_chunks(scan.to_batches()):
+            database.register("chunk", chunk)
+            query = f"SELECT {names} FROM chunk SEMI JOIN sought USING ({names})"
+            found.update(database.execute(query).fetchall())
+    return found

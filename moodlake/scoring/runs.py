@@ -1,0 +1,60 @@
+"""The table of runs: one row for each, beside the results."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+
+from moodlake.scoring.delta import open_table, until_won
+from moodlake.scoring.rows import UTC_TIME
+
+RUNS_SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("bucket", pa.string()),
+        ("prefix", pa.string()),
+        ("listed", pa.int64()),
+        ("waiting", pa.int64()),
+        ("model_name", pa.string()),
+        ("model_version", pa.string()),
+        ("model_digest", pa.string()),
+        ("provenance", pa.string()),
+        ("git_commit", pa.string()),
+        ("params", pa.string()),
+        ("objects", pa.int64()),
+        ("shards", pa.int64()),
+        ("scored", pa.int64()),
+        ("rejected", pa.int64()),
+        ("reasons", pa.string()),
+        ("problem", pa.string()),
+        ("started_at", UTC_TIME),
+        ("ended_at", UTC_TIME),
+        ("images_per_second", pa.float64()),
+    ]
+)
+
+
+def record_run(uri: str, record: dict[str, Any]) -> None:
+    """Add one run to the Delta table of runs; a run that is there already stays as it is."""
+    rows = pa.Table.from_pylist([record], schema=RUNS_SCHEMA)
+
+    def write() -> None:
+        table = DeltaTable.create(uri, RUNS_SCHEMA, mode="ignore")
+        if find_run(uri, record["run_id"], record["started_at"]) is None:
+            once = CommitProperties(max_commit_retries=0)
+            write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=once)
+
+    until_won(write)
+
+
+def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:
+    """The record of a run, if it was written; a run that was cleared in Airflow starts anew."""
+    table = open_table(uri)
+    if table is None:
+        return None
+    same = (pc.field("run_id") == run_id) & (pc.field("started_at") == started_at)
+    return next(iter(table.to_pyarrow_dataset().to_table(filter=same).to_pylist()), None)

@@ -1,0 +1,155 @@
+"""A run's work in hand: what its steps hand over to each other, until it is published.
+
+<results>/work/<run id>/run.json              what was asked for, the model, the shards
+<results>/work/<run id>/<shard id>.json       what a shard holds
+<results>/work/<run id>/<shard id>.arrow      its rows, scored and not yet published
+<results>/refused/<run id>/<shard id>.arrow   its rows, if the gate refused them
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from moodlake.emotions import LabelSpace
+from moodlake.faces import FaceMode
+from moodlake.model import ModelIdentity
+from moodlake.scoring import storage
+from moodlake.scoring.objects import SetupError
+from moodlake.scoring.scorer import DEFAULT_BATCH_SIZE
+from moodlake.scoring.shards import DEFAULT_SHARD_SIZE, Shard
+
+_RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunParams:
+    """What a person may ask of a run.
+
+    Raises:
+        ValueError: a size below 1 or an unknown face mode, named.
+    """
+
+    bucket: str
+    prefix: str = ""
+    pattern: str = ""
+    """Only keys like this: `*.jpg`; empty for all."""
+    inventory: str = ""
+    """URI of an S3 Inventory's manifest.json to take instead of listing the bucket."""
+    batch_size: int = DEFAULT_BATCH_SIZE
+    shard_size: int = DEFAULT_SHARD_SIZE
+    faces: str | None = None
+    """A FaceMode, or None for the model's own."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "shard_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.faces is not None:
+            FaceMode(self.faces)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A planned run: enough to score, publish and record it from any worker."""
+
+    run_id: str
+    params: RunParams
+    model: ModelIdentity
+    space: LabelSpace
+    provenance: dict[str, Any]
+    shard_ids: tuple[str, ...]
+    commits: int
+    """How many commits there were of this bucket and model when it was planned."""
+    listed: int
+    """Objects that were found."""
+    waiting: int
+    """Those of them that this model had not scored; a run may take less of them."""
+    started_at: str
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Run:
+        values = json.loads(data)
+        values |= {
+            "params": RunParams(**values["params"]),
+            "model": ModelIdentity(**values["model"]),
+            "space": LabelSpace.from_dict(values["space"]),
+            "shard_ids": tuple(values["shard_ids"]),
+        }
+        return cls(**values)
+
+
+class Work:
+    """The files of one run under the prefix of the results."""
+
+    def __init__(self, results_uri: str, run_id: str) -> None:
+        self._results_uri = results_uri
+        self._run_id = run_id
+
+    def write_run(self, run: Run) -> None:
+        storage.write_bytes(self._uri(_RUN_FILE), run.to_json())
+
+    def read_run(self) -> Run:
+        """The plan.
+
+        Raises:
+            SetupError: there is none.
+        """
+        data = storage.read_bytes(self._uri(_RUN_FILE))
+        if data is None:
+            raise SetupError(
+                f"run {self._run_id} has no plan: planning failed, or it is published already"
+            )
+        return Run.from_json(data)
+
+    def write_shard(self, shard: Shard) -> None:
+        storage.write_bytes(self._uri(f"{shard.id}.json"), shard.to_json())
+
+    def read_shard(self, shard_id: str) -> Shard:
+        """What a shard holds.
+
+        Raises:
+            SetupError: it is gone.
+        """
+        data = storage.read_bytes(self._uri(f"{shard_id}.json"))
+        if data is None:
+            raise SetupError(f"the plan of shard {shard_id} is gone; trigger a new run")
+        return Shard.from_json(data)
+
+    def write_rows(self, shard_id: str, rows: pa.Table) -> None:
+        storage.write_bytes(self._uri(f"{shard_id}.arrow"), _to_bytes(rows))
+
+    def read_rows(self, shard_id: str) -> pa.Table | None:
+        """The rows of a shard, or None before it was scored."""
+        data = storage.read_bytes(self._uri(f"{shard_id}.arrow"))
+        return None if data is None else pa.ipc.open_file(data).read_all()
+
+    def set_aside(self, shard_id: str, rows: pa.Table) -> str:
+        """Keep rows that the gate refused; returns where."""
+        name = f"{shard_id}.arrow"
+        aside = storage.join(self._results_uri, "refused", self._run_id, name)
+        storage.write_bytes(aside, _to_bytes(rows))
+        return aside
+
+    def clear(self, shard_ids: Iterable[str]) -> None:
+        """Remove all of it, the plan last: what is left of it can be cleared again."""
+        names = [f"{shard_id}.{kind}" for shard_id in shard_ids for kind in ("json", "arrow")]
+        for name in [*names, _RUN_FILE]:
+            storage.delete(self._uri(name))
+
+    def _uri(self, name: str) -> str:
+        return storage.join(self._results_uri, "work", self._run_id, name)
+
+
+def _to_bytes(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return bytes(sink.getvalue())

@@ -50,11 +50,11 @@ def score_images() -> None:
     def plan_shards() -> list[str]:
         pipeline, settings = installed()
         context = get_current_context()
-        params = dict(context["params"])
+        run_id, params = context["run_id"], dict(context["params"])
         params["bucket"] = params["bucket"] or settings.images_bucket
+        who = context["dag_run"].triggering_user_name or "schedule"
         try:
-            run_params = pipeline.RunParams(**params)
-            return pipeline.plan_run(context["run_id"], run_params, settings)
+            return pipeline.plan_run(run_id, pipeline.RunParams(**params), settings, who)
         except pipeline.SetupError as error:  # no retry mends a missing bucket
             raise AirflowFailException(str(error)) from error
 

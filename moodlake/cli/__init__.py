@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from moodlake.cli import local, results, versions
+from moodlake.cli import local, results, trace, versions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +17,7 @@ for command in (
     local.demo,
     results.score,
     results.table,
+    trace.trace,
     local.up,
     local.put,
     local.run,

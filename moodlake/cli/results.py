@@ -102,9 +102,7 @@ def table(
         from moodlake.scoring.outputs import export
         from moodlake.scoring.results import ResultsTable
 
-        if uri is None and "MOODLAKE_RESULTS_URI" not in os.environ:
-            _point_at_stack(state)
-        rows = ResultsTable(uri or Settings.from_environment().results_table).read(run)
+        rows = ResultsTable(uri or point_at_tables(state).results_table).read(run)
         if out:
             export(rows, out)
             console.print(f"{rows.num_rows} rows -> [bold]{out}")
@@ -112,15 +110,22 @@ def table(
             print_results(rows, limit)
 
 
-def _point_at_stack(state: Path) -> None:
-    from infra.local.stack import StackError, attach
+def point_at_tables(state: Path) -> Settings:
+    """Where the tables are that the environment names, or those of the running stack.
 
-    try:
-        attach(state).point_here()
-    except StackError as error:
-        left = DEMO_STATE / "results.parquet"
-        hint = f"; what the last demo wrote is in {left}" if left.exists() else ""
-        raise MendableError(f"{error}{hint}") from error
+    Raises:
+        MendableError: it names none, and no stack runs.
+    """
+    if "MOODLAKE_RESULTS_URI" not in os.environ:
+        from infra.local.stack import StackError, attach
+
+        try:
+            attach(state).point_here()
+        except StackError as error:
+            left = DEMO_STATE / "results.parquet"
+            hint = f"; what the last demo wrote is in {left}" if left.exists() else ""
+            raise MendableError(f"{error}{hint}") from error
+    return Settings.from_environment()
 
 
 def release(

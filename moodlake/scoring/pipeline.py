@@ -6,14 +6,17 @@ published.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from moodlake.faces import FaceMode
 from moodlake.scoring.backlog import Backlog
@@ -43,10 +46,18 @@ def connect(settings: Settings) -> ServerClient:
     return ServerClient(settings.server_url, settings.server_keys)
 
 
-def plan_run(run_id: str, params: RunParams, settings: Settings) -> list[str]:
+def plan_run(
+    run_id: str, params: RunParams, settings: Settings, started_by: str = "hand"
+) -> list[str]:
     """List the bucket and store shards of what this model has not scored yet; returns their ids.
 
     There are MAX_SHARDS at most; a longer backlog is left to the runs that follow.
+
+    Args:
+        run_id: a name of its own.
+        params: what is asked.
+        settings: where the parts are.
+        started_by: who or what, for the record.
 
     Raises:
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
@@ -81,6 +92,7 @@ def plan_run(run_id: str, params: RunParams, settings: Settings) -> list[str]:
         commits=done.commits,
         listed=backlog.listed,
         waiting=backlog.objects,
+        started_by=started_by,
         started_at=started_at,
     )
     work.write_run(run)
@@ -181,9 +193,12 @@ def _record(run: Run, rows: pa.Table, problems: list[str]) -> dict[str, Any]:
         "model_version": run.model.version,
         "model_digest": run.model.digest,
         "provenance": json.dumps(run.provenance),
+        "started_by": run.started_by,
         "git_commit": _git_commit(),
+        "dvc_lock": _digest_of(PROJECT_ROOT / "dvc.lock"),
         "params": json.dumps(asdict(run.params)),
         "objects": rows.num_rows,
+        "bytes": pc.sum(rows["size"]).as_py() or 0,
         "shards": len(run.shard_ids),
         "scored": scored,
         "rejected": rejected,
@@ -193,6 +208,11 @@ def _record(run: Run, rows: pa.Table, problems: list[str]) -> dict[str, Any]:
         "ended_at": ended_at,
         "images_per_second": rows.num_rows / (ended_at - started_at).total_seconds(),
     }
+
+
+def _digest_of(file: Path) -> str | None:
+    """SHA-256 of a file of the checkout, where the code runs from one."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
 
 
 def _git_commit() -> str | None:

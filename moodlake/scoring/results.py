@@ -121,6 +121,17 @@ class ResultsTable:
             )
         return rows.num_rows
 
+    def find(self, key: str, bucket: str | None = None) -> pa.Table:
+        """The rows of one object, of all its versions and models.
+
+        Raises:
+            TableNotFoundError: nothing was ever committed.
+        """
+        same = pc.field("key") == key
+        if bucket is not None:
+            same &= pc.field("bucket") == bucket
+        return DeltaTable(self.uri).to_pyarrow_dataset().to_table(filter=same)
+
     def read(self, run_id: str | None = None) -> pa.Table:
         """All rows, or those that one run wrote, ordered by bucket and key.
 

@@ -23,9 +23,12 @@ RUNS_SCHEMA = pa.schema(
         ("model_version", pa.string()),
         ("model_digest", pa.string()),
         ("provenance", pa.string()),
+        ("started_by", pa.string()),
         ("git_commit", pa.string()),
+        ("dvc_lock", pa.string()),
         ("params", pa.string()),
         ("objects", pa.int64()),
+        ("bytes", pa.int64()),
         ("shards", pa.int64()),
         ("scored", pa.int64()),
         ("rejected", pa.int64()),
@@ -49,6 +52,16 @@ def record_run(uri: str, record: dict[str, Any]) -> None:
             write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=once)
 
     until_won(write)
+
+
+def last_run(uri: str, run_id: str, by: datetime) -> dict[str, Any] | None:
+    """The record of the last run of this name that had started by then, if there is one."""
+    table = open_table(uri)
+    if table is None:
+        return None
+    same = (pc.field("run_id") == run_id) & (pc.field("started_at") <= by)
+    runs = table.to_pyarrow_dataset().to_table(filter=same).sort_by("started_at")
+    return runs.slice(runs.num_rows - 1).to_pylist()[0] if runs.num_rows else None
 
 
 def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:

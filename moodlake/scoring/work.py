@@ -69,6 +69,7 @@ class Run:
     """Objects that were found."""
     waiting: int
     """Those of them that this model had not scored; a run may take less of them."""
+    started_by: str
     started_at: str
 
     def to_json(self) -> bytes:

@@ -1,0 +1,67 @@
+"""From a row back to the data and parameters, for an object that two models have scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from botocore.client import BaseClient
+from typer.testing import CliRunner
+
+from infra.local.stack import Stack
+from moodlake.bundle import read_meta
+from moodlake.cli import app
+from moodlake.settings import RELEASED_ARCHIVE
+from tests.bundles import write_archive
+from tests.e2e.steps import fill, run_dag
+from tests.images_made import jpeg
+
+pytestmark = pytest.mark.e2e
+
+KEY = "2026/a b+é.jpg"
+
+
+def traced(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["trace", *arguments])
+    return done.output if done.exit_code == 0 else f"exit code {done.exit_code}: {done.output}"
+
+
+def test_every_row_of_an_object_is_explained(stack: Stack, s3: BaseClient, tmp_path: Path) -> None:
+    fill(s3, "traced", {KEY: jpeg(), "other.jpg": jpeg(1)})
+    assert run_dag(stack, bucket="traced", faces="none") == "success"
+    provenance = {"data_name": "made up", "data_digest": "d1", "params": {"train": {"epochs": 3}}}
+    archive = write_archive(tmp_path / "nine.mar", version="9.0", provenance=provenance)
+    released, newer = read_meta(RELEASED_ARCHIVE), read_meta(archive)
+    stack.versions.add(archive)
+    stack.use_version("9.0")
+    try:
+        assert run_dag(stack, bucket="traced", prefix="2026/", faces="none") == "success"
+    finally:
+        stack.use_version(released["version"])
+        stack.versions.remove("9.0")
+    told = traced(KEY, "--bucket", "traced")
+    newest, older = told.split("\ntraced/")
+    for words in (newer["digest"], "data", "made up", "d1", "train.epochs: 3", "prefix: 2026/"):
+        assert words in newest
+    params = released["provenance"]["params"]
+    for words in (
+        *(released["digest"], released["provenance"]["data_digest"], "started by: "),
+        f"train.learning_rate: {params['train']['learning_rate']}",
+        f"accuracy: {released['provenance']['metrics']['accuracy']}",
+    ):
+        assert words in older
+    assert "older version" not in told
+
+
+def test_an_overwritten_object_keeps_its_older_row(stack: Stack, s3: BaseClient) -> None:
+    fill(s3, "overwritten", {"one.jpg": jpeg()})
+    assert run_dag(stack, bucket="overwritten", faces="none") == "success"
+    s3.put_object(Bucket="overwritten", Key="one.jpg", Body=jpeg(1))
+    assert run_dag(stack, bucket="overwritten", faces="none") == "success"
+    told = traced("one.jpg", "--bucket", "overwritten")
+    assert told.count("overwritten/one.jpg") == 2
+    assert told.count("an older version of the object") == 1
+
+
+def test_a_key_without_rows_is_told(stack: Stack) -> None:
+    assert "no row of 'nowhere.jpg'" in traced("nowhere.jpg")

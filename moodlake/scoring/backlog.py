@@ -5,8 +5,10 @@ The listing and what is done already meet on disk, in DuckDB: memory does not gr
 
 from __future__ import annotations
 
+import fnmatch
+import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -17,31 +19,35 @@ import pyarrow as pa
 from moodlake.scoring.duck import connect, in_chunks
 from moodlake.scoring.objects import LISTING_SCHEMA, SourceObject, objects_of
 
-DONE_SCHEMA = pa.schema([("key", pa.string()), ("etag", pa.string())])
+KNOWN_SCHEMA = pa.schema([("key", pa.string()), ("etag", pa.string()), ("again", pa.bool_())])
+"""Objects that have a row; `again` says that they are to be tried again."""
 _BATCH_ROWS = 2048
 
 
 class Backlog:
     """The objects of a bucket that are not done, oldest first; a context manager.
 
+    What was tried before and is to be tried again (an archived object, for example) comes after
+    all others, so that it never keeps them waiting.
+
     Args:
         bucket: their bucket.
         pages: of LISTING_SCHEMA, in any order and of any size; read once.
-        done: in DONE_SCHEMA, what is done already.
-        pattern: only keys like this, with `*`, `?` and `[...]` as shells read them; `*` also
-            goes over slashes. Empty for all.
+        known: in KNOWN_SCHEMA, what has a row already.
+        pattern: only keys like this, as Python's fnmatch reads it. Empty for all.
         folder: where its file lies while it is open; the system's own place if None.
 
     Attributes:
         listed: objects of the listing that fit the pattern.
-        objects, bytes: those that are not done.
+        objects: those that are not done.
+        tried: those of them that were tried before.
     """
 
     def __init__(
         self,
         bucket: str,
         pages: Iterable[pa.RecordBatch],
-        done: Iterable[pa.RecordBatch] = (),
+        known: Iterable[pa.RecordBatch] = (),
         pattern: str = "",
         folder: Path | None = None,
     ) -> None:
@@ -49,29 +55,33 @@ class Backlog:
         with ExitStack() as stack:
             place = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
             self._database = stack.enter_context(connect(Path(place)))
-            self._fill(pages, done, pattern)
+            self._fill(_like(pages, pattern) if pattern else pages, known)
             self._closing = stack.pop_all()
 
-    def _fill(
-        self, pages: Iterable[pa.RecordBatch], done: Iterable[pa.RecordBatch], pattern: str
-    ) -> None:
+    def _fill(self, pages: Iterable[pa.RecordBatch], known: Iterable[pa.RecordBatch]) -> None:
         database = self._database
-        like = (pattern or "*",)
-        _insert(database, "listing", LISTING_SCHEMA, pages, "WHERE key GLOB ?", like)
+        _insert(database, "listing", LISTING_SCHEMA, pages)
+        _insert(database, "known", KNOWN_SCHEMA, known)
         self.listed = self._number("SELECT count(*) FROM listing")
-        _insert(database, "done", DONE_SCHEMA, done)
-        database.execute("CREATE TABLE todo AS FROM listing ANTI JOIN done USING (key, etag)")
+        database.execute(
+            "CREATE TABLE todo AS SELECT listing.*, known.key IS NOT NULL AS tried "
+            "FROM listing LEFT JOIN known USING (key, etag) "
+            "WHERE known.key IS NULL OR known.again"
+        )
         database.execute("DROP TABLE listing")
-        database.execute("DROP TABLE done")
+        database.execute("DROP TABLE known")
         self.objects = self._number("SELECT count(*) FROM todo")
-        self.bytes = self._number("SELECT coalesce(sum(size), 0) FROM todo")
+        self.tried = self._number("SELECT count(*) FROM todo WHERE tried")
 
     def _number(self, query: str) -> int:
         return int(self._database.execute(query).fetchall()[0][0])
 
     def oldest(self, most: int) -> Iterator[SourceObject]:
         """At most so many objects, by the time of their last change and then by key."""
-        query = f"FROM todo ORDER BY last_modified, key, etag LIMIT {int(most)}"
+        query = (
+            f"SELECT {', '.join(LISTING_SCHEMA.names)} FROM todo "
+            f"ORDER BY tried, last_modified, key, etag LIMIT {int(most)}"
+        )
         for batch in self._database.sql(query).to_arrow_reader(_BATCH_ROWS):
             yield from objects_of(batch, self._bucket)
 
@@ -82,18 +92,22 @@ class Backlog:
         self._closing.close()
 
 
+def _like(pages: Iterable[pa.RecordBatch], pattern: str) -> Iterator[pa.RecordBatch]:
+    matches = re.compile(fnmatch.translate(pattern)).match
+    for page in pages:
+        yield page.filter(pa.array([matches(key) is not None for key in page["key"].to_pylist()]))
+
+
 def _insert(
     database: duckdb.DuckDBPyConnection,
     name: str,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    where: str = "",
-    parameters: Sequence[str] = (),
 ) -> None:
     """A table of what the batches hold; what they raise is raised as it is."""
     database.register("chunk", schema.empty_table())
     database.execute(f"CREATE TABLE {name} AS FROM chunk")
     for chunk in in_chunks(batches):
         database.register("chunk", chunk)
-        database.execute(f"INSERT INTO {name} FROM chunk {where}", parameters)
+        database.execute(f"INSERT INTO {name} FROM chunk")
     database.unregister("chunk")

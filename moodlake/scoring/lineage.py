@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from moodlake.reasons import Reason
 from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.runs import last_run
+from moodlake.scoring.runs import publishing_run
 from moodlake.settings import Settings
 
 
@@ -17,7 +18,7 @@ class Lineage:
 
     Attributes:
         row: of the results.
-        current: no newer version of the object was scored by this model.
+        current: this model has not read a newer version of the object.
         run: of the table of runs; None if the row was written without one, by hand.
         params: what was asked of the run.
         provenance: what the model was made from: data, digests, parameters, metrics.
@@ -43,16 +44,18 @@ def trace(key: str, settings: Settings, bucket: str | None = None) -> list[Linea
     seen: set[tuple[str, str]] = set()
     found = []
     for row in rows:
-        run = last_run(settings.runs_table, row["run_id"], row["scored_at"]) or {}
+        run = publishing_run(settings.runs_table, row["run_id"], row["scored_at"]) or {}
         model = (row["bucket"], row["model_digest"])
+        passing = row["reason"] is not None and Reason(row["reason"]).is_passing
         found.append(
             Lineage(
                 row=row,
-                current=model not in seen,
+                current=not passing and model not in seen,
                 run=run or None,
                 params=json.loads(run.get("params") or "{}"),
                 provenance=json.loads(run.get("provenance") or "{}"),
             )
         )
-        seen.add(model)
+        if not passing:  # it tells of no version that there is
+            seen.add(model)
     return found

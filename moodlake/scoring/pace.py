@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,11 @@ _FEWEST = 1
 # Requests that wait at the server: with fewer, more are sent; with more, fewer.
 _SHORT_QUEUE = 2.0
 _LONG_QUEUE = 4.0
+_REMEMBERED = 200  # answers, so that a server that became slower is not measured by what it was
+
+
+class Stopped(Exception):
+    """No more requests are to be sent."""
 
 
 class Pace:
@@ -28,7 +34,8 @@ class Pace:
         self._most = most
         self._limit = float(start)
         self._flying = 0
-        self._least = float("inf")
+        self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
+        self._stopped = False
         self._refused_at = float("-inf")
         self._free = threading.Condition()
 
@@ -38,9 +45,15 @@ class Pace:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Wait until one more request may be sent, and count it while the block runs."""
+        """Wait until one more request may be sent, and count it while the block runs.
+
+        Raises:
+            Stopped: `stop` was called.
+        """
         with self._free:
-            self._free.wait_for(lambda: self._flying < self.limit)
+            self._free.wait_for(lambda: self._stopped or self._flying < self.limit)
+            if self._stopped:
+                raise Stopped
             self._flying += 1
         try:
             yield
@@ -48,6 +61,12 @@ class Pace:
             with self._free:
                 self._flying -= 1
                 self._free.notify_all()
+
+    def stop(self) -> None:
+        """Send no more requests: whoever waits for its turn is let go."""
+        with self._free:
+            self._stopped = True
+            self._free.notify_all()
 
     def answered(self, seconds: float, work: float = 1.0) -> None:
         """Learn from an answer.
@@ -58,8 +77,8 @@ class Pace:
         """
         with self._free:
             latency = max(seconds, 1e-6) / work
-            self._least = min(self._least, latency)
-            queued = self._limit * (1 - self._least / latency)
+            self._latencies.append(latency)
+            queued = self._limit * (1 - min(self._latencies) / latency)
             if queued < _SHORT_QUEUE:
                 self._move(1 / self._limit)
             elif queued > _LONG_QUEUE:

@@ -6,6 +6,7 @@ published.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 
 from moodlake.faces import FaceMode
 from moodlake.scoring.backlog import Backlog
-from moodlake.scoring.objects import SetupError, Source
+from moodlake.scoring.objects import SetupError, Source, SourceError
 from moodlake.scoring.quality import audit
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import count_outcomes, results_schema, to_table
@@ -65,7 +66,7 @@ def plan_run(
     started_at = datetime.now(UTC).isoformat()
     server = connect(settings)
     model = server.identity
-    done = ResultsTable(settings.results_table).done(params.bucket, model.digest)
+    known = ResultsTable(settings.results_table).known(params.bucket, model.digest)
     if params.inventory:
         pages = inventory_pages(params.inventory, params.bucket, params.prefix)
     else:
@@ -73,29 +74,30 @@ def plan_run(
     work = Work(settings.results_uri, run_id)
     shard_ids: list[str] = []
     try:
-        with Backlog(params.bucket, pages, done.identities, params.pattern) as backlog:
+        with Backlog(params.bucket, pages, known.objects, params.pattern) as backlog:
             oldest = backlog.oldest(MAX_SHARDS * params.shard_size)
             shards = pack(oldest, model_digest=model.digest, shard_size=params.shard_size)
             for shard in itertools.islice(shards, MAX_SHARDS):
                 shard_ids.append(shard.id)
                 work.write_shard(shard)
+        run = Run(
+            run_id=run_id,
+            params=params,
+            model=model,
+            space=server.space,
+            provenance=server.provenance,
+            shard_ids=tuple(shard_ids),
+            commits=None if backlog.tried else known.commits,
+            listed=backlog.listed,
+            waiting=backlog.objects,
+            started_by=started_by,
+            started_at=started_at,
+        )
+        work.write_run(run)
     except BaseException:
-        work.clear(shard_ids)
+        with contextlib.suppress(SourceError):  # the first error tells more
+            work.clear_shards(shard_ids)
         raise
-    run = Run(
-        run_id=run_id,
-        params=params,
-        model=model,
-        space=server.space,
-        provenance=server.provenance,
-        shard_ids=tuple(shard_ids),
-        commits=done.commits,
-        listed=backlog.listed,
-        waiting=backlog.objects,
-        started_by=started_by,
-        started_at=started_at,
-    )
-    work.write_run(run)
     return shard_ids
 
 

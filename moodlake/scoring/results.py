@@ -21,15 +21,16 @@ _PARTITION = "data_date"
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a model needs not score of a bucket.
+class Known:
+    """What a model has rows of, in a bucket.
 
     Attributes:
-        identities: columns `key` and `etag`, to be read once.
+        objects: in KNOWN_SCHEMA, to be read once. One that had vanished is to be tried again: if
+            it is listed, it is back. So is one that could not be read.
         commits: how many commits there were of this bucket and model by then.
     """
 
-    identities: Iterable[pa.RecordBatch]
+    objects: Iterable[pa.RecordBatch]
     commits: int
 
 
@@ -43,22 +44,16 @@ class ResultsTable:
         """The table as it is now, or None before the first commit."""
         return open_table(self.uri)
 
-    def done(self, bucket: str, model_digest: str) -> Done:
-        """Objects of `bucket` that need no scoring by this model.
-
-        One that had vanished is not among them: if it is listed again, it is back. Nor is one
-        that could not be read.
-        """
+    def known(self, bucket: str, model_digest: str) -> Known:
+        """The objects of `bucket` that this model has rows of."""
         table = self.open()
         if table is None:
-            return Done((), 0)
-        wanted = (
-            (pc.field("bucket") == bucket)
-            & (pc.field("model_digest") == model_digest)
-            & (pc.field("reason").is_null() | ~pc.field("reason").isin(_PASSING))
-        )
-        scan = table.to_pyarrow_dataset().scanner(["key", "etag"], filter=wanted)
-        return Done(scan.to_batches(), _commits(table, bucket, model_digest))
+            return Known((), 0)
+        wanted = (pc.field("bucket") == bucket) & (pc.field("model_digest") == model_digest)
+        again = pc.field("reason").isin(_PASSING)
+        columns = {"key": pc.field("key"), "etag": pc.field("etag"), "again": again}
+        scan = table.to_pyarrow_dataset().scanner(columns, filter=wanted)
+        return Known(scan.to_batches(), _commits(table, bucket, model_digest))
 
     def commit(self, rows: pa.Table, shard_ids: Sequence[str], seen: int | None = None) -> int:
         """Add `rows`, each identity once; returns how many were written.
@@ -71,8 +66,8 @@ class ResultsTable:
         Args:
             rows: in the schema of results.
             shard_ids: what they were scored as.
-            seen: `Done.commits` when the rows were planned, of their one bucket and model. If no
-                other commit came since, they are new without reading the table.
+            seen: `Known.commits` when the rows were planned, of their one bucket and model. None
+                of them was known then; if no other commit came since, the table is not read.
 
         Raises:
             CommitFailedError: other writers won the race too many times.
@@ -80,7 +75,7 @@ class ResultsTable:
         if not rows.num_rows:
             return 0
         rows = _once(rows)
-        replaced = until_won(lambda: self._replace(rows))
+        replaced = until_won(lambda: self._replace(rows)) if seen is None else 0
         return replaced + until_won(lambda: self._append(rows, shard_ids, seen))
 
     def _replace(self, rows: pa.Table) -> int:

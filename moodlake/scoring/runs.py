@@ -54,14 +54,14 @@ def record_run(uri: str, record: dict[str, Any]) -> None:
     until_won(write)
 
 
-def last_run(uri: str, run_id: str, by: datetime) -> dict[str, Any] | None:
-    """The record of the last run of this name that had started by then, if there is one."""
+def publishing_run(uri: str, run_id: str, scored_at: datetime) -> dict[str, Any] | None:
+    """The run that published what was scored then: the first of this name that ended later."""
     table = open_table(uri)
     if table is None:
         return None
-    same = (pc.field("run_id") == run_id) & (pc.field("started_at") <= by)
-    runs = table.to_pyarrow_dataset().to_table(filter=same).sort_by("started_at")
-    return runs.slice(runs.num_rows - 1).to_pylist()[0] if runs.num_rows else None
+    later = (pc.field("run_id") == run_id) & (pc.field("ended_at") >= scored_at)
+    runs = table.to_pyarrow_dataset().to_table(filter=later).sort_by("ended_at")
+    return runs.slice(0, 1).to_pylist()[0] if runs.num_rows else None
 
 
 def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:

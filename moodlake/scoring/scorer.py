@@ -100,6 +100,7 @@ def score_objects(
         while pending:
             yield from pending.popleft().result()
     finally:
+        pace.stop()
         for pool in (readers, askers):
             pool.shutdown(cancel_futures=True)
 
@@ -150,7 +151,7 @@ def _ask(engine: Engine, images: Sequence[bytes], faces: FaceMode, pace: Pace) -
         seconds = time.monotonic() - started
     if engine.refusals > refusals:
         pace.refused(seconds)
-    else:
+    elif all(prediction.width for prediction in predictions):  # what is no image takes no time
         pace.answered(seconds, sum(weight_of(len(data)) for data in images))
     return predictions
 

@@ -12,7 +12,7 @@ from moodlake.scoring.objects import SourceObject
 
 DEFAULT_SHARD_SIZE = 256
 BYTES_OF_WEIGHT = 2 * 2**20
-"""Of a photo: to decode them takes as long as to score a small one."""
+"""Of a photo: it takes as long as a small one."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def pack(
 ) -> Iterator[Shard]:
     """Shards over all objects, in their order, that take a similar time each.
 
-    An object weighs 1, and 1 more for each `BYTES_OF_WEIGHT`; a shard at most `shard_size`, or it
-    holds one object alone.
+    A small object weighs 1, a larger one as often as it has `BYTES_OF_WEIGHT`; a shard at most
+    `shard_size`, or it holds one object alone.
 
     Raises:
         ValueError: `shard_size` is not positive.
@@ -76,4 +76,4 @@ def weight(item: SourceObject) -> float:
 
 def weight_of(size: int) -> float:
     """The time that an image of so many bytes takes, in that of a small one."""
-    return 1 + size / BYTES_OF_WEIGHT
+    return max(1.0, size / BYTES_OF_WEIGHT)

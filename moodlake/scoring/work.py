@@ -63,8 +63,9 @@ class Run:
     space: LabelSpace
     provenance: dict[str, Any]
     shard_ids: tuple[str, ...]
-    commits: int
-    """How many commits there were of this bucket and model when it was planned."""
+    commits: int | None
+    """How many commits there were of this bucket and model when it was planned; None if some of
+    its objects had a row already."""
     listed: int
     """Objects that were found."""
     waiting: int
@@ -77,14 +78,24 @@ class Run:
 
     @classmethod
     def from_json(cls, data: bytes) -> Run:
+        """Read a plan.
+
+        Raises:
+            SetupError: another version of this code wrote it.
+        """
         values = json.loads(data)
-        values |= {
-            "params": RunParams(**values["params"]),
-            "model": ModelIdentity(**values["model"]),
-            "space": LabelSpace.from_dict(values["space"]),
-            "shard_ids": tuple(values["shard_ids"]),
-        }
-        return cls(**values)
+        try:
+            values |= {
+                "params": RunParams(**values["params"]),
+                "model": ModelIdentity(**values["model"]),
+                "space": LabelSpace.from_dict(values["space"]),
+                "shard_ids": tuple(values["shard_ids"]),
+            }
+            return cls(**values)
+        except (TypeError, KeyError) as error:
+            raise SetupError(
+                f"another version of moodlake planned this run ({error}); trigger a new one"
+            ) from error
 
 
 class Work:
@@ -141,9 +152,14 @@ class Work:
 
     def clear(self, shard_ids: Iterable[str]) -> None:
         """Remove all of it, the plan last: what is left of it can be cleared again."""
-        names = [f"{shard_id}.{kind}" for shard_id in shard_ids for kind in ("json", "arrow")]
-        for name in [*names, _RUN_FILE]:
-            storage.delete(self._uri(name))
+        self.clear_shards(shard_ids)
+        storage.delete(self._uri(_RUN_FILE))
+
+    def clear_shards(self, shard_ids: Iterable[str]) -> None:
+        """Remove what shards hold, and their rows."""
+        for shard_id in shard_ids:
+            for kind in ("json", "arrow"):
+                storage.delete(self._uri(f"{shard_id}.{kind}"))
 
     def _uri(self, name: str) -> str:
         return storage.join(self._results_uri, "work", self._run_id, name)

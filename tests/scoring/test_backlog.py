@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodlake.scoring.backlog import DONE_SCHEMA, Backlog
+from moodlake.scoring.backlog import KNOWN_SCHEMA, Backlog
 from moodlake.scoring.objects import LISTING_SCHEMA
 
 START = datetime(2026, 1, 2, 3, 4, 5)
@@ -38,9 +38,9 @@ def pages(listed: list[dict], size: int = 7) -> list[pa.RecordBatch]:
     ]
 
 
-def done(finished: list[dict]) -> list[pa.RecordBatch]:
-    kept = [{name: row[name] for name in DONE_SCHEMA.names} for row in finished]
-    return pa.Table.from_pylist(kept, schema=DONE_SCHEMA).to_batches()
+def done(finished: list[dict], again: bool = False) -> list[pa.RecordBatch]:
+    kept = [{"key": row["key"], "etag": row["etag"], "again": again} for row in finished]
+    return pa.Table.from_pylist(kept, schema=KNOWN_SCHEMA).to_batches()
 
 
 @settings(deadline=None, max_examples=30)
@@ -53,7 +53,7 @@ def test_a_backlog_is_what_is_listed_and_not_done_oldest_first(
     with Backlog("bucket", pages(listed), done(finished)) as backlog:
         found = list(backlog.oldest(most))
     assert (backlog.listed, backlog.objects) == (len(listed), len(left))
-    assert backlog.bytes == sum(row["size"] for row in left)
+    assert backlog.tried == 0
     assert [item.bucket for item in found] == ["bucket"] * min(most, len(left))
     assert {(item.key, item.etag, item.size) for item in found} <= {
         (row["key"], row["etag"], row["size"]) for row in left
@@ -63,18 +63,31 @@ def test_a_backlog_is_what_is_listed_and_not_done_oldest_first(
     )
 
 
-@pytest.mark.parametrize(
-    "pattern", ["", "*", "*.jpg", "2026/*/a?.jpg", "*[0-9].png", 'it\'s "this".jpg']
-)
-def test_a_pattern_chooses_keys_as_shells_do(pattern: str) -> None:
-    keys = ["a.jpg", "2026/01/a1.jpg", "2026/01/02/ab.jpg", "7.png", "A.JPG", 'it\'s "this".jpg']
+LETTERS = st.sampled_from(["a", "é", "ü", ".", "/", "[", "]", "*", "?", "!", "-", "\\", "\n"])
+WORDS = st.lists(LETTERS, min_size=1, max_size=5).map("".join)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sets(WORDS, max_size=8), WORDS)
+def test_a_pattern_chooses_keys(keys: set[str], pattern: str) -> None:
     listed = [
         {"key": key, "etag": "e", "size": 1, "last_modified": START, "version_id": None}
         for key in keys
     ]
     with Backlog("bucket", pages(listed), pattern=pattern) as backlog:
         found = {item.key for item in backlog.oldest(10)}
-    assert found == {key for key in keys if fnmatchcase(key, pattern or "*")}
+    assert found == {key for key in keys if fnmatchcase(key, pattern)}
+
+
+def test_what_was_tried_before_keeps_nothing_else_waiting() -> None:
+    listed = [
+        {"key": f"{n}", "etag": "e", "size": 1, "version_id": None}
+        | {"last_modified": START + timedelta(hours=n)}
+        for n in range(6)
+    ]
+    with Backlog("bucket", pages(listed), done(listed[:4], again=True)) as backlog:
+        assert [item.key for item in backlog.oldest(3)] == ["4", "5", "0"]
+        assert (backlog.objects, backlog.tried) == (6, 4)
 
 
 def test_keys_of_any_kind_are_kept() -> None:

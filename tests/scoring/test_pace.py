@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
 import pytest
 
-from moodlake.scoring.pace import Pace
+from moodlake.scoring.pace import Pace, Stopped
 
 MOST = 16
 
@@ -68,3 +69,27 @@ def test_no_more_are_in_flight_than_the_limit() -> None:
     for thread in threads:
         thread.join()
     assert most == 3
+
+
+def test_a_server_that_became_slower_is_used_as_before() -> None:
+    pace = Pace(MOST)
+    for number in range(1500):
+        pace.answered((3.0 if number > 400 else 1.0) * max(1.0, pace.limit / 8))
+    assert pace.limit >= 8
+
+
+def test_nobody_waits_after_the_end() -> None:
+    pace = Pace(MOST)
+    let_go = threading.Event()
+
+    def wait() -> None:
+        with contextlib.suppress(Stopped), pace.request():
+            return
+        let_go.set()
+
+    with pace.request():
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        pace.stop()
+        waiting.join(5)
+    assert let_go.is_set()

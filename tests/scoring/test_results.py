@@ -24,8 +24,9 @@ def results(tmp_path: Path) -> ResultsTable:
 
 
 def done(results: ResultsTable) -> list[tuple[str, str]]:
-    identities = results.done("bucket", MODEL.digest).identities
-    return [tuple(row.values()) for batch in identities for row in batch.to_pylist()]
+    known = results.known("bucket", MODEL.digest).objects
+    rows = [row for batch in known for row in batch.to_pylist()]
+    return [(row["key"], row["etag"]) for row in rows if not row["again"]]
 
 
 def test_committing_again_adds_nothing(results: ResultsTable) -> None:
@@ -47,7 +48,7 @@ def test_rows_that_come_twice_in_one_commit_are_added_once(results: ResultsTable
 
 
 def test_what_was_committed_since_the_plan_is_seen(results: ResultsTable) -> None:
-    commits = results.done("bucket", MODEL.digest).commits
+    commits = results.known("bucket", MODEL.digest).commits
     assert results.commit(table(row("a"), row("b")), ["one"], commits) == 2
     assert results.commit(table(row("b"), row("c")), ["two"], commits) == 1
     assert results.read()["key"].to_pylist() == ["a", "b", "c"]
@@ -56,20 +57,21 @@ def test_what_was_committed_since_the_plan_is_seen(results: ResultsTable) -> Non
 def test_a_commit_that_nobody_interrupted_reads_no_rows(
     results: ResultsTable, tmp_path: Path
 ) -> None:
-    results.commit(table(row("a")), ["one"])
-    commits = results.done("bucket", MODEL.digest).commits
+    rejected = (row("A", reason=Reason.EMPTY), row("z", reason=Reason.UNSUPPORTED_FORMAT))
+    results.commit(table(*rejected, row("a")), ["one"])
+    commits = results.known("bucket", MODEL.digest).commits
     for file in tmp_path.rglob("*.parquet"):
         file.write_bytes(b"cannot be read")
     assert results.commit(table(row("b")), ["two"], commits) == 1
     with pytest.raises(pa.ArrowInvalid, match="Parquet"):
-        results.commit(table(row("A"), row("z")), ["three"], commits)
+        results.commit(table(row("c")), ["three"], commits)
 
 
 def test_another_buckets_commits_do_not_count(results: ResultsTable) -> None:
-    commits = results.done("other", MODEL.digest).commits
+    commits = results.known("other", MODEL.digest).commits
     results.commit(table(row("a")), ["one"])
-    assert results.done("other", MODEL.digest).commits == commits
-    assert results.done("bucket", MODEL.digest).commits == commits + 1
+    assert results.known("other", MODEL.digest).commits == commits
+    assert results.known("bucket", MODEL.digest).commits == commits + 1
 
 
 def test_only_passing_rows_are_replaced_and_once(results: ResultsTable) -> None:

@@ -108,6 +108,9 @@ def test_a_prefix_chooses(manifest: str) -> None:
         ({"fileSchema": "Bucket, Key, Size"}, "has no ETag, LastModifiedDate"),
         ({"fileFormat": "XML"}, "in XML"),
         ({"files": None}, "manifest"),
+        ({"files": [{}]}, "manifest"),
+        ({"fileSchema": ["Bucket"]}, "manifest"),
+        ({"destinationBucket": None}, "manifest"),
     ],
 )
 def test_what_is_no_inventory_of_the_bucket_is_told(
@@ -125,3 +128,28 @@ def test_a_file_that_is_absent_is_named(tmp_path: Path) -> None:
 def test_a_manifest_that_is_absent_is_told(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="no inventory at"):
         read(f"file://{tmp_path}/manifest.json")
+
+
+def test_an_address_of_the_web_is_no_inventory() -> None:
+    with pytest.raises(SetupError, match="no place for an inventory"):
+        read("https://example.com/manifest.json")
+
+
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+def test_an_empty_file_lists_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "one").write_bytes(content)
+    assert read(write_manifest(tmp_path)) == []
+
+
+def test_rows_that_are_not_whole_are_left_out_and_quotes_of_etags_too(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    time = "2026-01-02T03:04:05.000Z"
+    lines = [
+        f'"photos","whole","","true","false","1","{time}","""e-2"""',
+        f'"photos","no-size","","true","false","","{time}","e"',
+        f'"photos","no-etag","","true","false","1","{time}",""',
+        '"photos","no-time","","true","false","1","","e"',
+    ]
+    (tmp_path / "data" / "one").write_bytes(gzip.compress("\n".join(lines).encode()))
+    assert read(write_manifest(tmp_path)) == [("whole", None, "e-2", 1, CHANGED.isoformat())]

@@ -11,8 +11,8 @@ from moodlake.images import Limits
 from moodlake.scoring.objects import SourceObject
 
 DEFAULT_SHARD_SIZE = 256
-BYTES_OF_WEIGHT = 2 * 2**20
-"""Of a photo: it takes as long as a small one."""
+BYTES_OF_WEIGHT = 2**20
+"""Of a JPEG: one of 2.4 MiB was seen to take 2.7 times as long as one of 0.03."""
 
 
 @dataclass(frozen=True)

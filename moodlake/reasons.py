@@ -32,6 +32,12 @@ class Reason(StrEnum):
         return self in (Reason.VANISHED, Reason.UNREADABLE)
 
     @property
+    def is_broken(self) -> bool:
+        """The input is no whole image, or the model failed on it: where this befalls nearly all,
+        something is wrong upstream or with the model."""
+        return not self.is_passing and self is not Reason.NO_FACE
+
+    @property
     def explanation(self) -> str:
         """One sentence for a person."""
         return _EXPLANATIONS[self]

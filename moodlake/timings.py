@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,3 +36,40 @@ class Timings:
             "infer_ms": round(self.infer * 1e3, 3),
             "explain_ms": round(self.explain * 1e3, 3),
         }
+
+
+class Stopwatch:
+    """Adds up seconds by step; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._seconds: Counter[str] = Counter()
+        self._adding = threading.Lock()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add({name: time.perf_counter() - started})
+
+    @contextmanager
+    def cores(self, name: str) -> Iterator[None]:
+        """Add the time that this process's threads are at work while the block runs."""
+        started = time.process_time()
+        try:
+            yield
+        finally:
+            self.add({name: time.process_time() - started})
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add what was measured elsewhere."""
+        with self._adding:
+            self._seconds.update(seconds)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """So far, by step."""
+        with self._adding:
+            return {name: round(value, 3) for name, value in self._seconds.items()}

@@ -13,6 +13,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from moodlake.errors import MendableError
 
 PARAMS_FILE = Path("params.yaml")
+RUNS_SECTION = "scoring"
+"""Not of the training: moodlake/scoring/policy.py reads it."""
 OTHER = "other"
 """The recipe of every data set that has none of its own."""
 
@@ -205,6 +207,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         name, recipes = content["data"]["name"], content["train"]
         recipe = name if name in recipes else OTHER
         values = {**content, "train": recipes[recipe]}
+        values.pop(RUNS_SECTION, None)
     except (KeyError, TypeError) as error:
         raise ParamsError(f"{path}: data.name or the recipes of train are missing") from error
     try:

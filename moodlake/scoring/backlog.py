@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 import duckdb
 import pyarrow as pa
 
-from moodlake.scoring.duck import connect, in_chunks
+from moodlake.scoring.duck import database, in_chunks
 from moodlake.scoring.objects import LISTING_SCHEMA, SourceObject, objects_of
 
 KNOWN_SCHEMA = pa.schema([("key", pa.string()), ("etag", pa.string()), ("again", pa.bool_())])
@@ -53,23 +53,22 @@ class Backlog:
     ) -> None:
         self._bucket = bucket
         with ExitStack() as stack:
-            place = stack.enter_context(tempfile.TemporaryDirectory(dir=folder))
-            self._database = stack.enter_context(connect(Path(place)))
+            self._database = stack.enter_context(database(folder))
             self._fill(_like(pages, pattern) if pattern else pages, known)
             self._closing = stack.pop_all()
 
     def _fill(self, pages: Iterable[pa.RecordBatch], known: Iterable[pa.RecordBatch]) -> None:
-        database = self._database
-        _insert(database, "listing", LISTING_SCHEMA, pages)
-        _insert(database, "known", KNOWN_SCHEMA, known)
+        connection = self._database
+        _insert(connection, "listing", LISTING_SCHEMA, pages)
+        _insert(connection, "known", KNOWN_SCHEMA, known)
         self.listed = self._number("SELECT count(*) FROM listing")
-        database.execute(
+        connection.execute(
             "CREATE TABLE todo AS SELECT listing.*, known.key IS NOT NULL AS tried "
             "FROM listing LEFT JOIN known USING (key, etag) "
             "WHERE known.key IS NULL OR known.again"
         )
-        database.execute("DROP TABLE listing")
-        database.execute("DROP TABLE known")
+        connection.execute("DROP TABLE listing")
+        connection.execute("DROP TABLE known")
         self.objects = self._number("SELECT count(*) FROM todo")
         self.tried = self._number("SELECT count(*) FROM todo WHERE tried")
 
@@ -88,8 +87,13 @@ class Backlog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._closing.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.__exit__(kind, error, trace)
 
 
 def _like(pages: Iterable[pa.RecordBatch], pattern: str) -> Iterator[pa.RecordBatch]:
@@ -99,15 +103,15 @@ def _like(pages: Iterable[pa.RecordBatch], pattern: str) -> Iterator[pa.RecordBa
 
 
 def _insert(
-    database: duckdb.DuckDBPyConnection,
+    connection: duckdb.DuckDBPyConnection,
     name: str,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
 ) -> None:
     """A table of what the batches hold; what they raise is raised as it is."""
-    database.register("chunk", schema.empty_table())
-    database.execute(f"CREATE TABLE {name} AS FROM chunk")
+    connection.register("chunk", schema.empty_table())
+    connection.execute(f"CREATE TABLE {name} AS FROM chunk")
     for chunk in in_chunks(batches):
-        database.register("chunk", chunk)
-        database.execute(f"INSERT INTO {name} FROM chunk")
-    database.unregister("chunk")
+        connection.register("chunk", chunk)
+        connection.execute(f"INSERT INTO {name} FROM chunk")
+    connection.unregister("chunk")

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from moodlake.scoring.objects import SourceError
+
 _MEMORY = "400MB"
 _CHUNK_ROWS = 50_000
 
 
-def connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A database of its own in `folder`, which takes so much memory and spills the rest."""
+@contextmanager
+def database(folder: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of its own, which takes so much memory, spills the rest, and is gone in the end.
+
+    Args:
+        folder: where its files lie meanwhile; the system's own place if None.
+
+    Raises:
+        SourceError: the disk is full, or the folder cannot be written.
+    """
+    place = folder or Path(tempfile.gettempdir())
+    with ExitStack() as stack:
+        try:
+            own = stack.enter_context(tempfile.TemporaryDirectory(dir=place))
+            connection = stack.enter_context(_connect(Path(own)))
+        except (duckdb.Error, OSError) as error:
+            raise _explained(error, place) from error
+        try:
+            yield connection
+        except duckdb.Error as error:
+            raise _explained(error, place) from error
+
+
+def _explained(error: Exception, place: Path) -> SourceError:
+    return SourceError(
+        f"joining on disk in {place} failed ({error}); free space there, or let TMPDIR name "
+        "another folder"
+    )
+
+
+def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(
         folder / "work.duckdb",
         config={

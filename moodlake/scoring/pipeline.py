@@ -7,32 +7,30 @@ published.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
-import json
-import subprocess
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from moodlake.faces import FaceMode
 from moodlake.scoring.backlog import Backlog
 from moodlake.scoring.objects import SetupError, Source, SourceError
+from moodlake.scoring.policy import Policy
 from moodlake.scoring.quality import audit
+from moodlake.scoring.record import run_record
 from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.rows import count_outcomes, results_schema, to_table
+from moodlake.scoring.rows import results_schema, to_table
 from moodlake.scoring.runs import find_run, record_run
 from moodlake.scoring.s3 import list_pages, read_object, s3_client
 from moodlake.scoring.s3_inventory import inventory_pages
 from moodlake.scoring.scorer import score_objects
 from moodlake.scoring.shards import pack
-from moodlake.scoring.work import Run, RunParams, Work
+from moodlake.scoring.work import Run, RunParams, Work, total_seconds
 from moodlake.serving.client import ServerClient, ServerError
-from moodlake.settings import PROJECT_ROOT, Settings
+from moodlake.settings import Settings
+from moodlake.timings import Stopwatch
 
 MAX_SHARDS = 300
 """In one run, so that Airflow stays quick; the oldest objects come first."""
@@ -42,9 +40,9 @@ class RunIncomplete(SetupError):
     """A run that did not publish all it planned; the message says which shards and why."""
 
 
-def connect(settings: Settings) -> ServerClient:
-    """The model server of this installation."""
-    return ServerClient(settings.server_url, settings.server_keys)
+def connect(settings: Settings, version: str | None = None) -> ServerClient:
+    """The model server of this installation: the version it uses, or another that it holds."""
+    return ServerClient(settings.server_url, settings.server_keys, version=version)
 
 
 def plan_run(
@@ -71,10 +69,13 @@ def plan_run(
         pages = inventory_pages(params.inventory, params.bucket, params.prefix)
     else:
         pages = list_pages(s3_client(), params.bucket, params.prefix)
-    work = Work(settings.results_uri, run_id)
+    work, stopwatch = Work(settings.results_uri, run_id), Stopwatch()
     shard_ids: list[str] = []
     try:
-        with Backlog(params.bucket, pages, known.objects, params.pattern) as backlog:
+        with (
+            stopwatch.step("plan"),
+            Backlog(params.bucket, pages, known.objects, params.pattern) as backlog,
+        ):
             oldest = backlog.oldest(MAX_SHARDS * params.shard_size)
             shards = pack(oldest, model_digest=model.digest, shard_size=params.shard_size)
             for shard in itertools.islice(shards, MAX_SHARDS):
@@ -92,6 +93,7 @@ def plan_run(
             waiting=backlog.objects,
             started_by=started_by,
             started_at=started_at,
+            seconds=stopwatch.seconds,
         )
         work.write_run(run)
     except BaseException:
@@ -114,13 +116,13 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     if (staged := work.read_rows(shard_id)) is not None:
         return staged.num_rows
     shard = work.read_shard(shard_id)
-    server = connect(settings)
+    server = connect(settings, run.model.version)
     if server.identity != run.model:
         raise ServerError(
             f"the run was planned for {run.model} but {settings.server_url} serves "
             f"{server.identity}; trigger a new run"
         )
-    client = s3_client()
+    client, stopwatch = s3_client(), Stopwatch()
     rows = score_objects(
         Source(shard.objects, lambda item: read_object(client, item)),
         server,
@@ -128,9 +130,12 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
         shard_id=shard_id,
         faces=FaceMode(run.params.faces) if run.params.faces else None,
         batch_size=run.params.batch_size,
+        stopwatch=stopwatch,
     )
-    table = to_table(list(rows), server.space)
-    work.write_rows(shard_id, table)
+    with stopwatch.step("score"), stopwatch.cores("task_cores"):
+        table = to_table(list(rows), server.space)
+    stopwatch.add(server.seconds)
+    work.write_rows(shard_id, table, stopwatch.seconds)
     return table.num_rows
 
 
@@ -156,71 +161,26 @@ def publish(run_id: str, settings: Settings) -> dict[str, Any]:
 
 
 def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
+    policy, stopwatch = Policy.load(), Stopwatch()
+    gate = replace(policy.gate, max_broken=run.params.max_broken or policy.gate.max_broken)
     passed: dict[str, pa.Table] = {}
     problems = []
-    for shard_id in run.shard_ids:
-        scored = work.read_rows(shard_id)
-        if scored is None:
-            problems.append(f"shard {shard_id} was not scored (its task's log tells why)")
-        elif failures := audit(scored, run.space, run.model.digest):
-            aside = work.set_aside(shard_id, scored)
-            reasons = "; ".join(map(str, failures))
-            problems.append(f"shard {shard_id} failed the gate: {reasons}; its rows are in {aside}")
-        else:
-            passed[shard_id] = scored
-    rows = pa.concat_tables([results_schema(run.space).empty_table(), *passed.values()])
-    if passed:
-        ResultsTable(settings.results_table).commit(rows, list(passed), run.commits)
-    record = _record(run, rows, problems)
+    with stopwatch.step("publish"):
+        for shard_id in run.shard_ids:
+            scored = work.read_rows(shard_id)
+            if scored is None:
+                problems.append(f"shard {shard_id} was not scored (its task's log tells why)")
+            elif failures := audit(scored, run.space, run.model.digest, gate):
+                aside = work.set_aside(shard_id, scored, failures)
+                told = "; ".join(map(str, failures))
+                problems.append(f"shard {shard_id} failed the gate: {told}; see {aside}")
+            else:
+                passed[shard_id] = scored
+        rows = pa.concat_tables([results_schema(run.space).empty_table(), *passed.values()])
+        if passed:
+            ResultsTable(settings.results_table).commit(rows, list(passed), run.commits)
+    stopwatch.add(run.seconds)
+    stopwatch.add(total_seconds(passed.values()))
+    record = run_record(run, rows, problems, stopwatch.seconds, policy.prices)
     record_run(settings.runs_table, record)
     return record
-
-
-def _record(run: Run, rows: pa.Table, problems: list[str]) -> dict[str, Any]:
-    scored, rejected, reasons = count_outcomes(rows)
-    started_at, ended_at = datetime.fromisoformat(run.started_at), datetime.now(UTC)
-    problem = None
-    if problems:
-        problem = (
-            f"{len(problems)} of {len(run.shard_ids)} shards were not published; {problems[0]}. "
-            "What passed is in the table; a new run takes up the rest"
-        )
-    return {
-        "run_id": run.run_id,
-        "bucket": run.params.bucket,
-        "prefix": run.params.prefix,
-        "listed": run.listed,
-        "waiting": run.waiting,
-        "model_name": run.model.name,
-        "model_version": run.model.version,
-        "model_digest": run.model.digest,
-        "provenance": json.dumps(run.provenance),
-        "started_by": run.started_by,
-        "git_commit": _git_commit(),
-        "dvc_lock": _digest_of(PROJECT_ROOT / "dvc.lock"),
-        "params": json.dumps(asdict(run.params)),
-        "objects": rows.num_rows,
-        "bytes": pc.sum(rows["size"]).as_py() or 0,
-        "shards": len(run.shard_ids),
-        "scored": scored,
-        "rejected": rejected,
-        "reasons": json.dumps(reasons),
-        "problem": problem,
-        "started_at": started_at,
-        "ended_at": ended_at,
-        "images_per_second": rows.num_rows / (ended_at - started_at).total_seconds(),
-    }
-
-
-def _digest_of(file: Path) -> str | None:
-    """SHA-256 of a file of the checkout, where the code runs from one."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
-
-
-def _git_commit() -> str | None:
-    """The commit of the code that runs, where it runs from a checkout."""
-    try:
-        command = ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

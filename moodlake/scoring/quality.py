@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from moodlake.emotions import SUM_TOLERANCE, LabelSpace
 from moodlake.reasons import Reason, Status
+from moodlake.scoring.policy import Gate
 from moodlake.scoring.rows import IDENTITY, results_schema
 
 _MOST_EXAMPLES = 5
@@ -35,13 +36,16 @@ class Failure:
         return self.expectation + where
 
 
-def audit(rows: pa.Table, space: LabelSpace, model_digest: str) -> list[Failure]:
+def audit(
+    rows: pa.Table, space: LabelSpace, model_digest: str, gate: Gate | None = None
+) -> list[Failure]:
     """Check rows against the contract of the results table; an empty list means they meet it.
 
     Args:
         rows: of one shard.
         space: the label space that the model's distributions are over.
         model_digest: of the model that was to be used.
+        gate: how many of them may be broken; None for the default.
     """
     missing = [name for name in results_schema(space).names if name not in rows.column_names]
     if missing:
@@ -54,7 +58,11 @@ def audit(rows: pa.Table, space: LabelSpace, model_digest: str) -> list[Failure]
     frame = _with_checks(rows.to_pandas(), space)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    suite = gx.ExpectationSuite("results", expectations=_expectations(space, model_digest))
+    expectations = _expectations(space, model_digest)
+    gate = gate or Gate()
+    if rows.num_rows >= gate.min_rows:
+        expectations.append(_few_broken(gate.max_broken))
+    suite = gx.ExpectationSuite("results", expectations=expectations)
     batch = (
         context.data_sources.add_pandas("results")
         .add_dataframe_asset("rows")
@@ -74,6 +82,24 @@ def _with_checks(frame: pd.DataFrame, space: LabelSpace) -> pd.DataFrame:
         distribution_size=probabilities.notna().sum(axis=1).where(scored),
         invented=(probabilities.notna().any(axis=1) & ~scored),
         reason_fits_status=scored == frame["reason"].isna(),
+        broken=frame["reason"].isin([str(reason) for reason in Reason if reason.is_broken]),
+    )
+
+
+def _in_words(kind: type, words: str, **settings: Any) -> Any:
+    return kind(meta={"words": words}, **settings)
+
+
+def _few_broken(most: float) -> Any:
+    from great_expectations import expectations as gxe
+
+    return _in_words(
+        gxe.ExpectColumnValuesToBeInSet,
+        f"at most {most:.0%} of the inputs are broken; to take them as they are, start a run with "
+        "max_broken = 1",
+        column="broken",
+        value_set=[False],
+        mostly=round(1 - most, 6),
     )
 
 
@@ -81,37 +107,34 @@ def _expectations(space: LabelSpace, model_digest: str) -> list[Any]:
     """The contract of the results table, each with its meaning in words."""
     from great_expectations import expectations as gxe
 
-    def in_words(kind: type, words: str, **settings: Any) -> Any:
-        return kind(meta={"words": words}, **settings)
-
     between, in_set = gxe.ExpectColumnValuesToBeBetween, gxe.ExpectColumnValuesToBeInSet
     low, high = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
     return [
-        in_words(
+        _in_words(
             gxe.ExpectCompoundColumnsToBeUnique,
             "one row per identity",
             column_list=list(IDENTITY),
         ),
         *(
-            in_words(gxe.ExpectColumnValuesToNotBeNull, f"{name} is there", column=name)
+            _in_words(gxe.ExpectColumnValuesToNotBeNull, f"{name} is there", column=name)
             for name in ("bucket", "key", "etag", "run_id", "scored_at", "data_date")
         ),
-        in_words(in_set, "status is known", column="status", value_set=list(map(str, Status))),
-        in_words(in_set, "reason is known", column="reason", value_set=list(map(str, Reason))),
-        in_words(
+        _in_words(in_set, "status is known", column="status", value_set=list(map(str, Status))),
+        _in_words(in_set, "reason is known", column="reason", value_set=list(map(str, Reason))),
+        _in_words(
             in_set,
             "a reason where rejected and only there",
             column="reason_fits_status",
             value_set=[True],
         ),
-        in_words(in_set, "no distribution where rejected", column="invented", value_set=[False]),
-        in_words(
+        _in_words(in_set, "no distribution where rejected", column="invented", value_set=[False]),
+        _in_words(
             between,
             "a probability for every emotion",
             column="distribution_size",
             min_value=len(space),
         ),
-        in_words(
+        _in_words(
             between,
             f"distributions sum to 1 within {SUM_TOLERANCE}",
             column="distribution_sum",
@@ -119,7 +142,7 @@ def _expectations(space: LabelSpace, model_digest: str) -> list[Any]:
             max_value=high,
         ),
         *(
-            in_words(
+            _in_words(
                 between,
                 f"{emotion} lies between 0 and 1",
                 column=emotion,
@@ -128,7 +151,7 @@ def _expectations(space: LabelSpace, model_digest: str) -> list[Any]:
             )
             for emotion in space.emotions
         ),
-        in_words(
+        _in_words(
             in_set,
             "the model is the one the run was planned for",
             column="model_digest",

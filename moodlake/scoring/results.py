@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 
 from moodlake.reasons import Reason
 from moodlake.scoring.delta import open_table, until_won
-from moodlake.scoring.duck import connect, in_chunks
+from moodlake.scoring.duck import database, in_chunks
+from moodlake.scoring.objects import SetupError
 from moodlake.scoring.rows import IDENTITY
 
 _PASSING = [str(reason) for reason in Reason if reason.is_passing]
@@ -58,8 +57,9 @@ class ResultsTable:
     def commit(self, rows: pa.Table, shard_ids: Sequence[str], seen: int | None = None) -> int:
         """Add `rows`, each identity once; returns how many were written.
 
-        A row whose identity is there already is left as it is, or replaced if its reason was a
-        passing one: so committing again, or from two runs at once, changes nothing. Each commit
+        A row whose identity is there already is left as it is; or replaced if its reason was a
+        passing one, and is so no longer. So committing again, or from two runs at once, changes
+        nothing. Each commit
         counts up a Delta transaction of its bucket and model; of two that race one is refused,
         reads the table anew and finds the work done. The shard ids go along as transactions.
 
@@ -71,18 +71,28 @@ class ResultsTable:
 
         Raises:
             CommitFailedError: other writers won the race too many times.
+            SetupError: the table has a column of that name and another type.
         """
         if not rows.num_rows:
             return 0
-        rows = _once(rows)
-        replaced = until_won(lambda: self._replace(rows)) if seen is None else 0
-        return replaced + until_won(lambda: self._append(rows, shard_ids, seen))
+        rows, replaced = _once(rows), 0
 
-    def _replace(self, rows: pa.Table) -> int:
+        def write() -> int:
+            nonlocal replaced
+            table = DeltaTable.create(
+                self.uri, rows.schema, partition_by=[_PARTITION], mode="ignore"
+            )
+            _check_types(table, rows)
+            if not _is_as_seen(table, rows, seen):
+                replaced += self._replace(table, rows)
+            return self._append(table, rows, shard_ids, seen)
+
+        appended = until_won(write)
+        return replaced + appended
+
+    def _replace(self, table: DeltaTable, rows: pa.Table) -> int:
         """Put rows in the place of those that had a passing reason."""
-        table = self.open()
-        if table is None:
-            return 0
+        rows = rows.filter(pc.invert(pc.is_in(rows["reason"], pa.array(_PASSING))))
         passing = pc.field("reason").isin(_PASSING)
         again = _those(rows, _present(table, rows, passing))
         if again.num_rows:
@@ -100,10 +110,11 @@ class ResultsTable:
             merger.when_matched_update_all().execute()
         return again.num_rows
 
-    def _append(self, rows: pa.Table, shard_ids: Sequence[str], seen: int | None) -> int:
-        table = DeltaTable.create(self.uri, rows.schema, partition_by=[_PARTITION], mode="ignore")
+    def _append(
+        self, table: DeltaTable, rows: pa.Table, shard_ids: Sequence[str], seen: int | None
+    ) -> int:
         counted = _counted(table, rows)
-        if {transaction.version - 1 for transaction in counted} != {seen}:
+        if not _is_as_seen(table, rows, seen):
             rows = _those(rows, _present(table, rows), there=False)
         if rows.num_rows:
             shards = [Transaction(shard_id, 1) for shard_id in shard_ids]
@@ -152,6 +163,23 @@ def _counted(table: DeltaTable, rows: pa.Table) -> list[Transaction]:
     return [Transaction(_counter(**owner), _commits(table, **owner) + 1) for owner in owners]
 
 
+def _check_types(table: DeltaTable, rows: pa.Table) -> None:
+    """Columns that the table lacks are added to it; but delta-rs would cast one of another type."""
+    there = {field.name: field.type for field in table.schema().fields}
+    for column in Schema.from_arrow(rows.schema).fields:
+        if there.get(column.name, column.type) != column.type:
+            raise SetupError(
+                f"column {column.name!r} of {table.table_uri} is {there[column.name]}, and this "
+                f"version of moodlake writes {column.type}; let MOODLAKE_RESULTS_URI name another "
+                "place, or copy the table with the column's type changed"
+            )
+
+
+def _is_as_seen(table: DeltaTable, rows: pa.Table, seen: int | None) -> bool:
+    """No other commit of their bucket and model came since the rows were planned."""
+    return {transaction.version - 1 for transaction in _counted(table, rows)} == {seen}
+
+
 def _once(rows: pa.Table) -> pa.Table:
     """The first row of each identity."""
     numbered = rows.select(IDENTITY).append_column("row", pa.array(range(rows.num_rows)))
@@ -186,10 +214,11 @@ def _present(
     )
     names = ", ".join(IDENTITY)
     found: set[tuple[str, ...]] = set()
-    with tempfile.TemporaryDirectory() as folder, connect(Path(folder)) as database:
-        database.register("sought", rows.select(IDENTITY))
+    with database() as connection:
+        connection.register("sought", rows.select(IDENTITY))
         for chunk in in_chunks(scan.to_batches()):
-            database.register("chunk", chunk)
+            connection.register("chunk", chunk)
             query = f"SELECT {names} FROM chunk SEMI JOIN sought USING ({names})"
-            found.update(database.execute(query).fetchall())
+            connection.execute(query)
+            found.update(connection.fetchall())
     return found

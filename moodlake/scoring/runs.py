@@ -37,6 +37,8 @@ RUNS_SCHEMA = pa.schema(
         ("started_at", UTC_TIME),
         ("ended_at", UTC_TIME),
         ("images_per_second", pa.float64()),
+        ("seconds", pa.string()),
+        ("cost_per_million", pa.float64()),
     ]
 )
 
@@ -55,13 +57,17 @@ def record_run(uri: str, record: dict[str, Any]) -> None:
 
 
 def publishing_run(uri: str, run_id: str, scored_at: datetime) -> dict[str, Any] | None:
-    """The run that published what was scored then: the first of this name that ended later."""
+    """The run that published what was scored then: the first of this name that ended later.
+
+    If the clock was set back meanwhile and none did, it is the last.
+    """
     table = open_table(uri)
     if table is None:
         return None
-    later = (pc.field("run_id") == run_id) & (pc.field("ended_at") >= scored_at)
-    runs = table.to_pyarrow_dataset().to_table(filter=later).sort_by("ended_at")
-    return runs.slice(0, 1).to_pylist()[0] if runs.num_rows else None
+    named = table.to_pyarrow_dataset().to_table(filter=pc.field("run_id") == run_id)
+    runs = named.sort_by("ended_at").to_pylist()
+    later = (run for run in runs if run["ended_at"] >= scored_at)
+    return next(later, runs[-1] if runs else None)
 
 
 def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:

@@ -21,11 +21,13 @@ from moodlake.scoring.pace import Pace
 from moodlake.scoring.rows import make_row
 from moodlake.scoring.s3 import DOWNLOAD_THREADS as READERS
 from moodlake.scoring.shards import weight_of
+from moodlake.timings import Stopwatch
 
 DEFAULT_BATCH_SIZE = 16
 _MOST_REQUESTS = 16
 _READ_AHEAD = 2
 _MAX_BATCH_BYTES = 32 * 2**20
+_MAX_BYTES = 256 * 2**20  # of all batches that are read or asked for
 
 Reading = Future[bytes | Rejected]
 
@@ -55,6 +57,7 @@ def score_objects(
     shard_id: str = "",
     faces: FaceMode | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
+    stopwatch: Stopwatch | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One results row per object of `source`, in order; memory does not grow with their number.
 
@@ -67,15 +70,16 @@ def score_objects(
         run_id, shard_id: written into the rows.
         faces: which part of the image; None leaves it to the model's default.
         batch_size: images per request.
+        stopwatch: what the steps `read` and `request` take is added to it, for each thread.
 
     Raises:
         SourceError, ServerError: the source or the server as a whole failed.
     """
     mode = faces or engine.faces
-    pace = Pace(_MOST_REQUESTS)
+    pace, stopwatch = Pace(_MOST_REQUESTS), stopwatch or Stopwatch()
 
     def score(items: Sequence[SourceObject], reading: Sequence[Reading]) -> list[dict[str, Any]]:
-        named, predictions = _score_batch(engine, items, reading, mode, pace)
+        named, predictions = _score_batch(engine, items, reading, mode, pace, stopwatch)
         return [
             make_row(
                 item,
@@ -89,16 +93,20 @@ def score_objects(
             for item, prediction in zip(named, predictions, strict=True)
         ]
 
-    pending: deque[Future[list[dict[str, Any]]]] = deque()
+    pending: deque[tuple[int, Future[list[dict[str, Any]]]]] = deque()
     readers, askers = ThreadPoolExecutor(READERS), ThreadPoolExecutor(_MOST_REQUESTS)
     try:
         for batch in _batches(source.objects, batch_size):
-            reading = [readers.submit(_read, source, item) for item in batch]
-            pending.append(askers.submit(score, batch, reading))
-            while len(pending) > pace.limit + _READ_AHEAD:
-                yield from pending.popleft().result()
+            size = sum(map(_bytes_of, batch))
+            while pending and (
+                len(pending) > pace.limit + _READ_AHEAD
+                or sum(waiting for waiting, _ in pending) + size > _MAX_BYTES
+            ):
+                yield from pending.popleft()[1].result()
+            reading = [readers.submit(_read, source, item, stopwatch) for item in batch]
+            pending.append((size, askers.submit(score, batch, reading)))
         while pending:
-            yield from pending.popleft().result()
+            yield from pending.popleft()[1].result()
     finally:
         pace.stop()
         for pool in (readers, askers):
@@ -110,13 +118,18 @@ def _batches(objects: Iterable[SourceObject], batch_size: int) -> Iterator[list[
     batch: list[SourceObject] = []
     size = 0
     for item in objects:
-        if batch and (len(batch) == batch_size or size + item.size > _MAX_BATCH_BYTES):
+        if batch and (len(batch) == batch_size or size + _bytes_of(item) > _MAX_BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(item)
-        size += item.size
+        size += _bytes_of(item)
     if batch:
         yield batch
+
+
+def _bytes_of(item: SourceObject) -> int:
+    """What it takes of memory: one that is too large is not read."""
+    return item.size if item.size <= Limits().max_bytes else 0
 
 
 def _score_batch(
@@ -125,11 +138,12 @@ def _score_batch(
     reading: Sequence[Reading],
     faces: FaceMode,
     pace: Pace,
+    stopwatch: Stopwatch,
 ) -> tuple[list[SourceObject], list[Prediction]]:
     """The items, with the ETag filled in where only reading tells it, and their predictions."""
     contents = [future.result() for future in reading]
     readable = [content for content in contents if isinstance(content, bytes)]
-    predictions = iter(_ask(engine, readable, faces, pace))
+    predictions = iter(_ask(engine, readable, faces, pace, stopwatch))
     named = [
         replace(item, etag=item.etag or content_etag(content))
         if isinstance(content, bytes)
@@ -142,12 +156,15 @@ def _score_batch(
     ]
 
 
-def _ask(engine: Engine, images: Sequence[bytes], faces: FaceMode, pace: Pace) -> list[Prediction]:
+def _ask(
+    engine: Engine, images: Sequence[bytes], faces: FaceMode, pace: Pace, stopwatch: Stopwatch
+) -> list[Prediction]:
     if not images:
         return []
     with pace.request():
         refusals, started = engine.refusals, time.monotonic()
-        predictions = engine.score(images, faces=faces)
+        with stopwatch.step("request"):
+            predictions = engine.score(images, faces=faces)
         seconds = time.monotonic() - started
     if engine.refusals > refusals:
         pace.refused(seconds)
@@ -156,12 +173,13 @@ def _ask(engine: Engine, images: Sequence[bytes], faces: FaceMode, pace: Pace) -
     return predictions
 
 
-def _read(source: Source, item: SourceObject) -> bytes | Rejected:
+def _read(source: Source, item: SourceObject, stopwatch: Stopwatch) -> bytes | Rejected:
     limit = Limits().max_bytes
     if item.size > limit:
         return Rejected(Reason.TOO_LARGE, f"{item.size} bytes; the limit is {limit}")
     try:
-        return source.read(item)
+        with stopwatch.step("read"):
+            return source.read(item)
     except Rejected as error:
         return error.as_value()
 

@@ -4,13 +4,14 @@
 <results>/work/<run id>/<shard id>.json       what a shard holds
 <results>/work/<run id>/<shard id>.arrow      its rows, scored and not yet published
 <results>/refused/<run id>/<shard id>.arrow   its rows, if the gate refused them
+<results>/refused/<run id>/<shard id>.json    and why it did
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -20,10 +21,13 @@ from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.scoring import storage
 from moodlake.scoring.objects import SetupError
+from moodlake.scoring.quality import Failure
 from moodlake.scoring.scorer import DEFAULT_BATCH_SIZE
 from moodlake.scoring.shards import DEFAULT_SHARD_SIZE, Shard
+from moodlake.timings import Stopwatch
 
 _RUN_FILE = "run.json"
+_SECONDS = b"moodlake.seconds"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class RunParams:
     shard_size: int = DEFAULT_SHARD_SIZE
     faces: str | None = None
     """A FaceMode, or None for the model's own."""
+    max_broken: float | None = None
+    """Instead of the policy's, for a bucket that is known to hold so much else."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "shard_size"):
@@ -51,6 +57,8 @@ class RunParams:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.faces is not None:
             FaceMode(self.faces)
+        if self.max_broken is not None and not 0 < self.max_broken <= 1:
+            raise ValueError(f"max_broken is {self.max_broken}; it must lie in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class Run:
     """Those of them that this model had not scored; a run may take less of them."""
     started_by: str
     started_at: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    """That planning took."""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -135,7 +145,9 @@ class Work:
             raise SetupError(f"the plan of shard {shard_id} is gone; trigger a new run")
         return Shard.from_json(data)
 
-    def write_rows(self, shard_id: str, rows: pa.Table) -> None:
+    def write_rows(self, shard_id: str, rows: pa.Table, seconds: Mapping[str, float]) -> None:
+        """Stage rows, and what they took by step; see `total_seconds`."""
+        rows = rows.replace_schema_metadata({_SECONDS: json.dumps(dict(seconds)).encode()})
         storage.write_bytes(self._uri(f"{shard_id}.arrow"), _to_bytes(rows))
 
     def read_rows(self, shard_id: str) -> pa.Table | None:
@@ -143,12 +155,13 @@ class Work:
         data = storage.read_bytes(self._uri(f"{shard_id}.arrow"))
         return None if data is None else pa.ipc.open_file(data).read_all()
 
-    def set_aside(self, shard_id: str, rows: pa.Table) -> str:
-        """Keep rows that the gate refused; returns where."""
-        name = f"{shard_id}.arrow"
-        aside = storage.join(self._results_uri, "refused", self._run_id, name)
-        storage.write_bytes(aside, _to_bytes(rows))
-        return aside
+    def set_aside(self, shard_id: str, rows: pa.Table, failures: Sequence[Failure]) -> str:
+        """Keep rows that the gate refused, and the reasons; returns where the reasons are."""
+        aside = storage.join(self._results_uri, "refused", self._run_id, shard_id)
+        storage.write_bytes(f"{aside}.arrow", _to_bytes(rows))
+        report = json.dumps([asdict(failure) for failure in failures], indent=2)
+        storage.write_bytes(f"{aside}.json", report.encode())
+        return f"{aside}.json"
 
     def clear(self, shard_ids: Iterable[str]) -> None:
         """Remove all of it, the plan last: what is left of it can be cleared again."""
@@ -163,6 +176,14 @@ class Work:
 
     def _uri(self, name: str) -> str:
         return storage.join(self._results_uri, "work", self._run_id, name)
+
+
+def total_seconds(staged: Iterable[pa.Table]) -> dict[str, float]:
+    """What shards took, by step: added up over what `Work.read_rows` returned."""
+    total = Stopwatch()
+    for rows in staged:
+        total.add(json.loads((rows.schema.metadata or {}).get(_SECONDS, b"{}")))
+    return total.seconds
 
 
 def _to_bytes(rows: pa.Table) -> bytes:

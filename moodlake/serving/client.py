@@ -51,15 +51,22 @@ class ServerClient(_Served):
             the server refuses a token, since a restart may write new ones.
         attempts: how often a request is tried before it counts as failed.
         timeout: seconds for one answer.
+        version: of the model; None for the one that the server uses.
 
     Raises:
-        ServerError: there is no such server, or it refuses.
+        ServerError: there is no such server or version, or it refuses.
     """
 
     def __init__(
-        self, url: str, keys: Path | None = None, *, attempts: int = 6, timeout: float = 120
+        self,
+        url: str,
+        keys: Path | None = None,
+        *,
+        attempts: int = 6,
+        timeout: float = 120,
+        version: str | None = None,
     ) -> None:
-        self._protocol = Protocol(url, keys, attempts)
+        self._protocol = Protocol(url, keys, attempts, version)
         self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5))
         try:
             description = self._run(self._protocol.describe())
@@ -98,6 +105,11 @@ class ServerClient(_Served):
         """How often the server was asked too much at once."""
         return self._protocol.refusals
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What the images took the server so far, by step."""
+        return self._protocol.stopwatch.seconds
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -128,9 +140,15 @@ class AsyncServerClient(_Served):
     """
 
     def __init__(
-        self, url: str, keys: Path | None = None, *, attempts: int = 6, timeout: float = 120
+        self,
+        url: str,
+        keys: Path | None = None,
+        *,
+        attempts: int = 6,
+        timeout: float = 120,
+        version: str | None = None,
     ) -> None:
-        self._protocol = Protocol(url, keys, attempts)
+        self._protocol = Protocol(url, keys, attempts, version)
         self._http = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=5))
 
     async def __aenter__(self) -> Self:

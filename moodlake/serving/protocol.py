@@ -20,6 +20,7 @@ from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.settings import MODEL_NAME
+from moodlake.timings import Stopwatch
 
 # A full queue, no worker yet, a broken way to it: it says nothing of the images.
 _UNAVAILABLE = {429, 502, 503, 504}
@@ -72,14 +73,19 @@ Exchange = Generator[Post | float, Any, Result]
 class Protocol:
     """Decides what to send; shared by threads and tasks."""
 
-    def __init__(self, url: str, keys: Path | None, attempts: int) -> None:
+    def __init__(
+        self, url: str, keys: Path | None, attempts: int, version: str | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         self._keys = keys
         self._attempts = attempts
         self._token = self._read_token()
+        self._version = version
         self.identity: ModelIdentity | None = None
         self.refusals = 0
         """How often the server was asked too much, or was not there."""
+        self.stopwatch = Stopwatch()
+        """What the server says that the images took it."""
 
     def describe(self) -> Exchange[dict[str, Any]]:
         """Ask what is served; answers of another model are refused from then on."""
@@ -88,6 +94,7 @@ class Protocol:
         except _BatchFailed as error:
             raise ServerError(f"{self.url} does not say what it serves: {error}") from error
         self.identity = ModelIdentity(**description["model"])
+        self._version = self.identity.version
         return description
 
     def score(self, images: Sequence[bytes], options: dict[str, str]) -> Exchange[list[Prediction]]:
@@ -101,7 +108,8 @@ class Protocol:
             for index, data in enumerate(images)
         ]
         try:
-            answer = _content((yield from self._request(options, parts)))
+            timed = {"timings": "true", **options}
+            answer = _content((yield from self._request(timed, parts)))
         except _BatchFailed as error:
             if len(images) == 1:
                 reason = Reason.TOO_LARGE if error.certain else Reason.MODEL_ERROR
@@ -129,6 +137,8 @@ class Protocol:
             )
         if [item["name"] for item in answer["predictions"]] != names:
             raise ServerError(f"{self.url} answered for other images than it was sent")
+        for name, value in answer.get("timings", {}).items():
+            self.stopwatch.add({name.removesuffix("_ms"): value / 1e3})
         return [Prediction.from_dict(item) for item in answer["predictions"]]
 
     def _request(
@@ -141,7 +151,7 @@ class Protocol:
             _BatchFailed: this request kills the worker, or is refused for what it holds.
         """
         # A run that began with one version ends with it, whichever is the default by then.
-        version = f"/{self.identity.version}" if self.identity else ""
+        version = f"/{self._version}" if self._version else ""
         address = f"{self.url}/{what}/{MODEL_NAME}{version}"
         problem: Exception | None = None
         failed: _BatchFailed | None = None
@@ -184,7 +194,7 @@ class Protocol:
             self._token = fresh
             return (yield from self._post(address, options, parts))
         if answer.status_code == 404:
-            version = f" of version {self.identity.version}" if self.identity else ""
+            version = f" of version {self._version}" if self._version else ""
             raise ServerError(f"{self.url} serves no model named {MODEL_NAME!r}{version}")
         message = f"HTTP {answer.status_code}: {answer.text[:200]}"
         if answer.status_code in _UNAVAILABLE:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from moodlake.reasons import Reason
+from moodlake.scoring.policy import Gate
 from moodlake.scoring.quality import audit
 from tests.scoring.rows import MODEL, SPACE, row, table
 
@@ -34,6 +35,22 @@ def test_a_bad_row_is_named(changes: dict[str, Any], expectation: str) -> None:
     told = [failure for failure in failures if expectation in failure.expectation]
     assert told, failures
     assert changes.get("key", "bad") in told[0].examples
+
+
+@pytest.mark.parametrize(("broken", "held_back"), [(18, False), (19, True)])
+def test_a_shard_of_broken_files_is_held_back(broken: int, held_back: bool) -> None:
+    faceless = row("landscape", reason=Reason.NO_FACE)
+    bad = [row(f"{number}", reason=Reason.NOT_AN_IMAGE) for number in range(broken)]
+    good = [row(f"good {number}") for number in range(19 - broken)]
+    failures = audit(table(*bad, *good, faceless), SPACE, MODEL.digest, Gate(0.9, 20))
+    assert ["at most 90%" in failure.expectation for failure in failures] == [True] * held_back
+
+
+def test_few_broken_files_and_many_without_a_face_pass() -> None:
+    few = [row(f"{number}", reason=Reason.EMPTY) for number in range(19)]
+    faceless = [row(f"{number}", reason=Reason.NO_FACE) for number in range(40)]
+    for rows in (few, faceless):
+        assert audit(table(*rows), SPACE, MODEL.digest, Gate(0.9, 20)) == []
 
 
 def test_a_missing_column_is_named() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from moodlake.blazeface import LANDMARKS
 from moodlake.emotions import LabelSpace, label_space
 from moodlake.prediction import FacePrediction
 from moodlake.reasons import Reason
+from moodlake.scoring.objects import SetupError
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import count_outcomes, emotion_columns, results_schema
 from moodlake.scoring.runs import RUNS_SCHEMA, find_run, record_run
@@ -120,6 +122,35 @@ def test_an_object_that_is_back_replaces_its_vanished_row(results: ResultsTable)
     # Uploaded again on a later day: another partition of the table.
     results.commit(table(row("a", modified="2026-03-04T00:00:00+00:00")), ["two"])
     assert results.read()["status"].to_pylist() == ["scored"]
+
+
+def test_a_row_scored_meanwhile_takes_the_place_of_a_passing_one(results: ResultsTable) -> None:
+    results.commit(table(row("z")), ["before"])
+    planned = results.known("bucket", MODEL.digest).commits
+    results.commit(table(row("a", reason=Reason.VANISHED)), ["other"], planned)
+    assert results.commit(table(row("a"), row("b")), ["mine"], planned) == 2
+    assert results.read()["status"].to_pylist() == ["scored"] * 3
+
+
+def test_what_is_still_away_stays_as_it_was(results: ResultsTable) -> None:
+    results.commit(table(row("a", reason=Reason.VANISHED)), ["one"])
+    assert results.commit(table(row("a", reason=Reason.UNREADABLE)), ["two"]) == 0
+    assert results.read()["reason"].to_pylist() == ["vanished"]
+
+
+def test_a_table_of_an_older_schema_takes_new_columns(results: ResultsTable) -> None:
+    old = table(row("a")).drop_columns(["version_id", "confidence"])
+    write_deltalake(results.uri, old, partition_by=["data_date"])
+    results.commit(table(row("b")), ["one"])
+    assert [value is None for value in results.read()["confidence"].to_pylist()] == [True, False]
+
+
+def test_a_table_whose_columns_mean_something_else_is_refused(results: ResultsTable) -> None:
+    rows = table(row("a"))
+    other = rows.set_column(rows.schema.get_field_index("size"), "size", pa.array(["ten bytes"]))
+    write_deltalake(results.uri, other, partition_by=["data_date"])
+    with pytest.raises(SetupError, match=r"size.*MOODLAKE_RESULTS_URI"):
+        results.commit(table(row("b")), ["one"])
 
 
 def test_nothing_is_done_before_the_first_commit(results: ResultsTable) -> None:

@@ -1,0 +1,97 @@
+"""What is known of a run at its end: its row in the table of runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from moodlake.scoring.policy import Prices
+from moodlake.scoring.rows import count_outcomes
+from moodlake.scoring.work import Run
+from moodlake.settings import PROJECT_ROOT
+
+AT_WORK = ("task_cores", "decode", "detect", "infer")
+"""Steps whose seconds are those of a core at work: the task's own, and the server's."""
+
+
+def run_record(
+    run: Run,
+    rows: pa.Table,
+    problems: Sequence[str],
+    seconds: Mapping[str, float],
+    prices: Prices,
+) -> dict[str, Any]:
+    """The row of RUNS_SCHEMA of a run that ends now.
+
+    Args:
+        run: as it was planned.
+        rows: that passed the gate.
+        problems: of the shards that were not published, in words.
+        seconds: by step, of all shards together.
+        prices: for the estimated cost.
+    """
+    scored, rejected, reasons = count_outcomes(rows)
+    started_at, ended_at = datetime.fromisoformat(run.started_at), datetime.now(UTC)
+    elapsed = (ended_at - started_at).total_seconds()
+    return {
+        "run_id": run.run_id,
+        "bucket": run.params.bucket,
+        "prefix": run.params.prefix,
+        "listed": run.listed,
+        "waiting": run.waiting,
+        "model_name": run.model.name,
+        "model_version": run.model.version,
+        "model_digest": run.model.digest,
+        "provenance": json.dumps(run.provenance),
+        "started_by": run.started_by,
+        "git_commit": _git_commit(),
+        "dvc_lock": _digest_of(PROJECT_ROOT / "dvc.lock"),
+        "params": json.dumps(asdict(run.params)),
+        "objects": rows.num_rows,
+        "bytes": pc.sum(rows["size"]).as_py() or 0,
+        "shards": len(run.shard_ids),
+        "scored": scored,
+        "rejected": rejected,
+        "reasons": json.dumps(reasons),
+        "problem": _in_words(problems, len(run.shard_ids)),
+        "started_at": started_at,
+        "ended_at": ended_at,
+        # The clock may have been set back meanwhile.
+        "images_per_second": rows.num_rows / elapsed if elapsed > 0 else None,
+        "seconds": json.dumps(dict(seconds)),
+        "cost_per_million": prices.per_million(
+            sum(seconds.get(step, 0.0) for step in AT_WORK), rows.num_rows
+        ),
+    }
+
+
+def _in_words(problems: Sequence[str], shards: int) -> str | None:
+    if not problems:
+        return None
+    return (
+        f"{len(problems)} of {shards} shards were not published; {problems[0]}. "
+        "What passed is in the table; a new run takes up the rest"
+    )
+
+
+def _digest_of(file: Path) -> str | None:
+    """SHA-256 of a file of the checkout, where the code runs from one."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, where it runs from a checkout."""
+    try:
+        command = ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

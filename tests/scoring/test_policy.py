@@ -1,0 +1,45 @@
+"""Section `scoring` of params.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moodlake.scoring.policy import Gate, Policy, PolicyError, Prices
+
+
+def test_the_projects_own_file_is_read() -> None:
+    assert Policy.load().gate.min_rows >= 1
+
+
+def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    assert Policy.load(file) == Policy()
+    file.write_text("scoring:\n  gate:\n    max_broken: 0.5\n")
+    assert Policy.load(file) == Policy(gate=Gate(max_broken=0.5))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("scoring: {gate: {max_broken: 1.5}}", "gate.max_broken is 1.5"),
+        ("scoring: {gate: {max_broken: much}}", "gate.max_broken is 'much'"),
+        ("scoring: {gate: {typo: 1}}", "gate.typo is unknown; there are max_broken"),
+        ("scoring: {prices: 3}", "prices is 3"),
+        ("scoring: {gates: {}}", "scoring.gates is unknown"),
+        ("scoring: [", "cannot be read"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(text)
+    with pytest.raises(PolicyError, match=told):
+        Policy.load(file)
+
+
+def test_the_cost_of_a_million_is_that_of_cores_and_requests() -> None:
+    prices = Prices(core_hour=0.36, get_thousand=0.001, list_thousand=0.5)
+    # 10 ms of a core each: 10,000 seconds at 0.0001; 1,000 thousands of GETs; 1,000 LISTs.
+    assert prices.per_million(core_seconds=2.0, objects=200) == pytest.approx(1.0 + 1.0 + 0.5)
+    assert prices.per_million(0.0, 0) is None

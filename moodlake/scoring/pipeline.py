@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -46,7 +47,11 @@ def connect(settings: Settings, version: str | None = None) -> ServerClient:
 
 
 def plan_run(
-    run_id: str, params: RunParams, settings: Settings, started_by: str = "hand"
+    run_id: str,
+    params: RunParams,
+    settings: Settings,
+    started_by: str = "hand",
+    arrived: pa.RecordBatch | None = None,
 ) -> list[str]:
     """List the bucket and store shards of what this model has not scored yet; returns their ids.
 
@@ -57,6 +62,7 @@ def plan_run(
         params: what is asked.
         settings: where the parts are.
         started_by: who or what, for the record.
+        arrived: objects in LISTING_SCHEMA that are new; the bucket is not listed.
 
     Raises:
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
@@ -64,8 +70,12 @@ def plan_run(
     started_at = datetime.now(UTC).isoformat()
     server = connect(settings)
     model = server.identity
-    known = ResultsTable(settings.results_table).known(params.bucket, model.digest)
-    if params.inventory:
+    keys = None if arrived is None else arrived["key"]
+    known = ResultsTable(settings.results_table).known(params.bucket, model.digest, keys)
+    pages: Iterable[pa.RecordBatch]
+    if arrived is not None:
+        pages = [arrived]
+    elif params.inventory:
         pages = inventory_pages(params.inventory, params.bucket, params.prefix)
     else:
         pages = list_pages(s3_client(), params.bucket, params.prefix)

@@ -43,12 +43,14 @@ class ResultsTable:
         """The table as it is now, or None before the first commit."""
         return open_table(self.uri)
 
-    def known(self, bucket: str, model_digest: str) -> Known:
-        """The objects of `bucket` that this model has rows of."""
+    def known(self, bucket: str, model_digest: str, keys: pa.Array | None = None) -> Known:
+        """The objects of `bucket` that this model has rows of; of these keys, if any are given."""
         table = self.open()
         if table is None:
             return Known((), 0)
         wanted = (pc.field("bucket") == bucket) & (pc.field("model_digest") == model_digest)
+        if keys is not None:
+            wanted &= pc.field("key").isin(keys)
         again = pc.field("reason").isin(_PASSING)
         columns = {"key": pc.field("key"), "etag": pc.field("etag"), "again": again}
         scan = table.to_pyarrow_dataset().scanner(columns, filter=wanted)

@@ -1,0 +1,137 @@
+"""S3's own notifications, as SQS queues hand them out: what was put into a bucket.
+
+Notifications come as S3 sends them (alone or through SNS) or as EventBridge does:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+import pyarrow as pa
+
+from moodlake.scoring.objects import LISTING_SCHEMA
+
+_CREATED = "ObjectCreated:"
+_CREATED_DETAIL = "Object Created"
+_MOST_BYTES = 2**63 - 1
+_LONGEST_SHOWN = 120
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What messages tell of.
+
+    Attributes:
+        listing: the objects that were put into the bucket, each version once; in LISTING_SCHEMA.
+        elsewhere: how many were put into other buckets.
+        unread: records that could not be understood, each in words; their neighbours are kept.
+    """
+
+    listing: pa.RecordBatch
+    elsewhere: int
+    unread: tuple[str, ...]
+
+
+def arrivals(messages: Iterable[str], bucket: str) -> Arrivals:
+    """What was put into `bucket`, by the bodies of SQS messages.
+
+    Removals and S3's test message tell of no object.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    elsewhere = 0
+    unread: list[str] = []
+    for record in _records(messages, unread):
+        try:
+            created = _created(record)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            unread.append(f"{error!r} in {_shown(record)}")
+            continue
+        if created is None:
+            continue
+        name, row = created
+        if name != bucket:
+            elsewhere += 1
+        else:
+            found[row["key"], row["etag"]] = row
+    listing = pa.RecordBatch.from_pylist(list(found.values()), schema=LISTING_SCHEMA)
+    return Arrivals(listing, elsewhere, tuple(unread))
+
+
+def _records(messages: Iterable[str], unread: list[str]) -> Iterator[Any]:
+    """The records of all messages; a message that is none is added to `unread`."""
+    for message in messages:
+        try:
+            content = json.loads(message)
+            if isinstance(content, dict) and content.get("Type") == "Notification":  # of SNS
+                content = json.loads(content["Message"])
+            if not isinstance(content, dict):
+                raise ValueError("not an object")
+            records = content.get("Records", [content])
+            if not isinstance(records, list):
+                raise ValueError("Records is not a list")
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            unread.append(f"{error!r} in {_shown(message)}")
+        else:
+            yield from records
+
+
+def _created(record: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """(bucket, row of LISTING_SCHEMA), or None if it tells of no new object.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is not what S3 sends.
+    """
+    if record.get("Event") == "s3:TestEvent":
+        return None
+    if "detail" in record:
+        if record["detail-type"] != _CREATED_DETAIL:
+            return None
+        part, when = record["detail"], record["time"]
+        item, key = part["object"], part["object"]["key"]
+        version, etag = item.get("version-id"), item.get("etag")
+    else:
+        if not record["eventName"].removeprefix("s3:").startswith(_CREATED):
+            return None
+        part, when = record["s3"], record["eventTime"]
+        item, key = part["object"], unquote_plus(part["object"]["key"], errors="strict")
+        version, etag = item.get("versionId"), item.get("eTag")
+    row = {
+        "key": _text(key),
+        "version_id": None if version is None else _text(version),
+        "etag": _text(etag).strip('"'),
+        "size": _size(item["size"]),
+        "last_modified": _utc(_text(when)),
+    }
+    return _text(part["bucket"]["name"]), row
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is no text")
+    value.encode()  # lone surrogates are no text that a table can hold
+    return value
+
+
+def _size(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST_BYTES:
+        raise ValueError(f"{value!r} is no size")
+    return value
+
+
+def _utc(value: str) -> datetime:
+    when = datetime.fromisoformat(value)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).replace(tzinfo=None)
+
+
+def _shown(record: Any) -> str:
+    try:
+        return repr(record)[:_LONGEST_SHOWN]
+    except RecursionError:
+        return "a record that is nested too deep"

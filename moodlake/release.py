@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ def compare(candidate: Path, released: Path) -> list[Comparison]:
         Comparison(metric, _metric(old, metric), _metric(new, metric))
         for metric in (*HIGHER_IS_BETTER, *LOWER_IS_BETTER)
     ]
+
+
+def is_better(comparisons: Iterable[Comparison]) -> bool:
+    """Whether to release the candidate unasked: its distributions are nearer to the people's (KL),
+    and it names no emotion worse for it on the whole (macro F1)."""
+    found = {each.metric: each for each in comparisons}
+    kl, macro_f1 = found["kl"], found["macro_f1"]
+    if None in (kl.candidate, macro_f1.candidate):
+        return False
+    return kl.candidate != kl.released and not kl.is_worse and not macro_f1.is_worse
 
 
 def check_comparable(candidate: Path, released: Path) -> None:

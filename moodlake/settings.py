@@ -14,6 +14,8 @@ from pathlib import Path
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 RELEASED_ARCHIVE = PROJECT_ROOT / "model_store" / "emotions.mar"
+CANDIDATE_ARCHIVE = PROJECT_ROOT / "build" / "emotions.mar"
+"""What `dvc repro` builds."""
 MODEL_NAME = "emotions"
 """The name that TorchServe serves the model under: POST /predictions/emotions."""
 

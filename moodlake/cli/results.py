@@ -27,14 +27,12 @@ from moodlake.cli.console import (
 from moodlake.errors import MendableError
 from moodlake.faces import FaceMode
 from moodlake.reasons import Status
-from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
+from moodlake.settings import CANDIDATE_ARCHIVE, RELEASED_ARCHIVE, Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from moodlake.scoring.scorer import Engine
-
-CANDIDATE_ARCHIVE = PROJECT_ROOT / "build" / "emotions.mar"
 
 
 def score(

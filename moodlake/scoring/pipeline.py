@@ -19,14 +19,14 @@ from moodlake.faces import FaceMode
 from moodlake.scoring.backlog import Backlog
 from moodlake.scoring.objects import SetupError, Source, SourceError
 from moodlake.scoring.policy import Policy
-from moodlake.scoring.quality import audit
+from moodlake.scoring.quality import refused
 from moodlake.scoring.record import run_record
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import results_schema, to_table
 from moodlake.scoring.runs import find_run, record_run
 from moodlake.scoring.s3 import list_pages, read_object, s3_client
 from moodlake.scoring.s3_inventory import inventory_pages
-from moodlake.scoring.scorer import score_objects
+from moodlake.scoring.scorer import score_objects, take
 from moodlake.scoring.shards import pack
 from moodlake.scoring.work import Run, RunParams, Work, total_seconds
 from moodlake.serving.client import ServerClient, ServerError
@@ -35,6 +35,7 @@ from moodlake.timings import Stopwatch
 
 MAX_SHARDS = 300
 """In one run, so that Airflow stays quick; the oldest objects come first."""
+_CHUNK_ROWS = 1_000
 
 
 class RunIncomplete(SetupError):
@@ -143,7 +144,8 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
         stopwatch=stopwatch,
     )
     with stopwatch.step("score"), stopwatch.cores("task_cores"):
-        table = to_table(list(rows), server.space)
+        chunks = [to_table(chunk, server.space) for chunk in take(rows, _CHUNK_ROWS)]
+        table = pa.concat_tables(chunks)
     stopwatch.add(server.seconds)
     work.write_rows(shard_id, table, stopwatch.seconds)
     return table.num_rows
@@ -173,24 +175,23 @@ def publish(run_id: str, settings: Settings) -> dict[str, Any]:
 def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
     policy, stopwatch = Policy.load(), Stopwatch()
     gate = replace(policy.gate, max_broken=run.params.max_broken or policy.gate.max_broken)
-    passed: dict[str, pa.Table] = {}
-    problems = []
     with stopwatch.step("publish"):
-        for shard_id in run.shard_ids:
-            scored = work.read_rows(shard_id)
-            if scored is None:
-                problems.append(f"shard {shard_id} was not scored (its task's log tells why)")
-            elif failures := audit(scored, run.space, run.model.digest, gate):
-                aside = work.set_aside(shard_id, scored, failures)
-                told = "; ".join(map(str, failures))
-                problems.append(f"shard {shard_id} failed the gate: {told}; see {aside}")
-            else:
-                passed[shard_id] = scored
-        rows = pa.concat_tables([results_schema(run.space).empty_table(), *passed.values()])
-        if passed:
-            ResultsTable(settings.results_table).commit(rows, list(passed), run.commits)
+        found = ((shard_id, work.read_rows(shard_id)) for shard_id in run.shard_ids)
+        staged = {shard_id: rows for shard_id, rows in found if rows is not None}
+        problems = [
+            f"shard {shard_id} was not scored (its task's log tells why)"
+            for shard_id in run.shard_ids
+            if shard_id not in staged
+        ]
+        for shard_id, failures in refused(staged, run.space, run.model.digest, gate).items():
+            aside = work.set_aside(shard_id, staged.pop(shard_id), failures)
+            told = "; ".join(map(str, failures))
+            problems.append(f"shard {shard_id} failed the gate: {told}; see {aside}")
+        rows = pa.concat_tables([results_schema(run.space).empty_table(), *staged.values()])
+        if staged:
+            ResultsTable(settings.results_table).commit(rows, list(staged), run.commits)
     stopwatch.add(run.seconds)
-    stopwatch.add(total_seconds(passed.values()))
+    stopwatch.add(total_seconds(staged.values()))
     record = run_record(run, rows, problems, stopwatch.seconds, policy.prices)
     record_run(settings.runs_table, record)
     return record

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,11 @@ from moodlake.reasons import Reason, Status
 from moodlake.scoring.policy import Gate
 from moodlake.scoring.rows import IDENTITY, results_schema
 
+DEFAULT_GATE = Gate()
 _MOST_EXAMPLES = 5
+_CHECKED = (
+    *IDENTITY, "run_id", "shard_id", "scored_at", "data_date", "status", "reason"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,64 +31,82 @@ class Failure:
         expectation: what was expected, in words.
         rows: how many rows are at fault; 0 where it is about the rows as a whole.
         examples: keys of some of them.
+        shards: ids of the shards that they are in; all, where it is about the rows as a whole.
     """
 
     expectation: str
     rows: int
     examples: tuple[str, ...]
+    shards: tuple[str, ...]
 
     def __str__(self) -> str:
         where = f" ({self.rows} rows, such as {', '.join(self.examples)})" if self.rows else ""
         return self.expectation + where
 
 
+def refused(
+    staged: Mapping[str, pa.Table], space: LabelSpace, model_digest: str, gate: Gate = DEFAULT_GATE
+) -> dict[str, list[Failure]]:
+    """What is wrong with shards, by their ids; those that meet the contract are not among them.
+
+    All are checked in one go, which takes little more than checking one.
+    """
+    schema, found = results_schema(space), defaultdict(list)
+    alike = [rows for rows in staged.values() if rows.schema.equals(schema)]
+    others = [rows for rows in staged.values() if not rows.schema.equals(schema)]
+    for rows in [*([pa.concat_tables(alike)] if alike else ()), *others]:
+        for failure in audit(rows, space, model_digest, gate):
+            for shard_id in failure.shards:
+                found[shard_id].append(failure)
+    return dict(found)
+
+
 def audit(
-    rows: pa.Table, space: LabelSpace, model_digest: str, gate: Gate | None = None
+    rows: pa.Table, space: LabelSpace, model_digest: str, gate: Gate = DEFAULT_GATE
 ) -> list[Failure]:
     """Check rows against the contract of the results table; an empty list means they meet it.
 
     Args:
-        rows: of one shard.
+        rows: of any shards.
         space: the label space that the model's distributions are over.
         model_digest: of the model that was to be used.
-        gate: how many of them may be broken; None for the default.
+        gate: how many of a shard may be broken.
     """
-    missing = [name for name in results_schema(space).names if name not in rows.column_names]
-    if missing:
-        return [Failure(f"columns {missing} are there", 0, ())]
+    shards = tuple(rows["shard_id"].unique().to_pylist())
+    if odd := set(rows.schema) ^ set(results_schema(space)):
+        names = ", ".join(sorted({field.name for field in odd}))
+        return [Failure(f"{names}: the columns are those of the table", 0, (), shards)]
     # Great Expectations takes seconds to import: only the gate pays for it.
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    frame = _with_checks(rows.to_pandas(), space)
+    frame = _with_checks(rows.select([*_CHECKED, *space.emotions]).to_pandas(), space, gate)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    expectations = _expectations(space, model_digest)
-    gate = gate or Gate()
-    if rows.num_rows >= gate.min_rows:
-        expectations.append(_few_broken(gate.max_broken))
-    suite = gx.ExpectationSuite("results", expectations=expectations)
+    suite = gx.ExpectationSuite("results", expectations=_expectations(space, model_digest, gate))
     batch = (
         context.data_sources.add_pandas("results")
         .add_dataframe_asset("rows")
-        .add_batch_definition_whole_dataframe("shard")
+        .add_batch_definition_whole_dataframe("all")
         .get_batch({"dataframe": frame})
     )
     result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
     return [_failure(item, frame) for item in result.results if not item.success]
 
 
-def _with_checks(frame: pd.DataFrame, space: LabelSpace) -> pd.DataFrame:
+def _with_checks(frame: pd.DataFrame, space: LabelSpace, gate: Gate) -> pd.DataFrame:
     """The rows with what is derived from several columns, so that one expectation can test it."""
     scored = frame["status"] == str(Status.SCORED)
     probabilities = frame[list(space.emotions)]
+    broken = frame["reason"].isin([str(reason) for reason in Reason if reason.is_broken])
+    shards = broken.groupby(frame["shard_id"])
     return frame.assign(
         distribution_sum=probabilities.sum(axis=1).where(scored),
         distribution_size=probabilities.notna().sum(axis=1).where(scored),
         invented=(probabilities.notna().any(axis=1) & ~scored),
         reason_fits_status=scored == frame["reason"].isna(),
-        broken=frame["reason"].isin([str(reason) for reason in Reason if reason.is_broken]),
+        broken=shards.transform("mean").where(shards.transform("size") >= gate.min_rows),
     )
 
 
@@ -90,20 +114,7 @@ def _in_words(kind: type, words: str, **settings: Any) -> Any:
     return kind(meta={"words": words}, **settings)
 
 
-def _few_broken(most: float) -> Any:
-    from great_expectations import expectations as gxe
-
-    return _in_words(
-        gxe.ExpectColumnValuesToBeInSet,
-        f"at most {most:.0%} of the inputs are broken; to take them as they are, start a run with "
-        "max_broken = 1",
-        column="broken",
-        value_set=[False],
-        mostly=round(1 - most, 6),
-    )
-
-
-def _expectations(space: LabelSpace, model_digest: str) -> list[Any]:
+def _expectations(space: LabelSpace, model_digest: str, gate: Gate) -> list[Any]:
     """The contract of the results table, each with its meaning in words."""
     from great_expectations import expectations as gxe
 
@@ -157,6 +168,13 @@ def _expectations(space: LabelSpace, model_digest: str) -> list[Any]:
             column="model_digest",
             value_set=[model_digest],
         ),
+        _in_words(
+            between,
+            f"at most {gate.max_broken:.0%} of a shard's inputs are broken; to take them as they "
+            "are, start a run with max_broken = 1",
+            column="broken",
+            max_value=gate.max_broken,
+        ),
     ]
 
 
@@ -166,4 +184,5 @@ def _failure(result: Any, frame: pd.DataFrame) -> Failure:
         words += f" (the check itself failed: {result.exception_info['exception_message']})"
     index = result.result.get("unexpected_index_list") or []
     keys = frame.loc[index[:_MOST_EXAMPLES], "key"]
-    return Failure(words, len(index), tuple(keys))
+    shards = (frame.loc[index] if index else frame)["shard_id"].unique()
+    return Failure(words, len(index), tuple(keys), tuple(shards))

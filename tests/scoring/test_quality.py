@@ -6,7 +6,7 @@ import pytest
 
 from moodlake.reasons import Reason
 from moodlake.scoring.policy import Gate
-from moodlake.scoring.quality import audit
+from moodlake.scoring.quality import audit, refused
 from tests.scoring.rows import MODEL, SPACE, row, table
 
 
@@ -51,6 +51,18 @@ def test_few_broken_files_and_many_without_a_face_pass() -> None:
     faceless = [row(f"{number}", reason=Reason.NO_FACE) for number in range(40)]
     for rows in (few, faceless):
         assert audit(table(*rows), SPACE, MODEL.digest, Gate(0.9, 20)) == []
+
+
+def test_a_bad_shard_is_refused_alone() -> None:
+    staged = {
+        name: table(row(name) | {"shard_id": name} | changes)
+        for name, changes in {"good": {}, "bad": {"fear": 0.9}, "fine": {}}.items()
+    }
+    staged["older"] = table(row("older") | {"shard_id": "older"}).drop_columns(["anger"])
+    found = refused(staged, SPACE, MODEL.digest)
+    assert sorted(found) == ["bad", "older"]
+    assert "sum to 1" in str(found["bad"][0])
+    assert "anger" in str(found["older"][0])
 
 
 def test_a_missing_column_is_named() -> None:

@@ -151,6 +151,23 @@ def in_space(
     return scaled, share[..., 0]
 
 
+def shared_space(source: LabelSpace, target: LabelSpace) -> LabelSpace:
+    """The emotions of `target` that `source` has too, by name or synonym; `target` if it is all.
+
+    Raises:
+        ValueError: fewer than two, so that there is no distribution to tell in both.
+    """
+    same = _synonyms()
+    known = {same.get(name, name) for name in source.emotions}
+    both = tuple(name for name in target.emotions if same.get(name, name) in known)
+    if len(both) < 2:
+        raise ValueError(
+            f"{source.name} ({', '.join(source.emotions)}) and {target.name} "
+            f"({', '.join(target.emotions)}) share fewer than two emotions and cannot be compared"
+        )
+    return target if both == target.emotions else LabelSpace(f"{target.name}_shared", both)
+
+
 def dominant(distribution: ArrayLike, space: LabelSpace) -> str:
     """The most probable emotion of one distribution (E,); the first one on a tie."""
     return space.emotions[int(np.argmax(np.asarray(distribution)))]
@@ -160,3 +177,24 @@ def entropy(distributions: ArrayLike) -> NDArray[np.float64]:
     """Shannon entropy in nats, over the last axis: 0 when certain, log(E) when all are equal."""
     p = np.asarray(distributions, dtype=np.float64)
     return -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1) + 0.0
+
+
+def jensen_shannon_distance(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
+    """How far distributions (..., E) lie apart: 0 where equal, 1 where they share nothing.
+
+    The square root of the Jensen-Shannon divergence in bits (Lin, "Divergence Measures Based on
+    the Shannon Entropy", IEEE Trans. Inf. Theory 1991); it is a metric (Endres & Schindelin, "A
+    New Metric for Probability Distributions", ibid. 2003).
+
+    Returns:
+        (...) distances over the last axis.
+    """
+    p, q = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    divergence = (_bits_from_middle(p, q) + _bits_from_middle(q, p)) / 2
+    return np.sqrt(np.clip(divergence, 0, 1))
+
+
+def _bits_from_middle(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """KL(p || (p + q) / 2) over the last axis."""
+    ratio = np.divide(2 * p, p + q, out=np.ones_like(p), where=p > 0)
+    return np.sum(p * np.log2(ratio), axis=-1)

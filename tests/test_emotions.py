@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.spatial.distance import jensenshannon
 
 from moodlake.emotions import (
     LabelSpace,
@@ -14,10 +16,13 @@ from moodlake.emotions import (
     entropy,
     from_votes,
     in_space,
+    jensen_shannon_distance,
     label_space,
     label_space_names,
+    shared_space,
 )
 
+Array = NDArray[np.float64]
 FERPLUS = label_space("ferplus")
 votes = st.lists(st.integers(0, 10), min_size=8, max_size=8).filter(any)
 
@@ -96,3 +101,28 @@ def test_emotions_are_matched_by_name_or_synonym() -> None:
     assert share == pytest.approx(0.4)
     nothing_left, share = in_space([1.0, *[0.0] * 7], ferplus, moods)
     assert (nothing_left.tolist(), float(share)) == ([pytest.approx(1 / 3)] * 3, 0)
+
+
+distributions = votes.map(from_votes)
+
+
+@given(distributions, distributions, distributions)
+def test_the_distance_of_distributions_is_a_metric(p: Array, q: Array, r: Array) -> None:
+    there, on, straight = jensen_shannon_distance([p, q, p], [q, r, r])
+    assert straight <= there + on + 1e-7
+    assert there == pytest.approx(jensen_shannon_distance(q, p))
+    assert there == pytest.approx(jensenshannon(p, q, base=2), abs=1e-7)
+    assert jensen_shannon_distance(p, p) == 0
+    assert 0 <= there <= 1
+
+
+def test_distributions_that_share_nothing_are_one_apart() -> None:
+    assert jensen_shannon_distance([1, 0], [0, 1]) == 1
+
+
+def test_shared_emotions_are_found_by_synonym() -> None:
+    shared = shared_space(label_space("fer2013"), FERPLUS)
+    assert shared.emotions == tuple(name for name in FERPLUS.emotions if name != "contempt")
+    assert shared_space(FERPLUS, label_space("mood3")) == label_space("mood3")
+    with pytest.raises(ValueError, match="fewer than two"):
+        shared_space(FERPLUS, LabelSpace("two", ("bored", "fear")))

@@ -6,8 +6,8 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +17,11 @@ from PIL import Image
 from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
 from moodlake.faces import FaceMode
-from moodlake.reasons import Rejected
-from moodlake.scoring.objects import SourceObject
 from moodlake.scoring.outputs import export
 from moodlake.scoring.report import render_report
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import count_outcomes
-from moodlake.scoring.s3 import read_object, s3_client
+from moodlake.scoring.s3 import image_of, s3_client
 from training.datasets.drawn import draw_face
 
 BUCKET = "moodlake-demo"
@@ -127,13 +125,6 @@ def broken_files() -> dict[str, bytes]:
 
 
 def _report(rows: pa.Table, client: BaseClient) -> str:
-    def read(row: dict[str, Any]) -> bytes:
-        item = SourceObject(row["bucket"], row["key"], row["etag"], row["size"], "")
-        try:
-            return read_object(client, item)
-        except Rejected:
-            return b""
-
     scored, rejected, reasons = count_outcomes(rows)
     first = rows.slice(0, 1).to_pylist()[0]
     facts = [
@@ -145,4 +136,6 @@ def _report(rows: pa.Table, client: BaseClient) -> str:
         ("Digest", first["model_digest"][:12]),
         ("Label space", first["label_space"]),
     ]
-    return render_report(rows, title=f"s3://{BUCKET}", facts=facts, read_image=read)
+    return render_report(
+        rows, title=f"s3://{BUCKET}", facts=facts, read_image=partial(image_of, client)
+    )

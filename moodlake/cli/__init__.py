@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from moodlake.cli import local, results, trace, versions
+from moodlake.cli import diff, local, results, trace, versions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,7 @@ for command in (
     results.score,
     results.table,
     trace.trace,
+    diff.diff,
     local.up,
     local.put,
     local.run,

@@ -13,10 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import duckdb
 import pyarrow as pa
 
-from moodlake.scoring.duck import database, in_chunks
+from moodlake.scoring.duck import database, fill
 from moodlake.scoring.objects import LISTING_SCHEMA, SourceObject, objects_of
 
 KNOWN_SCHEMA = pa.schema([("key", pa.string()), ("etag", pa.string()), ("again", pa.bool_())])
@@ -59,8 +58,8 @@ class Backlog:
 
     def _fill(self, pages: Iterable[pa.RecordBatch], known: Iterable[pa.RecordBatch]) -> None:
         connection = self._database
-        _insert(connection, "listing", LISTING_SCHEMA, pages)
-        _insert(connection, "known", KNOWN_SCHEMA, known)
+        fill(connection, "listing", LISTING_SCHEMA, pages)
+        fill(connection, "known", KNOWN_SCHEMA, known)
         self.listed = self._number("SELECT count(*) FROM listing")
         connection.execute(
             "CREATE TABLE todo AS SELECT listing.*, known.key IS NOT NULL AS tried "
@@ -100,18 +99,3 @@ def _like(pages: Iterable[pa.RecordBatch], pattern: str) -> Iterator[pa.RecordBa
     matches = re.compile(fnmatch.translate(pattern)).match
     for page in pages:
         yield page.filter(pa.array([matches(key) is not None for key in page["key"].to_pylist()]))
-
-
-def _insert(
-    connection: duckdb.DuckDBPyConnection,
-    name: str,
-    schema: pa.Schema,
-    batches: Iterable[pa.RecordBatch],
-) -> None:
-    """A table of what the batches hold; what they raise is raised as it is."""
-    connection.register("chunk", schema.empty_table())
-    connection.execute(f"CREATE TABLE {name} AS FROM chunk")
-    for chunk in in_chunks(batches):
-        connection.register("chunk", chunk)
-        connection.execute(f"INSERT INTO {name} FROM chunk")
-    connection.unregister("chunk")

@@ -61,6 +61,21 @@ def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
     )
 
 
+def fill(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+) -> None:
+    """A table of what the batches hold; what they raise is raised as it is."""
+    connection.register("chunk", schema.empty_table())
+    connection.execute(f"CREATE TABLE {name} AS FROM chunk")
+    for chunk in in_chunks(batches):
+        connection.register("chunk", chunk)
+        connection.execute(f"INSERT INTO {name} FROM chunk")
+    connection.unregister("chunk")
+
+
 def in_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The same rows in larger pieces: a stream that fails in DuckDB's hands fails as DuckDB's."""
     waiting, rows = [], 0

@@ -51,10 +51,18 @@ def render_report(
         for row in records
         if row["status"] == Status.REJECTED
     ]
+    return render_page("report.html", title=title, facts=facts, scored=scored, rejected=rejected)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A template beside this file, with what all pages share."""
     environment = Environment(loader=PackageLoader("moodlake.scoring", "."), autoescape=True)
-    return environment.get_template("report.html").render(
-        title=title, facts=facts, scored=scored, rejected=rejected, percent=percent
-    )
+    return environment.get_template(template).render(percent=percent, **values)
+
+
+def colour_of(emotion: str) -> str:
+    """The same for an emotion on every page, as `#rrggbb`."""
+    return _COLOURS.get(emotion, _OTHER_COLOUR)
 
 
 def _card(
@@ -68,15 +76,15 @@ def _card(
             "emotion": emotion,
             "probability": row[emotion],
             "percent": round(100 * row[emotion], 1),
-            "colour": _COLOURS.get(emotion, _OTHER_COLOUR),
+            "colour": colour_of(emotion),
         }
         for emotion in sorted(present, key=lambda emotion: -row[emotion])
     ]
-    thumbnail = _thumbnail(read_image(row)) if read_image else None
-    return {**row, "bars": bars, "thumbnail": thumbnail, "most_entropy": math.log(len(present))}
+    small = thumbnail(read_image(row)) if read_image else None
+    return {**row, "bars": bars, "thumbnail": small, "most_entropy": math.log(len(present))}
 
 
-def _thumbnail(data: bytes) -> str | None:
+def thumbnail(data: bytes) -> str | None:
     """A small JPEG as a data URI; None if the image can no longer be read."""
     try:
         image = Image.fromarray(decode(data, short_side=_THUMBNAIL_HEIGHT).pixels)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import boto3
 import botocore.session
@@ -116,6 +117,19 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
         raise explained(error, item.bucket) from error
     except BotoCoreError as error:
         raise explained(error, item.bucket) from error
+
+
+def image_of(client: BaseClient, row: Mapping[str, Any]) -> bytes:
+    """What a row of results was read from, to be shown; b"" if it is no longer there.
+
+    Raises:
+        SourceError: S3 is out of reach or refuses the credentials.
+    """
+    item = SourceObject(row["bucket"], row["key"], row["etag"], row["size"], "")
+    try:
+        return read_object(client, item)
+    except Rejected:
+        return b""
 
 
 def explained(error: Exception, bucket: str) -> SourceError:

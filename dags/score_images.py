@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from airflow.sdk import Param, dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import Param, dag
+from scoring_steps import DEFAULTS, PARAMS, plan_shards, publish, score
 
 from moodlake.serving.limits import MAX_IMAGES
-
-
-def installed() -> tuple[Any, Any]:
-    """The steps of a run and its settings; imported by tasks only, to keep this file quick."""
-    from moodlake.scoring import pipeline
-    from moodlake.settings import Settings
-
-    return pipeline, Settings.from_environment()
 
 
 @dag(
@@ -26,54 +17,15 @@ def installed() -> tuple[Any, Any]:
     # Runs of one bucket would plan the same objects; one at a time they score each once.
     max_active_runs=1,
     tags=["moodlake", "scoring"],
-    default_args={
-        "owner": "moodlake",
-        "retries": 2,
-        "retry_delay": timedelta(seconds=15),
-        "execution_timeout": timedelta(minutes=30),
-    },
+    default_args=DEFAULTS,
     params={
-        "bucket": Param(
-            None, type=["null", "string"], description="Empty: the installation's own bucket"
-        ),
-        "prefix": Param("", type="string", description="Only keys that start with this"),
-        "pattern": Param("", type="string", description="Only keys like this: *.jpg"),
+        **PARAMS,
         "inventory": Param("", type="string", description="An S3 Inventory's manifest.json"),
         "batch_size": Param(16, type="integer", minimum=1, maximum=MAX_IMAGES, title="Per request"),
-        "shard_size": Param(256, type="integer", minimum=1, title="Images per task"),
-        "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
     },
     doc_md=__doc__,
 )
 def score_images() -> None:
-    @task
-    def plan_shards() -> list[str]:
-        pipeline, settings = installed()
-        context = get_current_context()
-        run_id, params = context["run_id"], dict(context["params"])
-        params["bucket"] = params["bucket"] or settings.images_bucket
-        who = context["dag_run"].triggering_user_name or "schedule"
-        try:
-            return pipeline.plan_run(run_id, pipeline.RunParams(**params), settings, who)
-        except pipeline.SetupError as error:  # no retry mends a missing bucket
-            raise AirflowFailException(str(error)) from error
-
-    # A slot for each worker of TorchServe: more tasks would only queue there.
-    @task(pool="torchserve")
-    def score(shard_id: str) -> int:
-        pipeline, settings = installed()
-        return pipeline.score_shard(get_current_context()["run_id"], shard_id, settings)
-
-    # Also after a shard has failed: what was scored is published, and then this task fails.
-    @task(trigger_rule="all_done")
-    def publish() -> dict[str, Any]:
-        pipeline, settings = installed()
-        try:
-            record = pipeline.publish(get_current_context()["run_id"], settings)
-        except pipeline.SetupError as error:
-            raise AirflowFailException(str(error)) from error
-        return {name: record[name] for name in ("objects", "scored", "rejected", "reasons")}
-
     score.expand(shard_id=plan_shards()) >> publish()
 
 

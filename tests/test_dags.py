@@ -14,17 +14,21 @@ from moodlake.settings import PROJECT_ROOT
 
 DAGS = sorted((PROJECT_ROOT / "dags").glob("*.py"))
 
+SCHEDULES = {"score_images": "@hourly", "rescore": None}
+
 CHECK = """
+import sys
+sys.path.append({path!r})  # as the DAG processor does
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag({path!r})
 assert not bag.import_errors, bag.import_errors
 for dag in bag.dags.values():
-    assert "moodlake" in dag.tags and dag.schedule and dag.max_active_runs == 1, dag
+    assert "moodlake" in dag.tags and dag.max_active_runs == 1, dag
     for task in dag.tasks:
         assert task.owner == "moodlake" and task.execution_timeout, task
         assert task.retries >= 1, task
-    assert [task.pool for task in dag.tasks if task.task_id == "score"] == ["torchserve"]
-assert bag.dags
+        assert task.pool == ("torchserve" if task.task_id == "score" else "default_pool"), task
+assert {{name: dag.schedule for name, dag in bag.dags.items()}} == {schedules!r}
 """
 
 
@@ -44,11 +48,11 @@ def test_dag_files_are_thin(path: Path) -> None:
     }
     constants = "moodlake.serving.limits"
     top = {name.split(".")[0] for name in imported - {constants}}
-    assert top <= {"__future__", "datetime", "typing", "airflow"}
+    assert top <= {"__future__", "datetime", "typing", "airflow", "scoring_steps"}
 
 
 def test_dags_load_with_their_settings(tmp_path: Path) -> None:
-    code = CHECK.format(path=str(PROJECT_ROOT / "dags"))
+    code = CHECK.format(path=str(PROJECT_ROOT / "dags"), schedules=SCHEDULES)
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(tmp_path),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
@@ -22,6 +24,18 @@ def open_table(uri: str) -> DeltaTable | None:
         return DeltaTable(uri)
     except TableNotFoundError:
         return None
+
+
+def scan(
+    table: DeltaTable,
+    columns: Sequence[str] | Mapping[str, pc.Expression],
+    where: pc.Expression | None = None,
+) -> ds.Scanner:
+    """Some columns of some rows, to be taken in batches; few are read ahead, to save memory."""
+    wanted = dict(columns) if isinstance(columns, Mapping) else list(columns)
+    return table.to_pyarrow_dataset().scanner(
+        wanted, filter=where, batch_readahead=1, fragment_readahead=1
+    )
 
 
 def until_won(write: Callable[[], Result]) -> Result:

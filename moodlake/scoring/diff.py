@@ -21,6 +21,7 @@ from moodlake.emotions import LabelSpace, in_space, shared_space
 from moodlake.errors import MendableError
 from moodlake.reasons import Status
 from moodlake.scoring.changes import Changes, Tally
+from moodlake.scoring.delta import scan
 from moodlake.scoring.duck import database, fill
 from moodlake.scoring.rows import emotion_columns
 
@@ -116,13 +117,12 @@ def compare(
     """
     where = _where(bucket, prefix)
     older, newer = choose(models_in(table, where), old, new)
-    dataset = table.to_pyarrow_dataset()
-    emotions = emotion_columns(dataset.schema)
+    emotions = emotion_columns(table.to_pyarrow_dataset().schema)
     columns = [*_IMAGE, "status", "reason", "face_mode", "model_digest"]
     both = pc.field("model_digest").isin([older.digest, newer.digest])
-    scan = dataset.scanner([*columns, *emotions], filter=both if where is None else both & where)
+    rows = scan(table, [*columns, *emotions], both if where is None else both & where)
     with database() as connection:
-        fill(connection, "outcomes", scan.projected_schema, scan.to_batches())
+        fill(connection, "outcomes", rows.projected_schema, rows.to_batches())
         for side, model in (("old", older), ("new", newer)):
             connection.execute(
                 f"CREATE VIEW {side} AS SELECT *, coalesce(reason, status) AS outcome "
@@ -133,9 +133,8 @@ def compare(
 
 def models_in(table: DeltaTable, where: pc.Expression | None = None) -> list[ScoredModel]:
     """The models of the rows chosen, the one that scored last before the others."""
-    scan = table.to_pyarrow_dataset().scanner([*_MODEL, "scored_at"], filter=where)
     last: dict[str, ScoredModel] = {}
-    for batch in scan.to_batches():
+    for batch in scan(table, [*_MODEL, "scored_at"], where).to_batches():
         grouped = pa.table([*batch.columns], names=batch.schema.names).group_by(list(_MODEL))
         for row in grouped.aggregate([("scored_at", "max")]).to_pylist():
             model = ScoredModel(*(row[name] for name in (*_MODEL, "scored_at_max")))

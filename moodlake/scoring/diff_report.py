@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 
 from moodlake.reasons import Reason
+from moodlake.scoring import storage
 from moodlake.scoring.changes import ChangedImage, Changes
-from moodlake.scoring.diff import NO_ROW, Diff
+from moodlake.scoring.delta import open_table
+from moodlake.scoring.diff import NO_ROW, Diff, DiffError, compare
 from moodlake.scoring.report import colour_of, percent, render_page, thumbnail
+from moodlake.settings import Settings
 
+REPORTS = "reports"
+"""The folder of the reports, beside the tables."""
 _BARS = 25
 _WHOLE = 0.999
 
@@ -45,6 +50,32 @@ def render_diff(diff: Diff, *, read_image: Callable[[dict[str, Any]], bytes] | N
             for reason, count in found.items()
         ],
     )
+
+
+def write_report(
+    settings: Settings, run_id: str, *, old: str, new: str, bucket: str, prefix: str = ""
+) -> dict[str, Any]:
+    """Compare two models and write the page, without pixels, where the results are.
+
+    Args:
+        settings: where the tables are; the page is reports/<run_id>/diff.html beside them.
+        run_id: of the run that asks for it.
+        old, new, bucket, prefix: see `compare`.
+
+    Returns:
+        `Diff.headline`, and under "report" the page's address.
+
+    Raises:
+        DiffError: there is nothing to compare.
+        SourceError: the page cannot be written.
+    """
+    table = open_table(settings.results_table)
+    if table is None:
+        raise DiffError("there is no results table yet: nothing was scored")
+    diff = compare(table, old, new, bucket=bucket, prefix=prefix)
+    uri = storage.join(settings.results_uri, REPORTS, run_id, "diff.html")
+    storage.write_bytes(uri, render_diff(diff).encode())
+    return diff.headline() | {"report": uri}
 
 
 def _facts(diff: Diff) -> list[tuple[str, str]]:

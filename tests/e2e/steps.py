@@ -27,19 +27,19 @@ def rows_of(stack: Stack, bucket: str) -> pd.DataFrame:
     return rows[rows["bucket"] == bucket].set_index("key")
 
 
-def run_dag(stack: Stack, **conf: Any) -> str:
+def run_dag(stack: Stack, dag_id: str = DAG_ID, **conf: Any) -> str:
     """Trigger the DAG and wait; returns the run's last state."""
-    return wait_for_run(stack, stack.airflow.client.trigger(DAG_ID, conf))
+    return wait_for_run(stack, stack.airflow.client.trigger(dag_id, conf), dag_id)
 
 
-def wait_for_run(stack: Stack, run_id: str) -> str:
+def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID) -> str:
     client = stack.airflow.client
     for _ in range(240):
-        state = client.run_state(DAG_ID, run_id)
+        state = client.run_state(dag_id, run_id)
         if state in ("success", "failed"):
             return state
         time.sleep(0.5)
-    raise AssertionError(f"{run_id} did not end: {client.task_instances(DAG_ID, run_id)}")
+    raise AssertionError(f"{run_id} did not end: {client.task_instances(dag_id, run_id)}")
 
 
 def score_all(run_id: str, shards: list[str]) -> None:

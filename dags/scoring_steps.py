@@ -1,0 +1,67 @@
+"""What the DAGs that score share: their parameters, and the tasks plan_shards, score, publish."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+DEFAULTS = {
+    "owner": "moodlake",
+    "retries": 2,
+    "retry_delay": timedelta(seconds=15),
+    "execution_timeout": timedelta(minutes=30),
+}
+PARAMS = {
+    "bucket": Param(
+        None, type=["null", "string"], description="Empty: the installation's own bucket"
+    ),
+    "prefix": Param("", type="string", description="Only keys that start with this"),
+    "pattern": Param("", type="string", description="Only keys like this: *.jpg"),
+    "shard_size": Param(256, type="integer", minimum=1, title="Images per task"),
+    "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
+}
+
+
+def installed() -> tuple[Any, Any]:
+    """The steps of a run and its settings; imported by tasks only, to keep DAG files quick."""
+    from moodlake.scoring import pipeline
+    from moodlake.settings import Settings
+
+    return pipeline, Settings.from_environment()
+
+
+@task
+def plan_shards() -> list[str]:
+    pipeline, settings = installed()
+    context = get_current_context()
+    run_id, params = context["run_id"], dict(context["params"])
+    params["bucket"] = params["bucket"] or settings.images_bucket
+    who = context["dag_run"].triggering_user_name or "schedule"
+    try:
+        return pipeline.plan_run(run_id, pipeline.RunParams.of(params), settings, who)
+    except pipeline.SetupError as error:  # no retry mends a missing bucket
+        raise AirflowFailException(str(error)) from error
+
+
+# A slot for each worker of TorchServe: more tasks would only queue there.
+@task(pool="torchserve")
+def score(shard_id: str) -> int:
+    pipeline, settings = installed()
+    return pipeline.score_shard(get_current_context()["run_id"], shard_id, settings)
+
+
+# Also after a shard has failed: what was scored is published, and then this task fails.
+@task(trigger_rule="all_done")
+def publish() -> dict[str, Any]:
+    pipeline, settings = installed()
+    try:
+        record = pipeline.publish(get_current_context()["run_id"], settings)
+    except pipeline.SetupError as error:
+        raise AirflowFailException(str(error)) from error
+    told = ("objects", "scored", "rejected", "reasons", "model_digest")
+    # What one run does not take is left to those that follow.
+    waiting = record["waiting"] - record["objects"]
+    return {name: record[name] for name in told} | {"still_waiting": waiting}

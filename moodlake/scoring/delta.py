@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
@@ -28,14 +29,32 @@ def open_table(uri: str) -> DeltaTable | None:
 
 def scan(
     table: DeltaTable,
-    columns: Sequence[str] | Mapping[str, pc.Expression],
+    columns: Sequence[str] | Mapping[str, pc.Expression] | None = None,
     where: pc.Expression | None = None,
+    uses: Sequence[str] = (),
 ) -> ds.Scanner:
-    """Some columns of some rows, to be taken in batches; few are read ahead, to save memory."""
-    wanted = dict(columns) if isinstance(columns, Mapping) else list(columns)
-    return table.to_pyarrow_dataset().scanner(
-        wanted, filter=where, batch_readahead=1, fragment_readahead=1
+    """Rows of a table, to be taken once, in batches; little is read ahead, to save memory.
+
+    Files are left out by Delta's statistics, rows when they have been read: in the files that
+    delta-rs merges, strings have a type that Arrow reads but does not compare (apache/arrow
+    issue 49368).
+
+    Args:
+        table: to read.
+        columns: names, or names and what they are computed of; None for all.
+        where: which rows.
+        uses: columns that `where` or what is computed takes besides.
+    """
+    dataset = table.to_pyarrow_dataset()
+    names = dataset.schema.names
+    needed = set(names if columns is None else [*columns, *uses])
+    schema = pa.schema([dataset.schema.field(name) for name in names if name in needed])
+    files = ds.FileSystemDataset(
+        dataset.get_fragments(filter=where), dataset.schema, dataset.format, dataset.filesystem
     )
+    batches = files.to_batches(columns=schema.names, batch_readahead=1, fragment_readahead=2)
+    wanted = dict(columns) if isinstance(columns, Mapping) else columns and list(columns)
+    return ds.Scanner.from_batches(batches, schema=schema, columns=wanted, filter=where)
 
 
 def until_won(write: Callable[[], Result]) -> Result:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 
 from moodlake.reasons import Reason
-from moodlake.scoring.delta import open_table, until_won
+from moodlake.scoring.delta import open_table, scan, until_won
 from moodlake.scoring.duck import database, in_chunks
 from moodlake.scoring.objects import SetupError
 from moodlake.scoring.rows import IDENTITY
@@ -53,8 +53,8 @@ class ResultsTable:
             wanted &= pc.field("key").isin(keys)
         again = pc.field("reason").isin(_PASSING)
         columns = {"key": pc.field("key"), "etag": pc.field("etag"), "again": again}
-        scan = table.to_pyarrow_dataset().scanner(columns, filter=wanted)
-        return Known(scan.to_batches(), _commits(table, bucket, model_digest))
+        rows = scan(table, columns, wanted, uses=["bucket", "model_digest", "reason"])
+        return Known(rows.to_batches(), _commits(table, bucket, model_digest))
 
     def commit(self, rows: pa.Table, shard_ids: Sequence[str], seen: int | None = None) -> int:
         """Add `rows`, each identity once; returns how many were written.
@@ -138,7 +138,7 @@ class ResultsTable:
         same = pc.field("key") == key
         if bucket is not None:
             same &= pc.field("bucket") == bucket
-        return DeltaTable(self.uri).to_pyarrow_dataset().to_table(filter=same)
+        return scan(DeltaTable(self.uri), where=same).to_table()
 
     def read(self, run_id: str | None = None) -> pa.Table:
         """All rows, or those that one run wrote, ordered by bucket and key.
@@ -147,7 +147,7 @@ class ResultsTable:
             TableNotFoundError: nothing was ever committed.
         """
         chosen = pc.field("run_id") == run_id if run_id else None
-        rows = DeltaTable(self.uri).to_pyarrow_dataset().to_table(filter=chosen)
+        rows = scan(DeltaTable(self.uri), where=chosen).to_table()
         return rows.sort_by([("bucket", "ascending"), ("key", "ascending")])
 
 
@@ -211,14 +211,12 @@ def _present(
         & (pc.field("key") >= limits["min"])
         & (pc.field("key") <= limits["max"])
     )
-    scan = table.to_pyarrow_dataset().scanner(
-        list(IDENTITY), filter=where if also is None else where & also
-    )
+    stored = scan(table, IDENTITY, where if also is None else where & also, uses=["reason"])
     names = ", ".join(IDENTITY)
     found: set[tuple[str, ...]] = set()
     with database() as connection:
         connection.register("sought", rows.select(IDENTITY))
-        for chunk in in_chunks(scan.to_batches()):
+        for chunk in in_chunks(stored.to_batches()):
             connection.register("chunk", chunk)
             query = f"SELECT {names} FROM chunk SEMI JOIN sought USING ({names})"
             connection.execute(query)

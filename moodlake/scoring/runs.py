@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from moodlake.scoring.delta import open_table, until_won
+from moodlake.scoring.delta import open_table, scan, until_won
 from moodlake.scoring.rows import UTC_TIME
 
 RUNS_SCHEMA = pa.schema(
@@ -76,4 +76,4 @@ def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | No
     if table is None:
         return None
     same = (pc.field("run_id") == run_id) & (pc.field("started_at") == started_at)
-    return next(iter(table.to_pyarrow_dataset().to_table(filter=same).to_pylist()), None)
+    return next(iter(scan(table, where=same).to_table().to_pylist()), None)

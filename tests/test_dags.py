@@ -14,7 +14,7 @@ from moodlake.settings import PROJECT_ROOT
 
 DAGS = sorted((PROJECT_ROOT / "dags").glob("*.py"))
 
-SCHEDULES = {"score_images": "@hourly", "rescore": None}
+SCHEDULES = {"score_images": "@hourly", "rescore": None, "maintain": "@daily"}
 
 CHECK = """
 import sys

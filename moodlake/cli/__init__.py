@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from moodlake.cli import diff, local, results, trace, versions
+from moodlake.cli import diff, local, maintain, results, trace, versions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,7 @@ for command in (
     local.put,
     local.run,
     local.env,
+    maintain.maintain,
     local.status,
     local.down,
     results.release,

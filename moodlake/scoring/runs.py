@@ -64,7 +64,7 @@ def publishing_run(uri: str, run_id: str, scored_at: datetime) -> dict[str, Any]
     table = open_table(uri)
     if table is None:
         return None
-    named = table.to_pyarrow_dataset().to_table(filter=pc.field("run_id") == run_id)
+    named = scan(table, where=pc.field("run_id") == run_id).to_table()
     runs = named.sort_by("ended_at").to_pylist()
     later = (run for run in runs if run["ended_at"] >= scored_at)
     return next(later, runs[-1] if runs else None)

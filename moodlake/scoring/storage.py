@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import NamedTuple
+
 from pyarrow import fs
 
 from moodlake.scoring.objects import SourceError
@@ -55,6 +58,33 @@ def read_bytes(uri: str) -> bytes | None:
         return None
     except OSError as error:
         raise SourceError(f"cannot read {uri}: {error}") from error
+
+
+class StoredFile(NamedTuple):
+    """A file and when it was last written."""
+
+    uri: str
+    modified: datetime
+
+
+def list_files(uri: str) -> list[StoredFile]:
+    """All files under a folder or prefix, at any depth; none if there is no such place.
+
+    Raises:
+        SourceError: the place cannot be listed.
+    """
+    filesystem, path = _locate(uri)
+    try:
+        found = filesystem.get_file_info(
+            fs.FileSelector(path, allow_not_found=True, recursive=True)
+        )
+    except OSError as error:
+        raise SourceError(f"cannot list {uri}: {error}") from error
+    return [
+        StoredFile(join(uri, info.path.removeprefix(path).lstrip("/")), info.mtime)
+        for info in found
+        if info.is_file
+    ]
 
 
 def delete(uri: str) -> None:

@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +28,9 @@ from moodlake.scoring.scorer import DEFAULT_BATCH_SIZE
 from moodlake.scoring.shards import DEFAULT_SHARD_SIZE, Shard
 from moodlake.timings import Stopwatch
 
+WORK = "work"
+REFUSED = "refused"
+"""The folders of runs in hand and of rows that the gate refused, beside the tables."""
 _RUN_FILE = "run.json"
 _SECONDS = b"moodlake.seconds"
 
@@ -59,6 +64,12 @@ class RunParams:
             FaceMode(self.faces)
         if self.max_broken is not None and not 0 < self.max_broken <= 1:
             raise ValueError(f"max_broken is {self.max_broken}; it must lie in (0, 1]")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> RunParams:
+        """Those of `values` that are meant here; a DAG has others for other tasks."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,7 @@ class Work:
 
     def set_aside(self, shard_id: str, rows: pa.Table, failures: Sequence[Failure]) -> str:
         """Keep rows that the gate refused, and the reasons; returns where the reasons are."""
-        aside = storage.join(self._results_uri, "refused", self._run_id, shard_id)
+        aside = storage.join(self._results_uri, REFUSED, self._run_id, shard_id)
         storage.write_bytes(f"{aside}.arrow", _to_bytes(rows))
         report = json.dumps([asdict(failure) for failure in failures], indent=2)
         storage.write_bytes(f"{aside}.json", report.encode())
@@ -175,7 +186,23 @@ class Work:
                 storage.delete(self._uri(f"{shard_id}.{kind}"))
 
     def _uri(self, name: str) -> str:
-        return storage.join(self._results_uri, "work", self._run_id, name)
+        return storage.join(self._results_uri, WORK, self._run_id, name)
+
+
+def clear_abandoned(results_uri: str, before: datetime) -> int:
+    """Remove the work of runs that nobody has touched since `before`; returns how many.
+
+    A run that works writes a plan or rows, so the newest of its files tells when it last did.
+    The plan is removed last: what a kill leaves is removed by the next call.
+    """
+    runs: dict[str, list[storage.StoredFile]] = defaultdict(list)
+    for file in storage.list_files(storage.join(results_uri, WORK)):
+        runs[file.uri.rpartition("/")[0]].append(file)
+    abandoned = [files for files in runs.values() if max(f.modified for f in files) < before]
+    for files in abandoned:
+        for file in sorted(files, key=lambda file: file.uri.endswith(f"/{_RUN_FILE}")):
+            storage.delete(file.uri)
+    return len(abandoned)
 
 
 def total_seconds(staged: Iterable[pa.Table]) -> dict[str, float]:

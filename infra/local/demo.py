@@ -65,7 +65,7 @@ def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> Dem
         stack.airflow.follow(run_id, announce)
     rows = ResultsTable(stack.settings.results_table).read()
     table, report = folder / "results.parquet", folder / "report.html"
-    export(rows, str(table))
+    export(rows.to_reader(), str(table))
     report.write_text(_report(rows, client), "utf-8")
     return DemoResult(rows, table, report)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from moodlake.scoring.scorer import Engine
+
+_BATCH_ROWS = 2000
 
 
 def score(
@@ -89,6 +94,9 @@ def table(
         str | None, typer.Option(help="Export to *.csv or *.parquet instead of printing.")
     ] = None,
     run: Annotated[str | None, typer.Option(help="Only the rows that this run wrote.")] = None,
+    current: Annotated[
+        bool, typer.Option("--current", help="Of each image and model the newest row only.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
     uri: Annotated[
         str | None, typer.Option(help="A Delta table; that of the running stack if not given.")
@@ -97,15 +105,32 @@ def table(
 ) -> None:
     """Print the results table, or export it."""
     with explained():
-        from moodlake.scoring.outputs import export
-        from moodlake.scoring.results import ResultsTable
+        import pyarrow as pa
 
-        rows = ResultsTable(uri or point_at_tables(state).results_table).read(run)
-        if out:
-            export(rows, out)
-            console.print(f"{rows.num_rows} rows -> [bold]{out}")
-        else:
-            print_results(rows, limit)
+        from moodlake.scoring.outputs import export
+
+        with _rows(uri or point_at_tables(state).results_table, run, current) as (count, rows):
+            if out:
+                console.print(f"{export(rows, out)} rows -> [bold]{out}")
+                return
+            first = itertools.islice(rows, math.ceil(limit / _BATCH_ROWS))
+            print_results(pa.Table.from_batches(first, rows.schema), limit, count)
+
+
+@contextmanager
+def _rows(uri: str, run: str | None, current: bool) -> Iterator[tuple[int, pa.RecordBatchReader]]:
+    """How many rows are asked for, and they in batches of _BATCH_ROWS."""
+    from moodlake.scoring.current import current_rows
+    from moodlake.scoring.results import ResultsTable
+
+    if not current:
+        rows = ResultsTable(uri).read(run)
+        yield rows.num_rows, rows.combine_chunks().to_reader(_BATCH_ROWS)
+        return
+    from deltalake import DeltaTable
+
+    with current_rows(DeltaTable(uri), run, _BATCH_ROWS) as counted:
+        yield counted
 
 
 def point_at_tables(state: Path) -> Settings:
@@ -153,8 +178,14 @@ def release(
     console.print(f"Released [bold]{released}[/] with its model card beside it; commit both.")
 
 
-def print_results(rows: pa.Table, limit: int) -> None:
-    """The most telling columns of a results table, as a table in the terminal."""
+def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
+    """The most telling columns of a results table, as a table in the terminal.
+
+    Args:
+        rows: from the first on, at least as many as `limit`, or all.
+        limit: how many to show.
+        total: how many there are; those given if None.
+    """
     from moodlake.scoring.report import percent
     from moodlake.scoring.rows import emotion_columns
 
@@ -179,8 +210,10 @@ def print_results(rows: pa.Table, limit: int) -> None:
             outcome = [f"[yellow]{row['reason']}"]
         shown.add_row(escape(row["key"]), *outcome)
     console.print(shown)
-    if rows.num_rows > limit:
-        console.print(f"{limit} of {rows.num_rows} rows; --limit shows more, --out exports all")
+    if total is None:
+        total = rows.num_rows
+    if total > limit:
+        console.print(f"{limit} of {total} rows; --limit shows more, --out exports all")
 
 
 def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:

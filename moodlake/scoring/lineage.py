@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from moodlake.reasons import Reason
+from moodlake.scoring.current import current_identities
 from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.rows import IDENTITY
 from moodlake.scoring.runs import publishing_run
 from moodlake.settings import Settings
 
@@ -18,7 +19,7 @@ class Lineage:
 
     Attributes:
         row: of the results.
-        current: this model has not read a newer version of the object.
+        current: it is in the current view: this model has read no newer version of the object.
         run: of the table of runs; None if the row was written without one, by hand.
         params: what was asked of the run.
         provenance: what the model was made from: data, digests, parameters, metrics.
@@ -39,23 +40,19 @@ def trace(key: str, settings: Settings, bucket: str | None = None) -> list[Linea
         settings: where the tables are.
         bucket: None for all buckets.
     """
-    rows = ResultsTable(settings.results_table).find(key, bucket).to_pylist()
-    rows.sort(key=lambda row: row["scored_at"], reverse=True)
-    seen: set[tuple[str, str]] = set()
+    stored = ResultsTable(settings.results_table).find(key, bucket)
+    current = current_identities(stored)
+    rows = sorted(stored.to_pylist(), key=lambda row: row["scored_at"], reverse=True)
     found = []
     for row in rows:
         run = publishing_run(settings.runs_table, row["run_id"], row["scored_at"]) or {}
-        model = (row["bucket"], row["model_digest"])
-        passing = row["reason"] is not None and Reason(row["reason"]).is_passing
         found.append(
             Lineage(
                 row=row,
-                current=not passing and model not in seen,
+                current=tuple(row[name] for name in IDENTITY) in current,
                 run=run or None,
                 params=json.loads(run.get("params") or "{}"),
                 provenance=json.loads(run.get("provenance") or "{}"),
             )
         )
-        if not passing:  # it tells of no version that there is
-            seen.add(model)
     return found

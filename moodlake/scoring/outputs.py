@@ -93,9 +93,15 @@ def open_writer(target: str, space: LabelSpace) -> Iterator[Writer]:
         raise
 
 
-def export(rows: pa.Table, target: str) -> None:
-    """Write results that were read from a table to `target`, as `open_writer` names formats."""
-    space = LabelSpace("exported", emotion_columns(rows.schema))
+def export(rows: pa.RecordBatchReader, target: str) -> int:
+    """Write results that come from a table to `target`, as `open_writer` names formats.
+
+    Returns:
+        How many rows there were.
+    """
+    space, count = LabelSpace("exported", emotion_columns(rows.schema)), 0
     with open_writer(target, space) as writer:
-        for batch in rows.to_batches(max_chunksize=10_000):
+        for batch in rows:
             writer.write(batch.to_pylist())
+            count += batch.num_rows
+    return count

@@ -1,0 +1,59 @@
+"""The current view: of each object and model the newest row. The one place for that rule.
+
+Older rows are those of versions that were overwritten since. A row with a passing reason tells of
+no version that there is: it is not current, and hides none that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from moodlake.reasons import Reason
+from moodlake.scoring.delta import scan
+from moodlake.scoring.duck import database, fill
+from moodlake.scoring.rows import IDENTITY
+
+_PASSING = ", ".join(f"'{reason}'" for reason in Reason if reason.is_passing)
+CURRENT = f"""
+SELECT {", ".join(IDENTITY)} FROM results WHERE coalesce(reason, '') NOT IN ({_PASSING})
+QUALIFY row_number() OVER (
+    PARTITION BY bucket, key, model_digest ORDER BY scored_at DESC, etag) = 1"""
+"""SQL for the identities of the current rows of `results`."""
+
+
+@contextmanager
+def current_rows(
+    table: DeltaTable, run_id: str | None = None, batch_rows: int = 2000
+) -> Iterator[tuple[int, pa.RecordBatchReader]]:
+    """How many current rows there are, and the rows, ordered by bucket, key and model.
+
+    They are found on disk: memory does not grow with the table.
+
+    Args:
+        table: of results.
+        run_id: only those that this run wrote.
+        batch_rows: how many come in a batch.
+    """
+    schema = table.to_pyarrow_dataset().schema
+    wrote = "" if run_id is None else "WHERE run_id = $run_id"
+    given = {} if run_id is None else {"run_id": run_id}
+    chosen = f"FROM results SEMI JOIN ({CURRENT}) USING ({', '.join(IDENTITY)}) {wrote}"
+    with database() as connection:
+        fill(connection, "results", schema, scan(table).to_batches())
+        count = connection.sql(f"SELECT count(*) {chosen}", params=given).fetchall()[0][0]
+        ordered = f"SELECT * {chosen} ORDER BY bucket, key, model_digest"
+        batches = connection.sql(ordered, params=given).to_arrow_reader(batch_rows)
+        # DuckDB names time zones in its own way.
+        told = (batch.cast(schema) for batch in batches)
+        yield count, pa.RecordBatchReader.from_batches(schema, told)
+
+
+def current_identities(rows: pa.Table) -> set[tuple[str, ...]]:
+    """Which of a few rows are current, all rows of their objects being there; as IDENTITY."""
+    with database() as connection:
+        connection.register("results", rows.select([*IDENTITY, "reason", "scored_at"]))
+        return set(connection.execute(CURRENT).fetchall())

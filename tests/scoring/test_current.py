@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from moodlake.cli import app
+from moodlake.reasons import Reason
+from moodlake.scoring.current import current_rows
+from moodlake.scoring.lineage import trace
+from moodlake.settings import Settings
+from tests.scoring.rows import row, table
+
+FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+REASONS = (None, Reason.EMPTY, Reason.VANISHED, Reason.UNREADABLE)
+# Of each row the key, the model and the reason; they are written in this order.
+written = st.lists(
+    st.tuples(st.sampled_from("ab"), st.sampled_from("de"), st.sampled_from(REASONS)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def store(folder: Path, rows: list[tuple[str, str, Reason | None]]) -> str:
+    uri = str(folder / "results")
+    made = [
+        row(key, digest=64 * model, reason=reason)
+        | {
+            "etag": f"version {number}",
+            "scored_at": FIRST + timedelta(hours=number),
+            "run_id": f"run {number % 2}",
+        }
+        for number, (key, model, reason) in enumerate(rows)
+    ]
+    write_deltalake(uri, table(*made), partition_by=["data_date"])
+    return uri
+
+
+# Each example writes a Delta table.
+@settings(max_examples=25)
+@given(written)
+def test_the_newest_real_row_of_each_object_and_model_is_current(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, Reason | None]]
+) -> None:
+    folder = tmp_path_factory.mktemp("lake")
+    lake = DeltaTable(store(folder, rows))
+    newest = {
+        (key, 64 * model): f"version {number}"
+        for number, (key, model, reason) in enumerate(rows)
+        if reason is None or not reason.is_passing
+    }
+    with current_rows(lake) as (count, reader):
+        found = reader.read_all()
+    assert count == found.num_rows
+    assert found.schema == lake.to_pyarrow_dataset().schema
+    seen = {(row["key"], row["model_digest"]): row["etag"] for row in found.to_pylist()}
+    assert (seen, count) == (newest, len(newest))
+    assert found["key"].to_pylist() == sorted(found["key"].to_pylist())
+    with current_rows(lake, "run 1") as (count, _):
+        assert count == sum(int(etag.split()[1]) % 2 for etag in newest.values())
+    place = replace(Settings(), results_uri=str(folder))
+    for key in "ab":
+        traced = {item.row["etag"] for item in trace(key, place) if item.current}
+        assert traced == {etag for (name, _), etag in newest.items() if name == key}
+
+
+def test_the_table_command_shows_what_is_current(tmp_path: Path) -> None:
+    uri = store(tmp_path, [("a", "d", None), ("a", "d", None), ("b", "d", None)])
+
+    def shown(*options: str) -> str:
+        done = CliRunner().invoke(app, ["table", "--uri", uri, *options])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "1 of 3 rows" in shown("--limit", "1")
+    assert "1 of 2 rows" in shown("--limit", "1", "--current")
+    out = tmp_path / "current.csv"
+    assert shown("--current", "--out", str(out)).startswith("2 rows -> ")
+    text = out.read_text("utf-8")
+    assert "version 0" not in text
+    assert "version 1" in text

@@ -27,6 +27,7 @@ bench: install
 	$(BIN)/python -m training.bench
 	$(BIN)/python -m infra.bench.serve
 	$(BIN)/python -m infra.bench.score
+	$(BIN)/python -m infra.bench.scale
 
 # fer brings TensorFlow and PyTorch with CUDA: 7 GB.
 bench-fer: install $(FER)/installed

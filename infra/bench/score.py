@@ -1,102 +1,117 @@
-"""Ratios measured side by side in one run: what the pipeline costs over the bare model.
+"""What the pipeline costs over the model server: ratios measured by turns in one run.
 
-`python -m infra.bench.score` starts its own S3 and TorchServe, and stops them.
+`python -m infra.bench.score` starts its own services, and stops them. Goal: from bucket to
+committed table at 0.9 of the rate at which the server answers the same images sent from memory.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import resource
+import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from infra.bench.images import encoded, photos_with_faces
-from infra.local.ports import Ports
+from infra.bench.serve import Server, rate
+from infra.bench.tasks import Tasks, tasks
+from infra.local.ports import HOST, Ports
 from infra.local.stack import Stack
-from moodlake.model import Model
-from moodlake.scoring import pipeline
 from moodlake.scoring.s3 import s3_client
 from moodlake.scoring.work import RunParams
-from moodlake.settings import RELEASED_ARCHIVE, Settings
 
-IMAGES = 2_000
-_MEMORY_IMAGES = (500, 5_000)
-_BATCH = 16
+BUCKET = "bench"
+_TURNS = 5
+_TURN_IMAGES = 1_024
 _DISTINCT = 100
+_BATCH = 16
+_IN_FLIGHT = 4
+_SHARDS = 20
+_PUTS_AT_ONCE = 16
 
 
-def in_process(images: list[bytes]) -> float:
-    """Images per second of the bare model with as many threads as cores."""
-    cores = os.cpu_count() or 1
-    model = Model.load(RELEASED_ARCHIVE, streams=cores)
-    batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
-    with ThreadPoolExecutor(cores) as pool:
-        list(pool.map(model.score, batches[:cores]))
-        started = time.perf_counter()
-        list(pool.map(model.score, batches))
-        return len(images) / (time.perf_counter() - started)
+@contextmanager
+def services(announce: Callable[[str], None]) -> Iterator[Stack]:
+    """All services on free ports, with this process led to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        stack = Stack(Path(folder), Ports.free())
+        try:
+            stack.start(announce)
+            stack.point_here()
+            s3_client().create_bucket(Bucket=BUCKET)
+            yield stack
+        finally:
+            stack.stop()
 
 
-def through_the_pipeline(bucket: str) -> tuple[float, float]:
-    """(images per second, peak resident memory in MB) of the scoring task's own code."""
-    settings = Settings.from_environment()
-    run_id = f"bench-{bucket}"
-    shards = pipeline.plan_run(run_id, RunParams(bucket, shard_size=10**6), settings)
-    started = time.perf_counter()
-    scored = sum(pipeline.score_shard(run_id, shard, settings) for shard in shards)
-    seconds = time.perf_counter() - started
-    return scored / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def fill(bucket: str, images: list[bytes], count: int) -> None:
-    """Put `count` objects into a new bucket."""
+def fill(prefix: str, images: list[bytes], count: int) -> None:
+    """Put `count` objects into the bucket."""
     client = s3_client()
-    client.create_bucket(Bucket=bucket)
 
     def put(index: int) -> None:
-        client.put_object(Bucket=bucket, Key=f"{index:06d}.jpg", Body=images[index % len(images)])
+        data = images[index % len(images)]
+        client.put_object(Bucket=BUCKET, Key=f"{prefix}{index:06d}.jpg", Body=data)
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(_PUTS_AT_ONCE) as pool:
         list(pool.map(put, range(count)))
+
+
+def over_the_server(
+    stack: Stack, processes: Tasks, images: list[bytes], announce: Callable[[str], None], out: Table
+) -> None:
+    """Images per second from bucket to table, against those of the server alone."""
+    server = Server((HOST, stack.ports.front), stack.front.token)
+    batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+    pairs = []
+    for turn in range(_TURNS + 1):
+        prefix = f"turn-{turn}/"
+        fill(prefix, images, len(images))
+        served = rate(server.score, batches, _IN_FLIGHT)
+        taken = processes.score_bucket(RunParams(BUCKET, prefix))
+        if turn:  # the first one warms both up
+            pairs.append((served, taken.objects / taken.seconds))
+            announce(f"server {served:.1f}, bucket to table {pairs[-1][1]:.1f} images/s")
+    ratios = [table / served for served, table in pairs]
+    served, table = np.median(pairs, axis=0)
+    out.add_row("server, requests of 16 from memory, images/s", f"{served:.1f}")
+    out.add_row("bucket to committed table, images/s", f"{table:.1f}")
+    spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    out.add_row("ratio (goal 0.9)", spread)
+    out.add_row("of the last turn's seconds", f"{taken.seconds:.1f}")
+    for step, seconds in json.loads(taken.record["seconds"]).items():
+        out.add_row(f"  {step}, all tasks and threads", f"{seconds:.1f}")
+
+
+def over_the_tasks(stack: Stack, processes: Tasks, images: list[bytes], out: Table) -> None:
+    """What Airflow takes for each shard: a run of shards of one image, with it and without."""
+    for prefix in ("bare/", "airflow/"):
+        fill(prefix, images, _SHARDS)
+    bare = processes.score_bucket(RunParams(BUCKET, "bare/", shard_size=1)).seconds
+    conf = {"bucket": BUCKET, "prefix": "airflow/", "shard_size": 1}
+    started = time.perf_counter()
+    stack.airflow.follow(stack.airflow.client.trigger("score_images", conf), lambda line: None)
+    scheduled = time.perf_counter() - started
+    out.add_row(f"{_SHARDS} shards of one image without Airflow, s", f"{bare:.1f}")
+    out.add_row(f"{_SHARDS} shards of one image as a DAG, s", f"{scheduled:.1f}")
+    out.add_row("Airflow's overhead a shard, s", f"{(scheduled - bare) / _SHARDS:.2f}")
 
 
 def measure(announce: Callable[[str], None]) -> Table:
     """Run everything; returns the table of results."""
-    images = [encoded(photo) for photo in photos_with_faces(_DISTINCT)]
-    with tempfile.TemporaryDirectory() as folder:
-        stack = Stack(Path(folder), Ports.free())
-        try:
-            for service in (stack.s3, stack.torchserve, stack.front):
-                service.start()
-                announce(f"{service.name}: {service.wait()}")
-            stack.point_here()
-            announce(f"{IMAGES} images in process")
-            bare = in_process([images[index % len(images)] for index in range(IMAGES)])
-            memory = {}
-            with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-                for count in (IMAGES, *_MEMORY_IMAGES):
-                    announce(f"{count} images through the pipeline")
-                    fill(f"bench-{count}", images, count)
-                    rate, peak = pool.apply(through_the_pipeline, (f"bench-{count}",))
-                    memory[count] = peak
-                    if count == IMAGES:
-                        piped = rate
-        finally:
-            stack.stop()
-    results = Table("what", "measured", title="moodlake bench")
-    results.add_row("in process, images/s", f"{bare:.1f}")
-    results.add_row("bucket -> TorchServe -> rows, images/s", f"{piped:.1f}")
-    results.add_row("ratio (goal 0.7)", f"{piped / bare:.2f}")
-    for count in _MEMORY_IMAGES:
-        results.add_row(f"peak memory of the task at {count} images, MB", f"{memory[count]:.0f}")
-    return results
+    distinct = [encoded(photo) for photo in photos_with_faces(_DISTINCT)]
+    images = [distinct[index % len(distinct)] for index in range(_TURN_IMAGES)]
+    out = Table("what", "measured", title="moodlake bench: from bucket to table")
+    with services(announce) as stack, tasks() as processes:
+        over_the_server(stack, processes, images, announce, out)
+        announce("shards of one image")
+        over_the_tasks(stack, processes, distinct, out)
+    return out
 
 
 if __name__ == "__main__":

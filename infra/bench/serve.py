@@ -43,16 +43,17 @@ class Server:
     What is measured is the server, and both share the machine's cores.
     """
 
-    def __init__(self, server: ModelServer) -> None:
-        self._server = server
+    def __init__(self, address: tuple[str, int], token: str) -> None:
+        self._address = address
+        self._token = token
         self._local = threading.local()
 
     def score(self, images: Sequence[bytes]) -> None:
         """One request: a single image as the body, several as the parts of a form."""
         if not hasattr(self._local, "connection"):
-            self._local.connection = http.client.HTTPConnection(*self._server.address)
+            self._local.connection = http.client.HTTPConnection(*self._address)
         kind, body = ("image/jpeg", images[0]) if len(images) == 1 else as_form(images)
-        headers = {"Authorization": f"Bearer {self._server.token}", "Content-Type": kind}
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
         self._local.connection.request("POST", f"/predictions/{MODEL_NAME}", body, headers)
         answer = self._local.connection.getresponse()
         content = answer.read()
@@ -113,7 +114,7 @@ def measure(archive: Path, announce: Callable[[str], None]) -> Table:
     model = Model.load(archive, streams=cores)
     results = Table("what", "engine, images/s", "server, images/s", "ratio", title=archive.stem)
     with tempfile.TemporaryDirectory() as folder, ModelServer(Path(folder), archive) as started:
-        server = Server(started)
+        server = Server(started.address, started.token)
         peak = 0.0
         for size, in_flight in ((_BULK, 2 * cores), (1, _IN_FLIGHT)):
             what = f"requests of {size}, {in_flight} in flight"

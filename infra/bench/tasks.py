@@ -1,0 +1,86 @@
+"""The tasks of the DAG `score_images` in processes of their own, as Airflow runs them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.pool import Pool
+from typing import Any
+
+from infra.local.airflow import POOL_SLOTS
+from moodlake.scoring import pipeline
+from moodlake.scoring.work import RunParams
+from moodlake.settings import Settings
+
+KINDS = ("plan", "score", "publish")
+
+
+@dataclass
+class Taken:
+    """What a scoring of a bucket took.
+
+    Attributes:
+        seconds: from the first plan to the last commit.
+        objects: that it brought into the table.
+        memory: peak resident memory in MB, by kind of task.
+        record: of the last run.
+    """
+
+    seconds: float = 0.0
+    objects: int = 0
+    memory: dict[str, float] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+class Tasks:
+    """Processes for planning and publishing, and one for each slot of the pool for scoring."""
+
+    def __init__(self, plan: Pool, score: Pool, publish: Pool) -> None:
+        self._pools = {"plan": plan, "score": score, "publish": publish}
+
+    def score_bucket(self, params: RunParams) -> Taken:
+        """Runs over a bucket until nothing waits any more."""
+        taken, started = Taken(), time.perf_counter()
+        while True:
+            run_id = f"bench-{time.monotonic_ns()}"
+            shards = self._call("plan", _plan, run_id, params)
+            list(self._pools["score"].imap_unordered(_score, [(run_id, each) for each in shards]))
+            taken.record = self._call("publish", _publish, run_id)
+            taken.objects += taken.record["objects"]
+            if taken.record["waiting"] == taken.record["objects"]:
+                break
+        taken.seconds = time.perf_counter() - started
+        for kind, pool in self._pools.items():
+            taken.memory[kind] = max(pool.map(_peak_memory, range(4 * POOL_SLOTS), chunksize=1))
+        return taken
+
+    def _call(self, kind: str, function: Any, *arguments: Any) -> Any:
+        return self._pools[kind].apply(function, arguments)
+
+
+@contextmanager
+def tasks() -> Iterator[Tasks]:
+    """Fresh processes, which the environment of now leads to the services."""
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(1) as plan, spawn.Pool(POOL_SLOTS) as score, spawn.Pool(1) as publish:
+        yield Tasks(plan, score, publish)
+
+
+def _plan(run_id: str, params: RunParams) -> list[str]:
+    return pipeline.plan_run(run_id, params, Settings.from_environment())
+
+
+def _score(shard: tuple[str, str]) -> int:
+    return pipeline.score_shard(*shard, Settings.from_environment())
+
+
+def _publish(run_id: str) -> dict[str, Any]:
+    return pipeline.publish(run_id, Settings.from_environment())
+
+
+def _peak_memory(_: int) -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +24,9 @@ PARAMS = {
     "pattern": Param("", type="string", description="Only keys like this: *.jpg"),
     "shard_size": Param(256, type="integer", minimum=1, title="Images per task"),
     "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
+    "max_broken": Param(
+        None, type=["null", "number"], maximum=1, description="Share of a shard; as params.yaml has"
+    ),
 }
 
 
@@ -33,6 +38,17 @@ def installed() -> tuple[Any, Any]:
     return pipeline, Settings.from_environment()
 
 
+@contextmanager
+def unmendable() -> Iterator[None]:
+    """What no retry mends, such as a missing bucket, fails a task at once."""
+    from moodlake.scoring.objects import SetupError
+
+    try:
+        yield
+    except SetupError as error:
+        raise AirflowFailException(str(error)) from error
+
+
 @task
 def plan_shards() -> list[str]:
     pipeline, settings = installed()
@@ -40,10 +56,8 @@ def plan_shards() -> list[str]:
     run_id, params = context["run_id"], dict(context["params"])
     params["bucket"] = params["bucket"] or settings.images_bucket
     who = context["dag_run"].triggering_user_name or "schedule"
-    try:
+    with unmendable():
         return pipeline.plan_run(run_id, pipeline.RunParams.of(params), settings, who)
-    except pipeline.SetupError as error:  # no retry mends a missing bucket
-        raise AirflowFailException(str(error)) from error
 
 
 # A slot for each worker of TorchServe: more tasks would only queue there.
@@ -57,10 +71,8 @@ def score(shard_id: str) -> int:
 @task(trigger_rule="all_done")
 def publish() -> dict[str, Any]:
     pipeline, settings = installed()
-    try:
+    with unmendable():
         record = pipeline.publish(get_current_context()["run_id"], settings)
-    except pipeline.SetupError as error:
-        raise AirflowFailException(str(error)) from error
     told = ("objects", "scored", "rejected", "reasons", "model_digest")
     # What one run does not take is left to those that follow.
     waiting = record["waiting"] - record["objects"]

@@ -29,12 +29,15 @@ class Settings:
         results_uri: folder or s3:// prefix that holds the Delta tables and the work in hand.
         server_url: the model server's address.
         server_keys: its key_file.json, or None where no token is wanted.
+        arrivals_queue: URL of an SQS queue that S3 tells of what is put into `images_bucket`;
+            None if there is none.
     """
 
     images_bucket: str = "moodlake-images"
     results_uri: str = "s3://moodlake-results"
     server_url: str = "http://127.0.0.1:8080"
     server_keys: Path | None = None
+    arrivals_queue: str | None = None
 
     @property
     def results_table(self) -> str:
@@ -48,13 +51,15 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Read MOODLAKE_IMAGES_BUCKET, _RESULTS_URI, _SERVER_URL and _SERVER_KEYS."""
+        """Read MOODLAKE_IMAGES_BUCKET, _RESULTS_URI, _SERVER_URL, _SERVER_KEYS and
+        _ARRIVALS_QUEUE."""
         keys = environ.get("MOODLAKE_SERVER_KEYS")
         return cls(
             images_bucket=environ.get("MOODLAKE_IMAGES_BUCKET", cls.images_bucket),
             results_uri=environ.get("MOODLAKE_RESULTS_URI", cls.results_uri),
             server_url=environ.get("MOODLAKE_SERVER_URL", cls.server_url),
             server_keys=Path(keys) if keys else None,
+            arrivals_queue=environ.get("MOODLAKE_ARRIVALS_QUEUE") or None,
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -66,4 +71,6 @@ class Settings:
         }
         if self.server_keys:
             environment["MOODLAKE_SERVER_KEYS"] = str(self.server_keys)
+        if self.arrivals_queue:
+            environment["MOODLAKE_ARRIVALS_QUEUE"] = self.arrivals_queue
         return environment

@@ -12,6 +12,7 @@ from pathlib import Path
 from infra.local.airflow_client import AirflowClient, AirflowError
 from infra.local.ports import HOST, Ports
 from infra.local.service import BIN, NotReady, Service, kept_secret, without_aws, write_secret
+from moodlake.settings import Settings
 
 USER = "admin"
 DAG_ID = "score_images"
@@ -29,12 +30,18 @@ class AirflowService(Service):
         ports: see Ports.
         dags: the folder of DAG files.
         environment: what tasks need to find S3 and TorchServe.
+        dag_id: of a DAG that has to be read before it counts as ready.
     """
 
     name = "Airflow"
 
     def __init__(
-        self, folder: Path, ports: Ports, dags: Path, environment: Mapping[str, str]
+        self,
+        folder: Path,
+        ports: Ports,
+        dags: Path,
+        environment: Mapping[str, str],
+        dag_id: str = DAG_ID,
     ) -> None:
         super().__init__(folder)
         self.url = f"http://{HOST}:{ports.airflow}"
@@ -42,6 +49,10 @@ class AirflowService(Service):
         self._ports = ports
         self._dags = dags
         self._tasks = dict(environment)
+        self._dag_id = dag_id
+        self._parts = ["api-server", "scheduler", "dag-processor"]
+        if Settings.from_environment(environment).arrivals_queue:
+            self._parts.append("triggerer")  # it watches the queue
         self.client = AirflowClient(self.url, USER, self.password)
 
     def start(self) -> None:
@@ -55,7 +66,7 @@ class AirflowService(Service):
         )
         if migrate.returncode:
             raise NotReady(f"its database cannot be set up: {migrate.stderr[-500:]}")
-        for name in ("api-server", "scheduler", "dag-processor"):
+        for name in self._parts:
             self.spawn(f"airflow-{name}", ["airflow", name], environment)
 
     def _environment(self) -> dict[str, str]:
@@ -124,9 +135,9 @@ class AirflowService(Service):
                 raise NotReady(f"waiting for {', '.join(unhealthy)}")
             if errors := self.client.import_errors():
                 raise NotReady(f"a DAG does not import: {errors[0]}")
-            if DAG_ID not in self.client.dags():
-                raise NotReady(f"the DAG {DAG_ID} is not read yet")
+            if self._dag_id not in self.client.dags():
+                raise NotReady(f"the DAG {self._dag_id} is not read yet")
             self.client.ensure_pool(POOL, POOL_SLOTS)
         except AirflowError as error:
             raise NotReady(str(error)) from error
-        return f"scheduler and DAG processor alive, {DAG_ID} read"
+        return f"scheduler and DAG processor alive, {self._dag_id} read"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from moodlake.faces import FaceMode
 from moodlake.scoring.backlog import Backlog
+from moodlake.scoring.events import arrivals
 from moodlake.scoring.objects import SetupError, Source, SourceError
 from moodlake.scoring.policy import Policy
 from moodlake.scoring.quality import refused
@@ -33,6 +35,7 @@ from moodlake.serving.client import ServerClient, ServerError
 from moodlake.settings import Settings
 from moodlake.timings import Stopwatch
 
+log = logging.getLogger(__name__)
 MAX_SHARDS = 300
 """In one run, so that Airflow stays quick; the oldest objects come first."""
 _CHUNK_ROWS = 1_000
@@ -112,6 +115,20 @@ def plan_run(
             work.clear_shards(shard_ids)
         raise
     return shard_ids
+
+
+def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> list[str]:
+    """As `plan_run`, of what SQS messages tell of the installation's bucket.
+
+    What cannot be understood is logged: a run that lists the bucket finds what was meant.
+    """
+    found = arrivals(messages, settings.images_bucket)
+    for record in found.unread:
+        log.warning("a notification was passed over: %s", record)
+    if found.elsewhere:
+        log.warning("%d objects of other buckets were passed over", found.elsewhere)
+    params = RunParams(settings.images_bucket)
+    return plan_run(run_id, params, settings, "arrival", found.listing)
 
 
 def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:

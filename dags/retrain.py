@@ -1,0 +1,42 @@
+"""Retrain by params.yaml, and release the model if it is better on the same data."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.sdk import dag, task
+from airflow.sdk.exceptions import AirflowFailException
+
+
+@dag(
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    # Two at once would write the same files.
+    max_active_runs=1,
+    tags=["moodlake", "training"],
+    default_args={
+        "owner": "moodlake",
+        "retries": 1,
+        "retry_delay": timedelta(minutes=1),
+        "execution_timeout": timedelta(hours=24),
+    },
+    doc_md=__doc__,
+)
+def retrain() -> None:
+    @task
+    def reproduce_and_compare() -> dict[str, Any]:
+        from moodlake.bundle import BundleError
+        from training.retrain import retrain
+
+        try:
+            outcome = retrain()
+        except BundleError as error:  # no retry makes them comparable
+            raise AirflowFailException(str(error)) from error
+        metrics = {each.metric: [each.released, each.candidate] for each in outcome.comparisons}
+        return {"released": outcome.released, "metrics": metrics}
+
+    reproduce_and_compare()
+
+
+retrain()

@@ -134,7 +134,8 @@ def compare(
 def models_in(table: DeltaTable, where: pc.Expression | None = None) -> list[ScoredModel]:
     """The models of the rows chosen, the one that scored last before the others."""
     last: dict[str, ScoredModel] = {}
-    for batch in scan(table, [*_MODEL, "scored_at"], where, uses=_OBJECT).to_batches():
+    uses = () if where is None else ("bucket", "key")
+    for batch in scan(table, [*_MODEL, "scored_at"], where, uses).to_batches():
         grouped = pa.table([*batch.columns], names=batch.schema.names).group_by(list(_MODEL))
         for row in grouped.aggregate([("scored_at", "max")]).to_pylist():
             model = ScoredModel(*(row[name] for name in (*_MODEL, "scored_at_max")))

@@ -82,7 +82,7 @@ class Moto(Service):
 
 
 def only(folder: Path, dag: str) -> Path:
-    """A folder of this DAG alone: the one that sweeps the bucket would find what is dropped, too."""
+    """A folder of this DAG alone: the one that lists the bucket would find what is dropped."""
     dags = folder / "dags"
     dags.mkdir()
     for name in (dag, "scoring_steps"):

@@ -1,4 +1,4 @@
-"""Airflow on this machine: SQLite and the local executor."""
+"""Airflow on this machine; by itself with SQLite and the local executor."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from infra.local.airflow_client import AirflowClient, AirflowError
 from infra.local.ports import HOST, Ports
 from infra.local.service import BIN, NotReady, Service, kept_secret, without_aws, write_secret
+from infra.local.torchserve import TorchServeService
 from moodlake.settings import Settings
 
 USER = "admin"
 DAG_ID = "score_images"
 POOL = "torchserve"
-POOL_SLOTS = 2
+POOL_SLOTS = TorchServeService.WORKERS
 _RUN_TIMEOUT = 3600.0
 _ENDED = ("success", "skipped", "failed", "upstream_failed")
 
@@ -55,8 +57,13 @@ class AirflowService(Service):
             self._parts.append("triggerer")  # it watches the queue
         self.client = AirflowClient(self.url, USER, self.password)
 
+    @property
+    def needs(self) -> tuple[Service, ...]:
+        """What has to run before it starts."""
+        return ()
+
     def start(self) -> None:
-        environment = self._environment()
+        environment = self.environment()
         write_secret(self.folder / "users.json", {USER: self.password})
         migrate = subprocess.run(
             [str(BIN / "airflow"), "db", "migrate"],
@@ -69,17 +76,24 @@ class AirflowService(Service):
         for name in self._parts:
             self.spawn(f"airflow-{name}", ["airflow", name], environment)
 
-    def _environment(self) -> dict[str, str]:
-        settings = {
-            "CORE__DAGS_FOLDER": self._dags,
+    def executor(self) -> dict[str, Any]:
+        """Airflow's settings of what runs the tasks, and of the database that fits it."""
+        return {
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__PARALLELISM": 4,
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.folder}/airflow.db",
+        }
+
+    def environment(self) -> dict[str, str]:
+        """What each of its processes is told."""
+        settings = {
+            **self.executor(),
+            "CORE__DAGS_FOLDER": self._dags,
             "CORE__LOAD_EXAMPLES": False,
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": self.folder / "users.json",
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.folder}/airflow.db",
             "API__HOST": HOST,
             "API__PORT": self._ports.airflow,
             "API__BASE_URL": self.url,

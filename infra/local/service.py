@@ -127,10 +127,15 @@ def without_aws(environ: Mapping[str, str]) -> dict[str, str]:
 
 def write_secret(path: Path, content: object) -> None:
     """JSON that only its owner can read."""
+    write_private(path, json.dumps(content, indent=2))
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that only its owner can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.touch(mode=0o600)
-    part.write_text(json.dumps(content, indent=2), "utf-8")
+    part.write_text(text, "utf-8")
     part.replace(path)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 
+from infra.cluster.airflow import CeleryAirflow
 from infra.local.airflow import AirflowService
 from infra.local.front import FrontService
-from infra.local.ports import Ports
+from infra.local.ports import ClusterPorts, Ports
 from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
 from infra.local.service import NotReady, Service, StartedInside, without_aws, write_secret
@@ -47,9 +48,10 @@ class Stack(StartedInside):
 
     Args:
         state: folder of all files, logs and secrets.
-        ports: where they listen.
+        ports: where they listen. With ClusterPorts, Airflow's tasks run in workers of their own.
         archive: the model to serve.
         dags: the folder of DAG files.
+        workers: how many these are.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class Stack(StartedInside):
         ports: Ports,
         archive: Path = RELEASED_ARCHIVE,
         dags: Path = PROJECT_ROOT / "dags",
+        workers: int = 2,
     ) -> None:
         self.state = state.absolute()
         self.ports = ports
+        self.workers = workers
         self._archive = archive.absolute()
         defaults = Settings()
         results_bucket = defaults.results_uri.removeprefix("s3://")
@@ -68,12 +72,16 @@ class Stack(StartedInside):
         self.torchserve = TorchServeService(self.state / "torchserve", ports, self._archive)
         self.front = FrontService(self.state / "front", ports, self._archive, self.torchserve.keys)
         self.settings = Settings(server_url=self.front.url, server_keys=self.front.keys)
-        self.airflow = AirflowService(self.state / "airflow", ports, dags, self.environment())
+        folder, environment = self.state / "airflow", self.environment()
+        if isinstance(ports, ClusterPorts):
+            self.airflow: AirflowService = CeleryAirflow(folder, ports, dags, environment, workers)
+        else:
+            self.airflow = AirflowService(folder, ports, dags, environment)
 
     @property
     def services(self) -> tuple[Service, ...]:
         """In the order in which they start."""
-        return self.s3, self.torchserve, self.airflow, self.front
+        return *self.airflow.needs, self.s3, self.torchserve, self.airflow, self.front
 
     def environment(self) -> dict[str, str]:
         """What a client or a task needs to find S3 and TorchServe."""
@@ -155,6 +163,7 @@ class Stack(StartedInside):
             "supervisor": asdict(ProcessId(me.pid, me.create_time())),
             "children": self._marks(),
             "ports": asdict(self.ports),
+            "workers": self.workers,
             "archive": str(self._archive),
         }
         write_secret(self.state / STATE_FILE, record)
@@ -183,7 +192,9 @@ def attach(state: Path) -> Stack:
     record = _read_state(state)
     if record is None or _supervisor(record).find() is None:
         raise StackError("no stack is running; `moodlake up` starts one")
-    return Stack(state, Ports(**record["ports"]), Path(record["archive"]))
+    of_cluster = record["ports"].keys() == ClusterPorts.__dataclass_fields__.keys()
+    ports = (ClusterPorts if of_cluster else Ports)(**record["ports"])
+    return Stack(state, ports, Path(record["archive"]), workers=record["workers"])
 
 
 def take_down(state: Path) -> None:

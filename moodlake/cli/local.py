@@ -34,13 +34,17 @@ def up(
     state: StateDir = DEFAULT_STATE,
     model: ArchivePath = RELEASED_ARCHIVE,
     free_ports: Annotated[bool, typer.Option(help="Take any free ports.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, help="So many of Celery's, with Redis and PostgreSQL.")
+    ] = 0,
 ) -> None:
     """Start S3, TorchServe, nginx and Airflow here; Ctrl-C or `moodlake down` stops them."""
     with explained(), stopping_cleanly() as stopped:
-        from infra.local.ports import Ports
+        from infra.local.ports import ClusterPorts, Ports
         from infra.local.stack import Stack
 
-        stack = Stack(state, Ports.free() if free_ports else Ports(), model)
+        ports = ClusterPorts if workers else Ports
+        stack = Stack(state, ports.free() if free_ports else ports(), model, workers=workers)
         stack.start(lambda line: console.print(f"[green]✓[/] {escape(line)}", soft_wrap=True))
         try:
             bucket = stack.settings.images_bucket

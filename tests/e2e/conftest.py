@@ -8,17 +8,13 @@ from botocore.client import BaseClient
 from infra.local.ports import Ports
 from infra.local.stack import Stack
 from moodlake.scoring.s3 import s3_client
+from tests.e2e.steps import started
 
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The real S3 server, TorchServe with the released model, and Airflow, on free ports."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        Stack(tmp_path_factory.mktemp("stack"), Ports.free()) as running,
-    ):
-        for name, value in running.environment().items():
-            patch.setenv(name, value)
+    with started(Stack(tmp_path_factory.mktemp("stack"), Ports.free())) as running:
         yield running
 
 

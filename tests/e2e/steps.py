@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
+import psutil
+import pytest
 from botocore.client import BaseClient
 
 from infra.local.airflow import DAG_ID
+from infra.local.airflow_client import TaskInstance
 from infra.local.stack import Stack
 from moodlake.scoring import pipeline
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.work import RunParams
 from moodlake.settings import Settings
+
+
+@contextmanager
+def started(stack: Stack) -> Iterator[Stack]:
+    """Start the stack, and lead this process to it."""
+    with pytest.MonkeyPatch.context() as patch, stack:
+        for name, value in stack.environment().items():
+            patch.setenv(name, value)
+        yield stack
 
 
 def fill(s3: BaseClient, bucket: str, objects: dict[str, bytes]) -> None:
@@ -32,14 +46,27 @@ def run_dag(stack: Stack, dag_id: str = DAG_ID, **conf: Any) -> str:
     return wait_for_run(stack, stack.airflow.client.trigger(dag_id, conf), dag_id)
 
 
-def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID) -> str:
+def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID, seconds: int = 120) -> str:
     client = stack.airflow.client
-    for _ in range(240):
+    for _ in range(2 * seconds):
         state = client.run_state(dag_id, run_id)
         if state in ("success", "failed"):
             return state
         time.sleep(0.5)
     raise AssertionError(f"{run_id} did not end: {client.task_instances(dag_id, run_id)}")
+
+
+def scoring_process(stack: Stack, run_id: str) -> tuple[psutil.Process, TaskInstance]:
+    """The process of the first scoring task of a run that is seen at work."""
+    for _ in range(1200):
+        for task in stack.airflow.client.task_instances(DAG_ID, run_id):
+            if task.task_id == "score" and task.state == "running":
+                for process in psutil.process_iter(["cmdline"]):
+                    title = " ".join(process.info["cmdline"] or ()).strip()
+                    if title == f"airflow worker -- {task.id}":
+                        return process, task
+        time.sleep(0.1)
+    raise AssertionError(f"no scoring task of {run_id} was seen")
 
 
 def score_all(run_id: str, shards: list[str]) -> None:

@@ -10,7 +10,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
-import psutil
 import pytest
 from botocore.client import BaseClient
 
@@ -19,7 +18,7 @@ from infra.local.stack import Stack
 from moodlake.scoring import pipeline, storage, work
 from moodlake.scoring.work import RunParams
 from moodlake.serving.client import ServerError
-from tests.e2e.steps import fill, finish, rows_of, score_all, wait_for_run
+from tests.e2e.steps import fill, finish, rows_of, score_all, scoring_process, wait_for_run
 from tests.images_made import jpeg
 
 pytestmark = pytest.mark.e2e
@@ -30,25 +29,12 @@ def test_airflow_tries_a_killed_task_again(stack: Stack, s3: BaseClient) -> None
     fill(s3, "killed-in-airflow", {key: jpeg(number) for number, key in enumerate(keys)})
     conf = {"bucket": "killed-in-airflow", "shard_size": 20, "faces": "none"}
     run_id = stack.airflow.client.trigger(DAG_ID, conf)
-    killed = kill_scoring_task(stack, run_id)
+    process, killed = scoring_process(stack, run_id)
+    process.kill()
     assert wait_for_run(stack, run_id) == "success"
     tasks = stack.airflow.client.task_instances(DAG_ID, run_id)
-    assert {task.map_index: task.tries for task in tasks}[killed] > 1
+    assert {task.map_index: task.tries for task in tasks}[killed.map_index] > 1
     assert Counter(rows_of(stack, "killed-in-airflow").index) == Counter(keys)
-
-
-def kill_scoring_task(stack: Stack, run_id: str) -> int:
-    """SIGKILL the process of the first scoring task that is seen; returns its map index."""
-    for _ in range(600):
-        for task in stack.airflow.client.task_instances(DAG_ID, run_id):
-            if task.task_id == "score" and task.state == "running":
-                for process in psutil.process_iter(["cmdline"]):
-                    title = " ".join(process.info["cmdline"] or ()).strip()
-                    if title == f"airflow worker -- {task.id}":
-                        process.kill()
-                        return task.map_index
-        time.sleep(0.1)
-    raise AssertionError(f"no scoring task of {run_id} was seen")
 
 
 def test_a_killed_scoring_task_loses_and_doubles_nothing(stack: Stack, s3: BaseClient) -> None:

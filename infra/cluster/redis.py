@@ -1,0 +1,46 @@
+"""Redis on this machine: the queue between Airflow's scheduler and its workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import redis
+
+from infra.cluster.programs import find_program
+from infra.local.ports import HOST, ClusterPorts
+from infra.local.service import NotReady, Service, kept_secret, write_private
+
+
+class RedisService(Service):
+    """A server with a password, in memory only: Airflow's database knows what is to be done."""
+
+    name = "Redis"
+
+    def __init__(self, folder: Path, ports: ClusterPorts) -> None:
+        super().__init__(folder)
+        self._port = ports.redis
+        self._password = kept_secret(folder / "password.json")
+        self.url = f"redis://{HOST}:{self._port}/0"
+        self.login = f"redis://:{self._password}@{HOST}:{self._port}/0"
+        """Its address with the password."""
+
+    def start(self) -> None:
+        config = self.folder / "redis.conf"
+        settings = {
+            "bind": HOST,
+            "port": self._port,
+            "requirepass": self._password,
+            "save": '""',
+            "appendonly": "no",
+            "set-proc-title": "no",  # it would write over the mark of a Child
+        }
+        write_private(config, "".join(f"{name} {value}\n" for name, value in settings.items()))
+        self.spawn("redis", [find_program("redis-server"), str(config)], {})
+
+    def check(self) -> str:
+        """It takes the password."""
+        try:
+            with redis.Redis.from_url(self.login, socket_timeout=5) as client:
+                return f"version {client.info('server')['redis_version']}"
+        except redis.RedisError as error:
+            raise NotReady(str(error)) from error

@@ -1,0 +1,48 @@
+"""What workers need from the machine: found where it is, and named where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.cluster import programs
+from moodlake.cli import app
+
+
+@pytest.fixture
+def versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of PostgreSQL's versions, with nothing in it nor in the PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(programs, "_POSTGRES", tmp_path / "postgresql")
+    return tmp_path / "postgresql"
+
+
+def install(path: Path) -> str:
+    path.parent.mkdir(parents=True)
+    path.touch(0o755)
+    return str(path)
+
+
+def test_the_newest_postgresql_is_taken(versions: Path) -> None:
+    for version in ("9", "15", "common"):
+        install(versions / version / "bin" / "postgres")
+    newest = install(versions / "17" / "bin" / "postgres")
+    assert programs.find_program("postgres") == newest
+
+
+def test_what_is_in_the_path_comes_first(versions: Path) -> None:
+    install(versions / "17" / "bin" / "postgres")
+    mine = install(versions.parent / "bin" / "postgres")
+    assert programs.find_program("postgres") == mine
+
+
+@pytest.mark.usefixtures("versions")
+def test_up_says_what_is_missing_and_leaves_nothing_running(tmp_path: Path) -> None:
+    command = ["up", "--workers", "2", "--free-ports", "--state", str(tmp_path / "state")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert "there is no initdb" in done.output
+    assert "infra/cluster/install.sh" in done.output
+    assert not (tmp_path / "state" / "stack.json").exists()

@@ -1,0 +1,125 @@
+"""Airflow with Celery's workers: the same rows, also when one of them dies at work."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from infra.cluster.airflow import CeleryAirflow
+from infra.cluster.programs import MissingProgram, find_program
+from infra.local.airflow import DAG_ID, POOL
+from infra.local.ports import HOST, ClusterPorts
+from infra.local.service import NotReady
+from infra.local.stack import Stack
+from infra.local.torchserve import TorchServeService
+from moodlake.cli import app
+from moodlake.scoring import pipeline
+from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.s3 import s3_client
+from moodlake.scoring.work import RunParams
+from tests.e2e.steps import fill, scoring_process, started, wait_for_run
+from tests.images_made import astronaut_image, encode, jpeg
+
+pytestmark = pytest.mark.e2e
+
+OF_THE_RUN = ["run_id", "shard_id", "scored_at"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Stack]:
+    """A stack with two workers, each of them in a process of its own."""
+    try:
+        for program in ("redis-server", "postgres", "initdb"):
+            find_program(program)
+    except MissingProgram as error:
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # for PostgreSQL, which root starts as another user
+        patch.setattr(CeleryAirflow, "LOST_AFTER", 15)
+        with started(Stack(Path(folder), ClusterPorts.free(), workers=2)) as stack:
+            yield stack
+            family = processes(stack)
+        _, alive = psutil.wait_procs(family, timeout=1)
+    assert alive == []
+
+
+def processes(stack: Stack) -> list[psutil.Process]:
+    roots = [
+        psutil.Process(child.pid)
+        for service in stack.services
+        for child in service.children.values()
+        if child.exit_code() is None
+    ]
+    return [*roots, *(child for root in roots for child in root.children(recursive=True))]
+
+
+def test_the_status_names_what_workers_need(cluster: Stack) -> None:
+    done = CliRunner().invoke(app, ["status", "--state", str(cluster.state)])
+    assert done.exit_code == 0, done.output
+    assert [line.split(" at ")[0] for line in done.output.splitlines()] == [
+        f"✓ {name}" for name in ("PostgreSQL", "Redis", "S3", "TorchServe", "Airflow", "nginx")
+    ]
+    assert "2 workers" in done.output
+
+
+def test_the_pool_has_a_slot_for_each_worker_of_the_server(cluster: Stack) -> None:
+    assert cluster.airflow.client.pools()[POOL] == TorchServeService.WORKERS
+
+
+def test_all_of_it_listens_on_the_loopback_address_only(cluster: Stack) -> None:
+    addresses = set()
+    for process in processes(cluster):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has done its work
+            addresses.update(
+                connection.laddr.ip.removeprefix("::ffff:")
+                for connection in process.net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            )
+    assert addresses == {HOST}
+
+
+def test_a_worker_that_dies_at_work_changes_no_row(cluster: Stack, tmp_path: Path) -> None:
+    photo = astronaut_image()
+    photos = {f"{n:03d}.jpg": encode(photo.rotate(n), "JPEG", quality=90) for n in range(120)}
+    fill(s3_client(), "shared", photos | {"broken.jpg": b"no", "small.jpg": jpeg()})
+    conf = {"shard_size": 40, "faces": "all"}
+    run_id = cluster.airflow.client.trigger(DAG_ID, {"bucket": "shared", **conf})
+    worker, map_index = kill_a_worker_at_work(cluster, run_id)
+    with pytest.raises(NotReady, match=f"waiting for {worker}"):
+        cluster.airflow.check()
+    assert wait_for_run(cluster, run_id, seconds=200) == "success"
+    tasks = cluster.airflow.client.task_instances(DAG_ID, run_id)
+    assert {task.map_index: task.tries for task in tasks}[map_index] > 1
+
+    settings = replace(cluster.settings, results_uri=str(tmp_path))
+    for shard in pipeline.plan_run("here", RunParams("shared", **conf), settings):
+        pipeline.score_shard("here", shard, settings)
+    pipeline.publish("here", settings)
+    rows = rows_in(cluster.settings.results_table)
+    assert rows.num_rows == len(photos) + 2
+    assert rows.equals(rows_in(settings.results_table))
+
+
+def kill_a_worker_at_work(cluster: Stack, run_id: str) -> tuple[str, int]:
+    """SIGKILL a worker and all it has started; returns its name and its task's map index."""
+    scoring, task = scoring_process(cluster, run_id)
+    for name in cluster.airflow.workers:
+        worker = psutil.Process(cluster.airflow.children[name].pid)
+        family = [worker, *worker.children(recursive=True)]
+        if scoring in family:
+            for process in family:
+                process.kill()
+            return name, task.map_index
+    raise AssertionError(f"{scoring} belongs to no worker")
+
+
+def rows_in(table: str) -> pa.Table:
+    return ResultsTable(table).read().drop_columns(OF_THE_RUN)

@@ -21,6 +21,7 @@ DAG_ID = "score_images"
 POOL = "torchserve"
 POOL_SLOTS = TorchServeService.WORKERS
 _RUN_TIMEOUT = 3600.0
+_NO_LOG_SERVER = "--skip-serve-logs"
 _ENDED = ("success", "skipped", "failed", "upstream_failed")
 
 
@@ -52,9 +53,10 @@ class AirflowService(Service):
         self._dags = dags
         self._tasks = dict(environment)
         self._dag_id = dag_id
-        self._parts = ["api-server", "scheduler", "dag-processor"]
+        # The logs lie in a folder here; a server of them would listen on all interfaces.
+        self._parts = {"api-server": [], "scheduler": [_NO_LOG_SERVER], "dag-processor": []}
         if Settings.from_environment(environment).arrivals_queue:
-            self._parts.append("triggerer")  # it watches the queue
+            self._parts["triggerer"] = [_NO_LOG_SERVER]  # it watches the queue
         self.client = AirflowClient(self.url, USER, self.password)
 
     @property
@@ -73,8 +75,8 @@ class AirflowService(Service):
         )
         if migrate.returncode:
             raise NotReady(f"its database cannot be set up: {migrate.stderr[-500:]}")
-        for name in self._parts:
-            self.spawn(f"airflow-{name}", ["airflow", name], environment)
+        for name, options in self._parts.items():
+            self.spawn(f"airflow-{name}", ["airflow", name, *options], environment)
 
     def executor(self) -> dict[str, Any]:
         """Airflow's settings of what runs the tasks, and of the database that fits it."""
@@ -100,7 +102,6 @@ class AirflowService(Service):
             "API__WORKERS": 1,
             "API__SECRET_KEY": kept_secret(self.folder / "api-key.json"),
             "API_AUTH__JWT_SECRET": kept_secret(self.folder / "jwt-key.json"),
-            "LOGGING__WORKER_LOG_SERVER_PORT": self._ports.airflow_logs,
             "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10,
             "SCHEDULER__ENABLE_HEALTH_CHECK": False,

@@ -29,7 +29,6 @@ class Ports:
     inference_grpc: int = 7070
     management_grpc: int = 7071
     airflow: int = 8090
-    airflow_logs: int = 8793
 
     @classmethod
     def free(cls) -> Self:

@@ -20,7 +20,7 @@ from moodlake.settings import PROJECT_ROOT, Settings
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "infra" / "compose.yaml").read_text("utf-8"))
 DOCKERFILE = (PROJECT_ROOT / "infra" / "Dockerfile").read_text("utf-8")
 PROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))
-AIRFLOW = ("prepare", "api-server", "scheduler", "dag-processor", "worker")
+AIRFLOW = ("prepare", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
 OTHERS = COMPOSE["services"].keys() - set(AIRFLOW)
 
 
@@ -53,7 +53,7 @@ def test_airflow_is_set_as_the_code_sets_it(airflow: CeleryAirflow) -> None:
 
 
 def test_tasks_find_s3_and_the_model_server(tmp_path: Path) -> None:
-    settings = Settings(server_keys=tmp_path).to_environment()
+    settings = Settings(server_keys=tmp_path, arrivals_queue="https://queue").to_environment()
     s3 = S3Service(tmp_path, ClusterPorts(), ()).environment()
     assert {*settings, *s3} <= environment("worker").keys()
 

@@ -1,0 +1,131 @@
+"""What a bucket may hold and a table may be: each object has its row, or the run its words."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from botocore.client import BaseClient
+from deltalake import DeltaTable
+
+from infra.local.stack import Stack
+from moodlake.scoring import pipeline, storage, work
+from moodlake.scoring.objects import SourceError
+from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.work import RunParams
+from tests.e2e.steps import fill, finish, rows_of, score_all
+from tests.images_made import jpeg
+
+pytestmark = pytest.mark.e2e
+
+FIVE_GB = 5 * 10**9
+
+
+def test_a_bucket_without_anything_that_matches_is_a_run_all_the_same(
+    stack: Stack, s3: BaseClient
+) -> None:
+    fill(s3, "nothing-here", {"notes.txt": b"no image"})
+    finish(stack, "nothing", RunParams("nothing-here", pattern="*.jpg"))
+    runs = DeltaTable(stack.settings.runs_table).to_pyarrow_table().to_pylist()
+    (record,) = [run for run in runs if run["run_id"] == "nothing"]
+    assert (record["listed"], record["objects"], record["problem"]) == (0, 0, None)
+
+
+def test_odd_keys_are_scored_under_their_names(stack: Stack, s3: BaseClient) -> None:
+    keys = [
+        "quotes \"double\" and 'single'.jpg",
+        "semi;colon, comma & percent %41 + plus.jpg",
+        "日本/emoji 😀.jpg",
+        "back\\slash.jpg",
+        "x" * 250 + "/" + "é" * 120 + "/" + "z" * 250 + "/" + "y" * 276 + ".jpg",  # SeaweedFS takes no more
+    ]
+    assert len(keys[-1].encode()) == 1023
+    fill(s3, "odd-keys", {key: jpeg(number) for number, key in enumerate(keys)})
+    finish(stack, "odd-keys", RunParams("odd-keys", faces="none"))
+    rows = rows_of(stack, "odd-keys")
+    assert sorted(rows.index) == sorted(keys)
+    assert set(rows["status"]) == {"scored"}
+
+
+def test_a_bucket_of_broken_files_is_held_back_until_someone_takes_it(
+    stack: Stack, s3: BaseClient
+) -> None:
+    fill(s3, "all-broken", {f"{number:02}.jpg": b"no image" for number in range(30)})
+    score_all("broken-1", pipeline.plan_run("broken-1", RunParams("all-broken"), stack.settings))
+    with pytest.raises(pipeline.RunIncomplete, match=r"at most 90% of a shard's .* max_broken = 1"):
+        pipeline.publish("broken-1", stack.settings)
+    assert "all-broken" not in buckets(stack)
+    refused = storage.list_files(f"{stack.settings.results_uri}/{work.REFUSED}/broken-1")
+    assert sorted(file.uri.rpartition(".")[2] for file in refused) == ["arrow", "json"]
+    finish(stack, "broken-2", RunParams("all-broken", max_broken=1))
+    assert set(rows_of(stack, "all-broken")["reason"]) == {"not_an_image"}
+
+
+def buckets(stack: Stack) -> set[str]:
+    """Those that have rows."""
+    table = ResultsTable(stack.settings.results_table)
+    return set(table.read()["bucket"].to_pylist()) if table.open() else set()
+
+
+def test_an_inventory_is_scored_instead_of_a_listing(stack: Stack, s3: BaseClient) -> None:
+    fill(s3, "inventoried", {"a.jpg": jpeg(1), "b.jpg": jpeg(2), "later.jpg": jpeg(3)})
+    etags = {
+        key: s3.head_object(Bucket="inventoried", Key=key)["ETag"] for key in ("a.jpg", "b.jpg")
+    }
+    objects = [("a.jpg", etags["a.jpg"], 9), ("b.jpg", etags["b.jpg"], 9)]
+    objects += [("huge.jpg", "0f", FIVE_GB), ("notes.txt", "1e", 9)]
+    manifest = write_inventory(s3, "inventoried", objects)
+    params = RunParams("inventoried", inventory=manifest, pattern="*.jpg", faces="none")
+    finish(stack, "inventoried", params)
+    rows = rows_of(stack, "inventoried")
+    assert sorted(rows.index) == ["a.jpg", "b.jpg", "huge.jpg"]
+    assert rows["reason"].dropna().to_dict() == {"huge.jpg": "too_large"}
+
+
+def write_inventory(s3: BaseClient, bucket: str, objects: list[tuple[str, str, int]]) -> str:
+    """As S3 writes one; returns the URI of its manifest."""
+    keys, etags, sizes = zip(*objects, strict=True)
+    changed = pa.array([datetime(2026, 1, 2, tzinfo=UTC)] * len(keys), pa.timestamp("ms", "UTC"))
+    columns = {"key": keys, "e_tag": etags, "size": sizes, "last_modified_date": changed}
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    manifest = {
+        "sourceBucket": bucket,
+        "destinationBucket": f"arn:aws:s3:::{bucket}",
+        "fileFormat": "Parquet",
+        "fileSchema": f"message s3.inventory {{ {' '.join(columns)} }}",
+        "files": [{"key": "inventory/one.parquet"}],
+    }
+    for name, data in (("one.parquet", file.getvalue()), ("manifest.json", json.dumps(manifest))):
+        s3.put_object(Bucket=bucket, Key=f"inventory/{name}", Body=data)
+    return f"s3://{bucket}/inventory/manifest.json"
+
+
+def test_a_store_that_cannot_be_found_is_told(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://no-such-host.invalid:1")
+    with pytest.raises(SourceError, match="no-such-host"):
+        pipeline.plan_run("unresolved", RunParams("zoo"), stack.settings)
+
+
+def test_columns_that_change_in_the_middle_of_a_run_refuse_the_shard(
+    stack: Stack, s3: BaseClient
+) -> None:
+    fill(s3, "changed-code", {f"{number}.jpg": jpeg(number) for number in range(4)})
+    params = RunParams("changed-code", shard_size=2, faces="none")
+    shards = pipeline.plan_run("changed-1", params, stack.settings)
+    score_all("changed-1", shards)
+    staged = work.Work(stack.settings.results_uri, "changed-1")
+    older = staged.read_rows(shards[0])
+    assert older
+    staged.write_rows(shards[0], older.drop_columns(["entropy"]), {})
+    with pytest.raises(pipeline.RunIncomplete, match="entropy"):
+        pipeline.publish("changed-1", stack.settings)
+    assert len(rows_of(stack, "changed-code")) == 2
+    finish(stack, "changed-2", params)
+    assert len(rows_of(stack, "changed-code")) == 4

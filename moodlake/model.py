@@ -74,6 +74,8 @@ class Model:
         preprocessing: from a crop to the network's input.
         faces: the face mode the model was made for, used where a caller names none.
         provenance: what it was trained from (digests, parameters, metrics).
+        reference: what it says of images like those it was trained on, as a `Profile` tells it;
+            None in older archives.
         refusals: none; a model server has some.
     """
 
@@ -85,6 +87,7 @@ class Model:
         self.preprocessing = Preprocessing(**meta["preprocessing"])
         self.faces = FaceMode(meta["faces"])
         self.provenance: dict[str, Any] = meta["provenance"]
+        self.reference: dict[str, Any] | None = meta.get("reference")
         self._temperature = float(meta["temperature"])
         self._probe: dict[str, Any] | None = meta.get("probe")
         self._network = network
@@ -265,7 +268,10 @@ class Model:
             FacePrediction(**{**vars(face), "distribution": distribution})
             for face, distribution in zip(item.faces, [*scored, *unscored], strict=False)
         )
-        return Prediction.scored(distributions[0], self.space, **item.header, faces=faces)
+        brightness = float(self.preprocessing.brightness(item.inputs[0]))
+        return Prediction.scored(
+            distributions[0], self.space, **item.header, faces=faces, brightness=brightness
+        )
 
 
 def _alike(seen: Prediction, stored: Prediction) -> bool:

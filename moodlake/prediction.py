@@ -53,6 +53,8 @@ class Prediction:
         distribution: emotion -> probability, sums to 1; None if rejected.
         dominant: the most probable emotion; `confidence` is its probability.
         entropy: of the distribution, in nats.
+        brightness: of what was read for it, 0 to 1; see `Preprocessing.brightness`. None if
+            rejected, and from an older server.
     """
 
     status: Status
@@ -66,6 +68,7 @@ class Prediction:
     dominant: str | None = None
     confidence: float | None = None
     entropy: float | None = None
+    brightness: float | None = None
 
     @classmethod
     def scored(
@@ -77,6 +80,7 @@ class Prediction:
         height: int,
         format: str,
         faces: tuple[FacePrediction, ...] = (),
+        brightness: float | None = None,
     ) -> Self:
         """A scored image from its distribution (E,) over `space`."""
         return cls(
@@ -89,6 +93,7 @@ class Prediction:
             dominant=dominant(probabilities, space),
             confidence=round(float(np.max(probabilities)), _DECIMALS),
             entropy=round(float(entropy(probabilities)), _DECIMALS),
+            brightness=None if brightness is None else round(brightness, _DECIMALS),
         )
 
     @classmethod

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 SEARCHED_SIDE = 240
 """Pixels of the shorter side at which an image is searched: enough for a face of a tenth of it."""
+_LUMA = (0.299, 0.587, 0.114)
+"""Of R, G and B: ITU-R BT.601, as a grey input is made."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,18 @@ class Preprocessing:
         """The inverse of `normalise`."""
         values = (normalised * np.float32(self.std) + np.float32(self.mean)) * np.float32(255)
         return np.rint(values).clip(0, 255).astype(np.uint8)
+
+    def brightness(self, normalised: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Mean luma (ITU-R BT.601) of inputs before they were normalised, 0 black to 1 white.
+
+        Args:
+            normalised: (..., channels, size, size), as `normalise` makes them.
+
+        Returns:
+            (...) float64.
+        """
+        channels = normalised.mean(axis=(-2, -1)).astype(np.float64) * self.std + self.mean
+        return np.clip(channels @ np.array(_LUMA if self.channels == 3 else (1.0,)), 0, 1)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(h, w, 3) uint8 RGB -> (channels, size, size) float32."""

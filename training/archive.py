@@ -24,6 +24,7 @@ from training.files import write_json, written_whole
 from training.metrics import Array
 from training.params import Params, load_params
 from training.quantize import CALIBRATION_IMAGES, quantized
+from training.reference import add_reference
 from training.samples import Facts, load_split, read_facts
 from training.stage import stage
 from training.train import WEIGHTS_FILE, load_network
@@ -55,10 +56,10 @@ def write_archive(bundle: Path, archive: Path, params: Params, handler: Path) ->
         manifest["createdOn"] = "01/01/2026 00:00:00"
         write_json(folder / _MANIFEST, manifest)
         with written_whole(archive) as part:
-            _zip_canonically(folder, part)
+            zip_canonically(folder, part)
 
 
-def _zip_canonically(folder: Path, target: Path) -> None:
+def zip_canonically(folder: Path, target: Path) -> None:
     """Sorted members, one time stamp, one set of permissions."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -135,6 +136,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         about = (params, facts, calibration, metrics)
         packed = pack(Path(temporary), network, WEIGHTS_FILE, *about, judged, images)
+        add_reference(packed.folder)
         write_archive(packed.folder, ARCHIVE_FILE, params, PROJECT_ROOT / HANDLER_FILE)
     write_card(packed.meta, ARCHIVE_FILE, packed.cost, packed.int8)
     size = ARCHIVE_FILE.stat().st_size / 1e6

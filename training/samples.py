@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from moodlake.emotions import LabelSpace
 from moodlake.faces import FaceMode
@@ -75,6 +77,12 @@ def load_split(
     files = (data.as_py() for data in rows["image"])
     images = [preprocessing.resize(decode(file, short_side=side).pixels) for file in files]
     return np.stack(images), np.array(rows["distribution"].to_pylist(), np.float32)
+
+
+def load_sides(split: str, path: Path = SAMPLES_FILE) -> NDArray[np.int64]:
+    """Shorter sides (N,) in pixels of the images of one split."""
+    files = _read(split, ["image"], path)["image"]
+    return np.array([min(Image.open(io.BytesIO(data.as_py())).size) for data in files])
 
 
 def load_targets(

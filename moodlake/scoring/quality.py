@@ -155,12 +155,12 @@ def _expectations(space: LabelSpace, model_digest: str, gate: Gate) -> list[Any]
         *(
             _in_words(
                 between,
-                f"{emotion} lies between 0 and 1",
-                column=emotion,
+                f"{name} lies between 0 and 1",
+                column=name,
                 min_value=0,
                 max_value=1,
             )
-            for emotion in space.emotions
+            for name in (*space.emotions, "brightness")
         ),
         _in_words(
             in_set,

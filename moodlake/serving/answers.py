@@ -23,12 +23,13 @@ _DECIMALS = 6
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """What is served: the model, its label space and face mode, and what it was made from."""
+    """What is served: the model, what it was made from and how it reads, and its reference."""
     return {
         "model": dataclasses.asdict(model.identity),
         "label_space": {"name": model.space.name, "emotions": model.space.emotions},
         "faces": model.faces,
         "provenance": model.provenance,
+        "reference": model.reference,
     }
 
 
@@ -134,6 +135,7 @@ def _over(
         height=prediction.height or 0,
         format=prediction.format or "",
         faces=tuple(_face_over(face, source, target) for face in prediction.faces),
+        brightness=prediction.brightness,
     )
     return scored, round(float(share), _DECIMALS)
 

@@ -28,18 +28,21 @@ class _Served:
         space: the label space of its distributions.
         faces: the face mode that it uses where none is asked for.
         provenance: what it was trained from.
+        reference: see `Model.reference`; None from older servers too.
     """
 
     identity: ModelIdentity
     space: LabelSpace
     faces: FaceMode
     provenance: dict[str, Any]
+    reference: dict[str, Any] | None
 
     def _know(self, description: dict[str, Any]) -> None:
         self.identity = ModelIdentity(**description["model"])
         self.space = LabelSpace.from_dict(description["label_space"])
         self.faces = FaceMode(description["faces"])
         self.provenance = description["provenance"]
+        self.reference = description.get("reference")
 
 
 class ServerClient(_Served):

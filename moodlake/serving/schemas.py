@@ -89,6 +89,7 @@ def schemas(space: LabelSpace) -> dict[str, Any]:
                 ),
                 "faces": options(space)["faces"]["schema"],
                 "provenance": {"type": "object"},
+                "reference": {"anyOf": [_reference(), {"type": "null"}]},
             }
         ),
         "Predictions": _object(
@@ -103,6 +104,16 @@ def schemas(space: LabelSpace) -> dict[str, Any]:
         "Prediction": _prediction(),
         "Face": _face(),
         "Heat": _object({"model": ref("Model"), **_heat()}),
+    }
+
+
+def _reference() -> dict[str, Any]:
+    counts = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}}
+    return {
+        "description": "Counts of images like those that the model was trained on, by what it "
+        "reads in them; the emotions' are millionths of their probabilities.",
+        "type": "object",
+        "additionalProperties": counts,
     }
 
 
@@ -147,6 +158,12 @@ def _prediction() -> dict[str, Any]:
             "dominant": _NULLABLE_TEXT,
             "confidence": _NULLABLE_NUMBER,
             "entropy": {**_NULLABLE_NUMBER, "description": "In nats."},
+            "brightness": {
+                "type": ["number", "null"],
+                "minimum": 0,
+                "maximum": 1,
+                "description": "Mean luma (ITU-R BT.601) of what the model read.",
+            },
             "top": {"type": ["array", "null"], "items": top},
             "label_space_share": {
                 **_NULLABLE_NUMBER,

@@ -119,6 +119,16 @@ def test_a_face_keeps_its_landmarks(results: ResultsTable) -> None:
     assert (stored["left"], stored["width"], stored["distribution"]) == (1, 30, [1.0])
 
 
+def test_a_table_of_an_older_version_takes_new_rows(results: ResultsTable) -> None:
+    old = table(row("a"), row("b", reason=Reason.EMPTY)).drop_columns(["brightness"])
+    write_deltalake(results.uri, old, partition_by=["data_date"])
+    new = table(*(row(key, prediction=replace(scored(key), brightness=0.25)) for key in "abc"))
+    assert [results.commit(new, ["new"]) for _ in range(2)] == [1, 0]
+    found = results.read()
+    assert found["key"].to_pylist() == ["a", "b", "c"]
+    assert found["brightness"].to_pylist() == [None, None, 0.25]
+
+
 def test_another_model_has_rows_of_its_own(results: ResultsTable) -> None:
     results.commit(table(row("a")), ["one"])
     results.commit(table(row("a", digest="e" * 64)), ["two"])

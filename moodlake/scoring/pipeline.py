@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from moodlake.faces import FaceMode
 from moodlake.scoring.backlog import Backlog
+from moodlake.scoring.drift import judge
 from moodlake.scoring.events import arrivals
 from moodlake.scoring.objects import SetupError, Source, SourceError
 from moodlake.scoring.policy import Policy
@@ -108,6 +109,7 @@ def plan_run(
             started_by=started_by,
             started_at=started_at,
             seconds=stopwatch.seconds,
+            reference=server.reference,
         )
         work.write_run(run)
     except BaseException:
@@ -210,5 +212,6 @@ def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
     stopwatch.add(run.seconds)
     stopwatch.add(total_seconds(staged.values()))
     record = run_record(run, rows, problems, stopwatch.seconds, policy.prices)
+    record |= judge(run, rows, settings.runs_table, policy.drift)
     record_run(settings.runs_table, record)
     return record

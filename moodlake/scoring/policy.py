@@ -74,11 +74,56 @@ class Prices:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """When a run is said to differ from others; see moodlake/scoring/drift.py.
+
+    Attributes:
+        psi: population stability index above which a measure breaches.
+        js_distance: the same of the Jensen-Shannon distance, 0 to 1.
+        min_images: with fewer, of the run or of what it is compared with, there is no verdict.
+        days: before a run, of which the runs are those that it is compared with.
+    """
+
+    psi: float = 0.25
+    js_distance: float = 0.2
+    min_images: int = 200
+    days: float = 7
+
+    def __post_init__(self) -> None:
+        _check("drift.psi", self.psi, 0)
+        _check("drift.js_distance", self.js_distance, 0, 1)
+        _check("drift.min_images", self.min_images, 1)
+        _check("drift.days", self.days, 0)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run's page shows.
+
+    Attributes:
+        examples: how many of the most certain and of the most ambiguous images.
+        thumbnails: with small copies of them, for all to see who may read the results.
+    """
+
+    examples: int = 6
+    thumbnails: bool = False
+
+    def __post_init__(self) -> None:
+        _check("report.examples", self.examples, 0)
+        if not isinstance(self.thumbnails, bool):
+            raise PolicyError(
+                f"{SECTION}.report.thumbnails is {self.thumbnails!r}; it must be true or false"
+            )
+
+
+@dataclass(frozen=True)
 class Policy:
     """All of the section; what a file leaves out has its default."""
 
     gate: Gate = field(default_factory=Gate)
     prices: Prices = field(default_factory=Prices)
+    drift: Drift = field(default_factory=Drift)
+    report: Report = field(default_factory=Report)
 
     @classmethod
     def load(cls, path: Path = POLICY_FILE) -> Self:

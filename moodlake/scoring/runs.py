@@ -39,6 +39,9 @@ RUNS_SCHEMA = pa.schema(
         ("images_per_second", pa.float64()),
         ("seconds", pa.string()),
         ("cost_per_million", pa.float64()),
+        ("profile", pa.string()),
+        ("drift", pa.string()),
+        ("drifted", pa.bool_()),
     ]
 )
 
@@ -68,6 +71,19 @@ def publishing_run(uri: str, run_id: str, scored_at: datetime) -> dict[str, Any]
     runs = named.sort_by("ended_at").to_pylist()
     later = (run for run in runs if run["ended_at"] >= scored_at)
     return next(later, runs[-1] if runs else None)
+
+
+def last_runs(uri: str, bucket: str, model_digest: str, since: datetime) -> list[dict[str, Any]]:
+    """The runs of a bucket and model that ended later than `since`."""
+    table = open_table(uri)
+    if table is None:
+        return []
+    wanted = (
+        (pc.field("bucket") == bucket)
+        & (pc.field("model_digest") == model_digest)
+        & (pc.field("ended_at") > since)
+    )
+    return table.to_pyarrow_dataset().to_table(filter=wanted).to_pylist()
 
 
 def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:

@@ -93,6 +93,8 @@ class Run:
     started_at: str
     seconds: dict[str, float] = field(default_factory=dict)
     """That planning took."""
+    reference: dict[str, Any] | None = None
+    """What the model says of images like those it was trained on; see `Model.reference`."""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()

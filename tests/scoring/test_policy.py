@@ -13,6 +13,10 @@ def test_the_projects_own_file_is_read() -> None:
     assert Policy.load().gate.min_rows >= 1
 
 
+def test_no_pixels_are_kept_unless_somebody_asks_for_it() -> None:
+    assert Policy.load().report.thumbnails is False
+
+
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     assert Policy.load(file) == Policy()
@@ -27,6 +31,10 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ("scoring: {gate: {max_broken: much}}", "gate.max_broken is 'much'"),
         ("scoring: {gate: {typo: 1}}", "gate.typo is unknown; there are max_broken"),
         ("scoring: {prices: 3}", "prices is 3"),
+        ("scoring: {drift: {psi: -1}}", "drift.psi is -1"),
+        ("scoring: {drift: {js_distance: 2}}", r"drift.js_distance is 2; it must lie in \[0, 1\]"),
+        ("scoring: {drift: {days: .nan}}", "drift.days is nan"),
+        ("scoring: {report: {thumbnails: 1}}", "thumbnails is 1; it must be true or false"),
         ("scoring: {gates: {}}", "scoring.gates is unknown"),
         ("scoring: [", "cannot be read"),
     ],

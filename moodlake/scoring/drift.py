@@ -1,0 +1,205 @@
+"""Whether the images of a run differ from those the model learned from, and from last week's.
+
+Two statistics of two distributions p and q, told in counts:
+
+- Population stability index: sum of (p - q) ln(p / q), with half an image added to each bin
+  (Siddiqi, "Credit Risk Scorecards", 2006; the usual bands: below 0.1 alike, above 0.25 another
+  population). Where nothing has changed it is about (B - 1)(1/n + 1/m) for B bins and n and m
+  images (Yurdakul, "Statistical properties of population stability index", 2018), so that small
+  samples drift by chance.
+- Jensen-Shannon distance: the root of the divergence to base 2, from 0 to 1 (Lin, 1991; a metric:
+  Endres and Schindelin, 2003).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from moodlake.emotions import LabelSpace
+from moodlake.faces import FaceMode
+from moodlake.profile import MILLIONTHS, Profile
+from moodlake.reasons import Status
+from moodlake.scoring.policy import Drift
+from moodlake.scoring.rows import count_outcomes
+from moodlake.scoring.runs import last_runs
+from moodlake.scoring.work import Run
+
+MEASURES = ("emotions", "entropy", "outcomes", "brightness", "size")
+"""The parts of a profile that are compared."""
+TRAINING, LAST_RUNS = "training", "last_runs"
+_ADDED = 0.5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measure of a run beside one reference.
+
+    Attributes:
+        measure: one of MEASURES.
+        against: TRAINING or LAST_RUNS.
+        psi, js_distance: how far they are apart; None where there is nothing to compare.
+        psi_threshold, js_threshold: above which of them it is a breach.
+        breached: either is above its threshold; None where there is no verdict.
+        why: there is no verdict.
+    """
+
+    measure: str
+    against: str
+    psi: float | None
+    psi_threshold: float
+    js_distance: float | None
+    js_threshold: float
+    breached: bool | None
+    why: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(
+    run: Profile, reference: Profile | None, against: str, policy: Drift
+) -> list[Comparison]:
+    """Every measure of a run beside those of a reference.
+
+    Args:
+        run: its profile.
+        reference: None where there is none.
+        against: TRAINING or LAST_RUNS.
+        policy: the thresholds, and how many images both must have of a measure for a verdict.
+    """
+    return [_compared(measure, run, reference, against, policy) for measure in MEASURES]
+
+
+def _compared(
+    measure: str, run: Profile, reference: Profile | None, against: str, policy: Drift
+) -> Comparison:
+    one, other = _histogram(run, measure), _histogram(reference or Profile.empty(), measure)
+    images, known = (round(sum(counts.values())) for counts in (one, other))
+    index = psi(one, other) if images and known else None
+    distance = js_distance(one, other) if images and known else None
+    why = _no_verdict(images, known, policy.min_images)
+    breached = None
+    if index is not None and distance is not None and not why:
+        breached = index > policy.psi or distance > policy.js_distance
+    return Comparison(
+        *(measure, against, index, policy.psi, distance, policy.js_distance, breached, why)
+    )
+
+
+def _no_verdict(images: int, known: int, fewest: int) -> str | None:
+    if not known:
+        return "the reference tells nothing of it"
+    if images < fewest:
+        return f"{images} images are too few; {fewest} are needed"
+    return f"the reference has {known} images; {fewest} are needed" if known < fewest else None
+
+
+def _histogram(profile: Profile, measure: str) -> dict[str, float]:
+    """Images by bin; those of the emotions are sums of probabilities."""
+    unit = MILLIONTHS if measure == "emotions" else 1
+    return {name: count / unit for name, count in getattr(profile, measure).items()}
+
+
+def has_drifted(comparisons: Iterable[Comparison]) -> bool | None:
+    """Whether any measure breaches; None where there is no verdict on any."""
+    verdicts = [item.breached for item in comparisons if item.breached is not None]
+    return any(verdicts) if verdicts else None
+
+
+def psi(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """Population stability index of two histograms, by bin; 0 or more."""
+    p, q = (counts + _ADDED for counts in _side_by_side(one, other))
+    p, q = p / p.sum(), q / q.sum()
+    return float(np.sum((p - q) * np.log(p / q)))
+
+
+def js_distance(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """Jensen-Shannon distance to base 2 of two histograms that are not empty; 0 to 1."""
+    p, q = (counts / counts.sum() for counts in _side_by_side(one, other))
+    middle = (p + q) / 2
+    divergence = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
+    return math.sqrt(min(1.0, max(0.0, divergence)))
+
+
+def _side_by_side(
+    one: Mapping[str, float], other: Mapping[str, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    bins = sorted(set(one) | set(other))
+    p, q = (np.array([counts.get(name, 0) for name in bins], float) for counts in (one, other))
+    return p, q
+
+
+def _relative_entropy(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+    """In bits; q is above 0 wherever p is."""
+    there = p > 0
+    return float(np.sum(p[there] * np.log2(p[there] / q[there])))
+
+
+def judge(run: Run, rows: pa.Table, runs_table: str, policy: Drift) -> dict[str, Any]:
+    """The columns of a run's record that tell of drift.
+
+    Args:
+        run: the plan; it holds the model's own reference.
+        rows: what was scored and passed the gate.
+        runs_table: URI of the runs before it.
+        policy: thresholds.
+    """
+    profile = profile_of(rows, run.space)
+    since = datetime.fromisoformat(run.started_at) - timedelta(days=policy.days)
+    before = last_runs(runs_table, run.params.bucket, run.model.digest, since)
+    profiles = [
+        Profile.from_dict(json.loads(record["profile"]))
+        for record in before
+        if record.get("profile")  # older versions kept none
+    ]
+    references = {
+        TRAINING: Profile.from_dict(run.reference) if run.reference else None,
+        LAST_RUNS: reduce(Profile.__add__, profiles, Profile.empty()),
+    }
+    comparisons = [
+        comparison
+        for against, reference in references.items()
+        for comparison in compare(profile, reference, against, policy)
+    ]
+    return {
+        "profile": json.dumps(profile.to_dict()),
+        "drift": json.dumps([comparison.to_dict() for comparison in comparisons]),
+        "drifted": has_drifted(comparisons),
+    }
+
+
+def profile_of(rows: pa.Table, space: LabelSpace) -> Profile:
+    """The profile of rows of results, all over one label space."""
+    scored, _, reasons = count_outcomes(rows)
+    those = rows.filter(pc.equal(rows["status"], str(Status.SCORED)))
+    distributions = np.stack([those[name].to_numpy() for name in space.emotions], axis=1)
+    return Profile.of(
+        space,
+        distributions,
+        brightness=those["brightness"].drop_null().to_numpy(),
+        sizes=_sizes(those),
+        outcomes={str(Status.SCORED): scored, **reasons},
+    )
+
+
+def _sizes(scored: pa.Table) -> NDArray[np.float64]:
+    """Shorter sides (N,) of what was read: of the largest face's box, or of the image."""
+    whole = pc.equal(scored["face_mode"], str(FaceMode.NONE))
+    images, photos = scored.filter(whole), scored.filter(pc.invert(whole))
+    largest = pc.list_element(photos["face_boxes"], 0)
+    sides = [
+        pc.min_element_wise(images["width"], images["height"]),
+        pc.min_element_wise(pc.struct_field(largest, "width"), pc.struct_field(largest, "height")),
+    ]
+    return np.concatenate([side.drop_null().to_numpy() for side in sides])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from moodlake.cli import diff, local, maintain, results, trace, versions
+from moodlake.cli import diff, local, maintain, report, results, trace, versions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ for command in (
     results.table,
     trace.trace,
     diff.diff,
+    report.report,
     local.up,
     local.put,
     local.run,

@@ -174,7 +174,15 @@ def judge(run: Run, rows: pa.Table, runs_table: str, policy: Drift) -> dict[str,
     ]
     return {
         "profile": json.dumps(profile.to_dict()),
-        "drift": json.dumps([comparison.to_dict() for comparison in comparisons]),
+        "drift": json.dumps(
+            {
+                "comparisons": [comparison.to_dict() for comparison in comparisons],
+                "references": {
+                    against: reference.to_dict() if reference else None
+                    for against, reference in references.items()
+                },
+            }
+        ),
         "drifted": has_drifted(comparisons),
     }
 

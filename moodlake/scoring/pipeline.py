@@ -26,6 +26,7 @@ from moodlake.scoring.quality import refused
 from moodlake.scoring.record import run_record
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import results_schema, to_table
+from moodlake.scoring.run_report import publish_report
 from moodlake.scoring.runs import find_run, record_run
 from moodlake.scoring.s3 import list_pages, read_object, s3_client
 from moodlake.scoring.s3_inventory import inventory_pages
@@ -213,5 +214,6 @@ def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
     stopwatch.add(total_seconds(staged.values()))
     record = run_record(run, rows, problems, stopwatch.seconds, policy.prices)
     record |= judge(run, rows, settings.runs_table, policy.drift)
+    publish_report(record, rows, settings.results_uri, policy.report)
     record_run(settings.runs_table, record)
     return record

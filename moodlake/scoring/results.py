@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -139,6 +140,14 @@ class ResultsTable:
         if bucket is not None:
             same &= pc.field("bucket") == bucket
         return scan(DeltaTable(self.uri), where=same).to_table()
+
+    def of_run(self, run_id: str, started_at: datetime) -> Iterator[pa.RecordBatch]:
+        """The rows that a run wrote, a few at a time."""
+        table = self.open()
+        if table is None:
+            return iter(())
+        wanted = (pc.field("run_id") == run_id) & (pc.field("scored_at") >= started_at)
+        return scan(table, where=wanted).to_batches()
 
     def read(self, run_id: str | None = None) -> pa.Table:
         """All rows, or those that one run wrote, ordered by bucket and key.

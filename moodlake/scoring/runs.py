@@ -64,13 +64,22 @@ def publishing_run(uri: str, run_id: str, scored_at: datetime) -> dict[str, Any]
 
     If the clock was set back meanwhile and none did, it is the last.
     """
-    table = open_table(uri)
-    if table is None:
-        return None
-    named = scan(table, where=pc.field("run_id") == run_id).to_table()
-    runs = named.sort_by("ended_at").to_pylist()
+    runs = _named(uri, run_id)
     later = (run for run in runs if run["ended_at"] >= scored_at)
     return next(later, runs[-1] if runs else None)
+
+
+def latest_run(uri: str, run_id: str) -> dict[str, Any] | None:
+    """The last run of this name, if there is one."""
+    return next(reversed(_named(uri, run_id)), None)
+
+
+def _named(uri: str, run_id: str) -> list[dict[str, Any]]:
+    table = open_table(uri)
+    if table is None:
+        return []
+    named = scan(table, where=pc.field("run_id") == run_id).to_table()
+    return named.sort_by("ended_at").to_pylist()
 
 
 def last_runs(uri: str, bucket: str, model_digest: str, since: datetime) -> list[dict[str, Any]]:
@@ -83,7 +92,7 @@ def last_runs(uri: str, bucket: str, model_digest: str, since: datetime) -> list
         & (pc.field("model_digest") == model_digest)
         & (pc.field("ended_at") > since)
     )
-    return table.to_pyarrow_dataset().to_table(filter=wanted).to_pylist()
+    return scan(table, where=wanted).to_table().to_pylist()
 
 
 def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from datetime import datetime
 from typing import NamedTuple
 
@@ -38,7 +39,9 @@ def write_bytes(uri: str, data: bytes) -> None:
             filesystem.move(f"{path}.part", path)
             return
         # An S3 object appears when its upload is completed, whole.
-        with filesystem.open_output_stream(path) as stream:
+        kind, _ = mimetypes.guess_type(path)  # by which a browser knows a page
+        metadata = {"Content-Type": kind} if kind else None
+        with filesystem.open_output_stream(path, metadata=metadata) as stream:
             stream.write(data)
     except OSError as error:
         raise SourceError(f"cannot write {uri}: {error}") from error

@@ -128,6 +128,11 @@ def test_rows_become_a_profile() -> None:
     assert profile_of(table(), SPACE) == Profile.empty()
 
 
+def told_in(columns: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    comparisons = json.loads(columns["drift"])["comparisons"]
+    return {(item["against"], item["measure"]): item for item in comparisons}
+
+
 def run(**changes: Any) -> Run:
     about = Run(
         run_id="now",
@@ -174,11 +179,16 @@ def test_a_run_is_compared_with_those_of_the_last_week_of_its_bucket_and_model(
         record(uri, name, days, light, **other)
     rows = table(*(row(str(number), prediction=prediction()) for number in range(250)))
     columns = judge(run(), rows, uri, POLICY)
-    told = {(item["against"], item["measure"]): item for item in json.loads(columns["drift"])}
+    told = {
+        (item["against"], item["measure"]): item
+        for item in json.loads(columns["drift"])["comparisons"]
+    }
     expected = compare(profile_of(rows, SPACE), dark + dark, LAST_RUNS, POLICY)
     for item in expected:
         assert told[LAST_RUNS, item.measure] == item.to_dict()
     assert told[TRAINING, "emotions"]["breached"] is None
+    references = json.loads(columns["drift"])["references"]
+    assert references == {TRAINING: None, LAST_RUNS: (dark + dark).to_dict()}
     assert columns["drifted"] is True
     assert Profile.from_dict(json.loads(columns["profile"])) == profile_of(rows, SPACE)
 
@@ -187,7 +197,10 @@ def test_the_first_run_is_compared_with_the_models_reference(tmp_path: Path) -> 
     reference = replace(many(4000, 0.75), outcomes={}).to_dict()
     rows = table(*(row(str(number), prediction=prediction()) for number in range(250)))
     columns = judge(run(reference=reference), rows, str(tmp_path / "runs"), POLICY)
-    told = {(item["against"], item["measure"]): item for item in json.loads(columns["drift"])}
+    told = {
+        (item["against"], item["measure"]): item
+        for item in json.loads(columns["drift"])["comparisons"]
+    }
     assert told[TRAINING, "brightness"]["breached"] is True
     assert told[TRAINING, "outcomes"]["breached"] is None
     assert told[LAST_RUNS, "brightness"]["breached"] is None

@@ -1,0 +1,44 @@
+"""The command `report`: the page of a run."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
+from moodlake.cli.results import point_at_tables
+
+
+def report(
+    run_id: Annotated[str, typer.Argument(help="Of the run, as Airflow and the tables name it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A file; its place beside the tables if not given.")
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="With small copies of a few images.")
+    ] = False,
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Write the page of a run again, from the tables."""
+    with explained():
+        from moodlake.errors import MendableError
+        from moodlake.scoring import storage
+        from moodlake.scoring.policy import Policy
+        from moodlake.scoring.results import ResultsTable
+        from moodlake.scoring.run_report import examples_of, render_run, report_uri
+        from moodlake.scoring.runs import latest_run
+        from moodlake.scoring.s3 import image_of, s3_client
+
+        settings, policy = point_at_tables(state), Policy.load().report
+        record = latest_run(settings.runs_table, run_id)
+        if record is None:
+            raise MendableError(f"no run {run_id!r} in {settings.runs_table}")
+        rows = ResultsTable(settings.results_table).of_run(run_id, record["started_at"])
+        read_image = partial(image_of, s3_client()) if thumbnails or policy.thumbnails else None
+        page = render_run(record, examples_of(rows, policy.examples), read_image).encode()
+        target = str(out) if out else report_uri(settings.results_uri, run_id)
+        storage.write_bytes(target, page)
+    console.print(f"-> [bold]{target}", soft_wrap=True)

@@ -1,0 +1,78 @@
+"""Runs over a bucket whose images change, and the pages that tell of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+from PIL import ImageEnhance, ImageOps
+from typer.testing import CliRunner
+
+from infra.local.stack import Stack
+from moodlake.cli import app
+from moodlake.scoring import pipeline
+from moodlake.scoring.drift import LAST_RUNS, TRAINING
+from moodlake.scoring.policy import Policy
+from moodlake.scoring.work import RunParams
+from tests.e2e.steps import fill, run_dag, score_all
+from tests.images_made import encode, jpeg, picture
+
+pytestmark = pytest.mark.e2e
+
+BUCKET = "drifting"
+COUNT = Policy.load().drift.min_images + 20
+
+
+def dark(seed: int) -> bytes:
+    """A picture inverted and darkened."""
+    inverted = ImageOps.invert(picture(seed))
+    return encode(ImageEnhance.Brightness(inverted).enhance(0.3), "JPEG")
+
+
+def scored(stack: Stack, run_id: str) -> dict[str, Any]:
+    """The record of a run over what is new in the bucket."""
+    params = RunParams(BUCKET, faces="none")
+    score_all(run_id, pipeline.plan_run(run_id, params, stack.settings))
+    return pipeline.publish(run_id, stack.settings)
+
+
+def told(record: dict[str, Any], against: str) -> dict[str, Any]:
+    comparisons = json.loads(record["drift"])["comparisons"]
+    return {item["measure"]: item for item in comparisons if item["against"] == against}
+
+
+def test_other_images_than_last_week_are_noticed_and_alike_ones_are_not(
+    stack: Stack, s3: BaseClient
+) -> None:
+    fill(s3, BUCKET, {f"first/{seed}.jpg": jpeg(seed) for seed in range(COUNT)})
+    first = scored(stack, "drift-1")
+    assert told(first, TRAINING)["brightness"]["breached"] is not None
+    assert told(first, LAST_RUNS)["brightness"]["breached"] is None
+    for seed in range(COUNT, 2 * COUNT):
+        s3.put_object(Bucket=BUCKET, Key=f"alike/{seed}.jpg", Body=jpeg(seed))
+    alike = told(scored(stack, "drift-2"), LAST_RUNS)
+    assert alike["brightness"]["breached"] is False
+    assert alike["size"]["psi"] == pytest.approx(0, abs=1e-6)
+    for seed in range(COUNT):
+        s3.put_object(Bucket=BUCKET, Key=f"dark/{seed}.jpg", Body=dark(seed))
+    darker = scored(stack, "drift-3")
+    assert darker["drifted"] is True
+    assert told(darker, LAST_RUNS)["brightness"]["breached"] is True
+    assert told(darker, LAST_RUNS)["size"]["breached"] is False
+    page = CliRunner().invoke(app, ["report", "drift-3"])
+    assert page.exit_code == 0, page.output
+    bucket, _, prefix = stack.settings.results_uri.removeprefix("s3://").partition("/")
+    stored = s3.get_object(Bucket=bucket, Key=f"{prefix}reports/drift-3/run.html")
+    assert stored["ContentType"] == "text/html"
+    assert "differs" in stored["Body"].read().decode()
+
+
+def test_a_run_of_the_dag_leaves_its_page(stack: Stack, s3: BaseClient) -> None:
+    fill(s3, "paged", {"one.jpg": jpeg()})
+    assert run_dag(stack, bucket="paged", faces="none") == "success"
+    bucket, _, prefix = stack.settings.results_uri.removeprefix("s3://").partition("/")
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}reports/")["Contents"]
+    pages = [s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read() for item in listed]
+    assert any(b"s3://paged/" in page for page in pages)

@@ -19,7 +19,7 @@ from moodlake.scoring.rows import IDENTITY, results_schema
 DEFAULT_GATE = Gate()
 _MOST_EXAMPLES = 5
 _CHECKED = (
-    *IDENTITY, "run_id", "shard_id", "scored_at", "data_date", "status", "reason"
+    *IDENTITY, "run_id", "shard_id", "scored_at", "data_date", "status", "reason", "brightness"
 )  # fmt: skip
 
 

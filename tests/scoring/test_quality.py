@@ -20,6 +20,7 @@ def test_good_rows_pass() -> None:
     [
         ({"fear": 0.9}, "distributions sum to 1"),
         ({"fear": -0.5}, "fear lies between 0 and 1"),
+        ({"brightness": 1.5}, "brightness lies between 0 and 1"),
         ({"fear": None}, "a probability for every emotion"),
         ({"reason": "empty"}, "a reason where rejected and only there"),
         ({"reason": "boredom"}, "reason is known"),

@@ -73,6 +73,15 @@ def scored(body: bytes) -> tuple[int, object]:
 IMAGES = [f"image-{number}".encode() for number in range(8)]
 
 
+def test_a_reference_is_told_and_an_older_server_has_none(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert connect(server).reference is None
+    reference = {"dominant": {"happy": 3}}
+    monkeypatch.setattr(Handler, "about", (200, ABOUT | {"reference": reference}))
+    assert connect(server).reference == reference
+
+
 def test_the_image_that_kills_the_worker_is_isolated(server: Server) -> None:
     server.answer = lambda body, number: (500, {}) if b"image-5" in body else scored(body)
     reasons = [item.reason for item in connect(server).score(IMAGES)]

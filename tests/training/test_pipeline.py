@@ -65,7 +65,8 @@ def test_the_archive_predicts_and_tells_where_it_comes_from(folder: Path) -> Non
     assert model.provenance["params"]["model"]["architecture"] == "compact+fer_cnn"
     assert model.provenance["data_name"] == "drawn"
     assert model.reference is not None
-    assert sum(model.reference["dominant"].values()) == 30  # of 200 rows, those held out
+    facts = json.loads((folder / "data" / "prepared" / "facts.json").read_text())
+    assert sum(model.reference["dominant"].values()) == facts["rows"]["valid"]
 
 
 def test_the_model_card_tells_the_reports_numbers_and_the_forbidden_use(folder: Path) -> None:

@@ -7,14 +7,12 @@ Two statistics of two distributions p and q, told in counts:
   population). Where nothing has changed it is about (B - 1)(1/n + 1/m) for B bins and n and m
   images (Yurdakul, "Statistical properties of population stability index", 2018), so that small
   samples drift by chance.
-- Jensen-Shannon distance: the root of the divergence to base 2, from 0 to 1 (Lin, 1991; a metric:
-  Endres and Schindelin, 2003).
+- Jensen-Shannon distance: see `moodlake.emotions.jensen_shannon_distance`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -26,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moodlake.emotions import LabelSpace
+from moodlake.emotions import LabelSpace, jensen_shannon_distance
 from moodlake.faces import FaceMode
 from moodlake.profile import MILLIONTHS, Profile
 from moodlake.reasons import Status
@@ -127,9 +125,7 @@ def psi(one: Mapping[str, float], other: Mapping[str, float]) -> float:
 def js_distance(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     """Jensen-Shannon distance to base 2 of two histograms that are not empty; 0 to 1."""
     p, q = (counts / counts.sum() for counts in _side_by_side(one, other))
-    middle = (p + q) / 2
-    divergence = (_relative_entropy(p, middle) + _relative_entropy(q, middle)) / 2
-    return math.sqrt(min(1.0, max(0.0, divergence)))
+    return float(jensen_shannon_distance(p, q))
 
 
 def _side_by_side(
@@ -138,12 +134,6 @@ def _side_by_side(
     bins = sorted(set(one) | set(other))
     p, q = (np.array([counts.get(name, 0) for name in bins], float) for counts in (one, other))
     return p, q
-
-
-def _relative_entropy(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
-    """In bits; q is above 0 wherever p is."""
-    there = p > 0
-    return float(np.sum(p[there] * np.log2(p[there] / q[there])))
 
 
 def judge(run: Run, rows: pa.Table, runs_table: str, policy: Drift) -> dict[str, Any]:

@@ -16,7 +16,7 @@ FORBIDDEN = {
     "moodlake": {"airflow", "ts", "dvc", "torch", "training", "handlers", "dags"},
     "training": {"airflow", "ts", "dags", "handlers", "infra"},
     "handlers": {"airflow", "training", "dags", "infra"},
-    "dags": {"training", "handlers", "infra", "pandas", "torch", "boto3"},
+    "dags": {"handlers", "infra", "pandas", "torch", "boto3"},
 }
 
 

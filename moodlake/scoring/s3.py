@@ -18,6 +18,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     ParamValidationError,
 )
+from botocore.response import StreamingBody
 
 from moodlake.reasons import Reason, Rejected
 from moodlake.scoring.objects import (
@@ -30,6 +31,8 @@ from moodlake.scoring.objects import (
 )
 
 DOWNLOAD_THREADS = 16
+# Of one object, whose answer may break off: boto3 tries again what is refused, but not that.
+_READS = 4
 _GONE = {"NoSuchKey", "404", "412", "PreconditionFailed", "NoSuchVersion"}
 _WITHHELD = {"AccessDenied", "403", "InvalidObjectState", "KMS.DisabledException"}
 _REFUSED = {
@@ -101,12 +104,30 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
 
     Raises:
         Rejected: vanished, if that version is no longer there; unreadable, if it was listed
-            but is not handed out (archived, or denied by a policy or key of its own).
-        SourceError: S3 is out of reach or refuses the credentials.
+            but is not handed out (archived, or denied by a policy or key of its own), or not in
+            the length that was listed.
+        SourceError: S3 is out of reach, breaks off its answers or refuses the credentials.
     """
+    problem: SourceError | Rejected | None = None
+    for _ in range(_READS):
+        body = _open(client, item)
+        try:
+            data: bytes = body.read()
+        except BotoCoreError as error:
+            problem = explained(error, item.bucket)
+            continue
+        if len(data) == item.size:
+            return data
+        what = f"{len(data)} bytes came of {item.size} that were listed"
+        problem = Rejected(Reason.UNREADABLE, what)
+    assert problem
+    raise problem
+
+
+def _open(client: BaseClient, item: SourceObject) -> StreamingBody:
+    """The answer that holds an object, still to be read."""
     try:
         answer = client.get_object(Bucket=item.bucket, Key=item.key, IfMatch=f'"{item.etag}"')
-        return answer["Body"].read()
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in _GONE:
@@ -117,6 +138,7 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
         raise explained(error, item.bucket) from error
     except BotoCoreError as error:
         raise explained(error, item.bucket) from error
+    return answer["Body"]
 
 
 def image_of(client: BaseClient, row: Mapping[str, Any]) -> bytes:

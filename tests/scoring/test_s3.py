@@ -33,6 +33,13 @@ def test_one_object_that_is_withheld_is_its_own_matter(
     assert read("sound.jpg") == b"content"
 
 
+def test_an_object_of_another_length_than_was_listed_is_not_taken_for_it(store: object) -> None:
+    item = SourceObject("bucket", "sound.jpg", "etag", 8, "2026-01-02T03:04:05+00:00")
+    with pytest.raises(Rejected, match="7 bytes came of 8") as caught:
+        read_object(s3_client(), item)
+    assert caught.value.reason is Reason.UNREADABLE
+
+
 def test_expired_credentials_are_named(store: object) -> None:
     with pytest.raises(SetupError, match="ExpiredToken"):
         read("expired.jpg")

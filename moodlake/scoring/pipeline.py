@@ -20,6 +20,7 @@ from moodlake.faces import FaceMode
 from moodlake.scoring.backlog import Backlog
 from moodlake.scoring.drift import judge
 from moodlake.scoring.events import arrivals
+from moodlake.scoring.failures import in_words
 from moodlake.scoring.objects import SetupError, Source, SourceError
 from moodlake.scoring.policy import Policy
 from moodlake.scoring.quality import refused
@@ -52,6 +53,7 @@ def connect(settings: Settings, version: str | None = None) -> ServerClient:
     return ServerClient(settings.server_url, settings.server_keys, version=version)
 
 
+@in_words
 def plan_run(
     run_id: str,
     params: RunParams,
@@ -134,6 +136,7 @@ def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> l
     return plan_run(run_id, params, settings, "arrival", found.listing)
 
 
+@in_words
 def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     """Score one shard and stage its rows; returns how many.
 
@@ -171,6 +174,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     return table.num_rows
 
 
+@in_words
 def publish(run_id: str, settings: Settings) -> dict[str, Any]:
     """Audit what was scored, commit what passes, record the run; returns the record.
 

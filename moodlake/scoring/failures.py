@@ -1,0 +1,33 @@
+"""Failures of disks and stores in words, whichever library ran into them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from deltalake.exceptions import DeltaError
+
+from moodlake.scoring.objects import SourceError
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def in_words(step: Callable[Given, Result]) -> Callable[Given, Result]:
+    """The same step, in which errors of the system and of Delta's library are SourceErrors."""
+
+    @functools.wraps(step)
+    def told(*args: Given.args, **options: Given.kwargs) -> Result:
+        try:
+            return step(*args, **options)
+        except (OSError, DeltaError) as error:
+            # delta-rs colours its messages and draws arrows in them.
+            plain = " ".join(re.sub(r"\x1b\[\d+m|↳", " ", str(error)).split())
+            raise SourceError(
+                f"a disk or store failed ({plain}); nothing was damaged: check "
+                "MOODLAKE_RESULTS_URI, AWS_ENDPOINT_URL and the room there, and run it again"
+            ) from error
+
+    return told

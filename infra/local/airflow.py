@@ -75,8 +75,13 @@ class AirflowService(Service):
         )
         if migrate.returncode:
             raise NotReady(f"its database cannot be set up: {migrate.stderr[-500:]}")
-        for name, options in self._parts.items():
-            self.spawn(f"airflow-{name}", ["airflow", name, *options], environment)
+        for name in self._parts:
+            self.start_part(name)
+
+    def start_part(self, name: str) -> None:
+        """Start one of its processes, as `airflow` calls it."""
+        command = ["airflow", name, *self._parts[name]]
+        self.spawn(f"airflow-{name}", command, self.environment())
 
     def executor(self) -> dict[str, Any]:
         """Airflow's settings of what runs the tasks, and of the database that fits it."""
@@ -89,7 +94,6 @@ class AirflowService(Service):
     def environment(self) -> dict[str, str]:
         """What each of its processes is told."""
         settings = {
-            **self.executor(),
             "CORE__DAGS_FOLDER": self._dags,
             "CORE__LOAD_EXAMPLES": False,
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
@@ -105,7 +109,11 @@ class AirflowService(Service):
             "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10,
             "SCHEDULER__ENABLE_HEALTH_CHECK": False,
+            # A scheduler that was killed has left tasks behind: take them up in a minute, not five.
+            "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 20,
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,
             "USAGE_DATA_COLLECTION__ENABLED": False,
+            **self.executor(),
         }
         prefixed = {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
         return {

@@ -10,6 +10,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from botocore.client import BaseClient
 
@@ -35,6 +36,20 @@ def test_airflow_tries_a_killed_task_again(stack: Stack, s3: BaseClient) -> None
     tasks = stack.airflow.client.task_instances(DAG_ID, run_id)
     assert {task.map_index: task.tries for task in tasks}[killed.map_index] > 1
     assert Counter(rows_of(stack, "killed-in-airflow").index) == Counter(keys)
+
+
+def test_a_killed_scheduler_of_airflow_takes_its_run_up_again(stack: Stack, s3: BaseClient) -> None:
+    keys = [f"{number:03d}.jpg" for number in range(60)]
+    fill(s3, "killed-scheduler", {key: jpeg(number) for number, key in enumerate(keys)})
+    conf = {"bucket": "killed-scheduler", "shard_size": 10, "faces": "none"}
+    run_id = stack.airflow.client.trigger(DAG_ID, conf)
+    scoring_process(stack, run_id)
+    scheduler = psutil.Process(stack.airflow.children["airflow-scheduler"].pid)
+    for process in (scheduler, *scheduler.children(recursive=True)):
+        process.kill()
+    stack.airflow.start_part("scheduler")
+    assert wait_for_run(stack, run_id, seconds=240) == "success"
+    assert Counter(rows_of(stack, "killed-scheduler").index) == Counter(keys)
 
 
 def test_a_killed_scoring_task_loses_and_doubles_nothing(stack: Stack, s3: BaseClient) -> None:

@@ -1,0 +1,72 @@
+"""A task's process is killed at every step of a shard's life; then it is tried again."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tests.chaos.compare import assert_same, rows_of
+from tests.chaos.conftest import SHARED
+from tests.chaos.parts import Parts
+from tests.chaos.scheduler import Scheduler
+from tests.chaos.task import Kill
+
+pytestmark = pytest.mark.e2e
+
+STEPS = "moodlake.scoring.pipeline:"
+RESULTS = "moodlake.scoring.results:"
+KILLS = {
+    "between two shards of the plan": ("plan_run", Kill(f"{STEPS}Work.write_shard", after=True)),
+    "before the plan is whole": ("plan_run", Kill(f"{STEPS}Work.write_run")),
+    "planned and not told": ("plan_run", Kill(f"{STEPS}Work.write_run", after=True)),
+    "after a download": ("score_shard", Kill(f"{STEPS}read_object", after=True, call=5)),
+    "in a request": ("score_shard", Kill("httpx:Client.post", call=2, delay=0.004)),
+    "after scoring": ("score_shard", Kill(f"{STEPS}Work.write_rows")),
+    "staged and not told": ("score_shard", Kill(f"{STEPS}Work.write_rows", after=True)),
+    "before the commit": ("publish", Kill(f"{STEPS}ResultsTable.commit")),
+    "table made, nothing in it": ("publish", Kill(f"{RESULTS}write_deltalake")),
+    "committed and not recorded": ("publish", Kill(f"{RESULTS}write_deltalake", after=True)),
+    "before the record": ("publish", Kill("moodlake.scoring.runs:write_deltalake")),
+    "recorded and not cleared": ("publish", Kill(f"{STEPS}record_run", after=True)),
+    "half cleared": ("publish", Kill("moodlake.scoring.storage:delete", after=True, call=3)),
+}
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_task_that_is_killed_is_tried_again(
+    parts: Parts, undisturbed: pd.DataFrame, name: str
+) -> None:
+    step, kill = KILLS[name]
+    results = f"killed {name}".replace(" ", "-")
+    scheduler = Scheduler(parts.environment(results))
+    assert scheduler.run("killed", SHARED, {step: kill})
+    assert scheduler.ends[f"{step}: killed"]
+    assert_same(rows_of(parts.settings(results)), undisturbed)
+
+
+@pytest.mark.parametrize(
+    "name", ["planned and not told", "staged and not told", "committed and not recorded"]
+)
+def test_a_new_run_takes_over_from_one_that_was_given_up(
+    parts: Parts, undisturbed: pd.DataFrame, name: str
+) -> None:
+    """Also when somebody has the old one published after that."""
+    step, kill = KILLS[name]
+    results = f"given up {name}".replace(" ", "-")
+    scheduler = Scheduler(parts.environment(results), tries=1)
+    assert not scheduler.run("old", SHARED, {step: kill})
+    assert scheduler.run("new", SHARED)
+    assert scheduler.attempt("publish", "old")
+    assert not scheduler.unclear
+    assert_same(rows_of(parts.settings(results)), undisturbed)
+
+
+def test_a_run_that_ended_and_could_not_tell_is_told_to_have_been_published(
+    parts: Parts, undisturbed: pd.DataFrame
+) -> None:
+    """It counts as failed in Airflow, and the table is whole."""
+    scheduler = Scheduler(parts.environment("ended"))
+    kill = Kill(f"{STEPS}Work.clear", after=True)
+    assert not scheduler.run("ended", SHARED, {"publish": kill})
+    assert "published already" in scheduler.last_error
+    assert_same(rows_of(parts.settings("ended")), undisturbed)

@@ -47,7 +47,7 @@ def _explained(error: Exception, place: Path) -> SourceError:
 
 
 def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(
+    connection = duckdb.connect(
         folder / "work.duckdb",
         config={
             "memory_limit": _MEMORY,
@@ -59,6 +59,8 @@ def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
             "autoload_known_extensions": False,
         },
     )
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def fill(

@@ -76,6 +76,8 @@ def plan_run(
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
     """
     started_at = datetime.now(UTC).isoformat()
+    work, stopwatch = Work(settings.results_uri, run_id), Stopwatch()
+    work.forget_run()
     server = connect(settings)
     model = server.identity
     keys = None if arrived is None else arrived["key"]
@@ -87,7 +89,6 @@ def plan_run(
         pages = inventory_pages(params.inventory, params.bucket, params.prefix)
     else:
         pages = list_pages(s3_client(), params.bucket, params.prefix)
-    work, stopwatch = Work(settings.results_uri, run_id), Stopwatch()
     shard_ids: list[str] = []
     try:
         with (
@@ -179,7 +180,8 @@ def publish(run_id: str, settings: Settings) -> dict[str, Any]:
     """Audit what was scored, commit what passes, record the run; returns the record.
 
     A shard that fails the gate is set aside under refused/; the others are committed all the same.
-    Publishing again after a kill, at whatever point, ends as an unbroken one would have.
+    Publishing again after a kill, at whatever point, ends as an unbroken one would have; also when
+    all was done and only nobody was told.
 
     Raises:
         RunIncomplete: some shards were not scored, or not let through by the gate; the message
@@ -190,7 +192,7 @@ def publish(run_id: str, settings: Settings) -> dict[str, Any]:
     record = find_run(settings.runs_table, run_id, datetime.fromisoformat(run.started_at))
     if record is None:
         record = _commit(run, work, settings)
-    work.clear(run.shard_ids)
+    work.clear_shards(run.shard_ids)
     if record["problem"]:
         raise RunIncomplete(record["problem"])
     return record

@@ -1,6 +1,6 @@
 """A run's work in hand: what its steps hand over to each other, until it is published.
 
-<results>/work/<run id>/run.json              what was asked for, the model, the shards
+<results>/work/<run id>/run.json              what was asked for, the model, the shards; it stays
 <results>/work/<run id>/<shard id>.json       what a shard holds
 <results>/work/<run id>/<shard id>.arrow      its rows, scored and not yet published
 <results>/refused/<run id>/<shard id>.arrow   its rows, if the gate refused them
@@ -139,9 +139,7 @@ class Work:
         """
         data = storage.read_bytes(self._uri(_RUN_FILE))
         if data is None:
-            raise SetupError(
-                f"run {self._run_id} has no plan: planning failed, or it is published already"
-            )
+            raise SetupError(f"run {self._run_id} has no plan: planning failed; its log tells why")
         return Run.from_json(data)
 
     def write_shard(self, shard: Shard) -> None:
@@ -176,9 +174,8 @@ class Work:
         storage.write_bytes(f"{aside}.json", report.encode())
         return f"{aside}.json"
 
-    def clear(self, shard_ids: Iterable[str]) -> None:
-        """Remove all of it, the plan last: what is left of it can be cleared again."""
-        self.clear_shards(shard_ids)
+    def forget_run(self) -> None:
+        """Remove the plan of an earlier run of this name."""
         storage.delete(self._uri(_RUN_FILE))
 
     def clear_shards(self, shard_ids: Iterable[str]) -> None:
@@ -195,7 +192,8 @@ def clear_abandoned(results_uri: str, before: datetime) -> int:
     """Remove the work of runs that nobody has touched since `before`; returns how many.
 
     A run that works writes a plan or rows, so the newest of its files tells when it last did.
-    The plan is removed last: what a kill leaves is removed by the next call.
+    So does the plan of a published run. It is removed last: what a kill leaves is removed by the
+    next call.
     """
     runs: dict[str, list[storage.StoredFile]] = defaultdict(list)
     for file in storage.list_files(storage.join(results_uri, WORK)):

@@ -25,7 +25,7 @@ from airflow.sdk import Param, dag, get_current_context, task
         "retention_hours": Param(168, type="integer", minimum=2, title="Hours to keep old files"),
         "work_days": Param(7, type="integer", minimum=1, title="Days to keep abandoned work"),
         "refused_days": Param(
-            None, type=["null", "integer"], minimum=1, title="Days to keep refused rows"
+            30, type=["null", "integer"], minimum=1, title="Days to keep refused rows"
         ),
         "reports_days": Param(
             None, type=["null", "integer"], minimum=1, title="Days to keep reports"

@@ -22,10 +22,10 @@ PARAMS = {
     ),
     "prefix": Param("", type="string", description="Only keys that start with this"),
     "pattern": Param("", type="string", description="Only keys like this: *.jpg"),
-    "shard_size": Param(256, type="integer", minimum=1, title="Images per task"),
+    "shard_size": Param(256, type="integer", minimum=1, maximum=10_000, title="Images per task"),
     "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
     "max_broken": Param(
-        None, type=["null", "number"], maximum=1, description="Share of a shard; as params.yaml has"
+        None, type=["null", "number"], exclusiveMinimum=0, maximum=1, title="Share of a shard"
     ),
 }
 
@@ -45,11 +45,12 @@ def unmendable() -> Iterator[None]:
 
     try:
         yield
-    except SetupError as error:
+    except (SetupError, ValueError) as error:
         raise AirflowFailException(str(error)) from error
 
 
-@task
+# Ten million objects are ten thousand requests for a listing, one after the other.
+@task(execution_timeout=timedelta(hours=3))
 def plan_shards() -> list[str]:
     pipeline, settings = installed()
     context = get_current_context()

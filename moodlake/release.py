@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,9 +58,11 @@ def is_better(comparisons: Iterable[Comparison]) -> bool:
     and it names no emotion worse for it on the whole (macro F1)."""
     found = {each.metric: each for each in comparisons}
     kl, macro_f1 = found["kl"], found["macro_f1"]
-    if None in (kl.candidate, macro_f1.candidate):
+    if kl.candidate is None or macro_f1.candidate is None:
         return False
-    return kl.candidate != kl.released and not kl.is_worse and not macro_f1.is_worse
+    measured = math.isfinite(kl.candidate) and math.isfinite(macro_f1.candidate)
+    nearer = kl.released is None or kl.candidate < kl.released
+    return measured and nearer and not macro_f1.is_worse
 
 
 def check_comparable(candidate: Path, released: Path) -> None:

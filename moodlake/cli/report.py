@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,11 +14,11 @@ from moodlake.cli.results import point_at_tables
 def report(
     run_id: Annotated[str, typer.Argument(help="Of the run, as Airflow and the tables name it.")],
     out: Annotated[
-        Path | None, typer.Option(help="A file; its place beside the tables if not given.")
+        str | None, typer.Option(help="A file; its place beside the tables if not given.")
     ] = None,
     thumbnails: Annotated[
-        bool, typer.Option("--thumbnails", help="With small copies of a few images.")
-    ] = False,
+        bool | None, typer.Option(help="With small copies of a few images, or not.")
+    ] = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Write the page of a run again, from the tables."""
@@ -37,8 +36,9 @@ def report(
         if record is None:
             raise MendableError(f"no run {run_id!r} in {settings.runs_table}")
         rows = ResultsTable(settings.results_table).of_run(run_id, record["started_at"])
-        read_image = partial(image_of, s3_client()) if thumbnails or policy.thumbnails else None
+        wanted = policy.thumbnails if thumbnails is None else thumbnails
+        read_image = partial(image_of, s3_client()) if wanted else None
         page = render_run(record, examples_of(rows, policy.examples), read_image).encode()
-        target = str(out) if out else report_uri(settings.results_uri, run_id)
+        target = out or report_uri(settings.results_uri, run_id)
         storage.write_bytes(target, page)
     console.print(f"-> [bold]{target}", soft_wrap=True)

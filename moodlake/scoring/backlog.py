@@ -26,14 +26,15 @@ _BATCH_ROWS = 2048
 class Backlog:
     """The objects of a bucket that are not done, oldest first; a context manager.
 
-    What was tried before and is to be tried again (an archived object, for example) comes after
-    all others, so that it never keeps them waiting.
+    What the gate refused before, and what was tried and is to be tried again (an archived object,
+    for example), stands apart, so that it never keeps the new ones waiting.
 
     Args:
         bucket: their bucket.
         pages: of LISTING_SCHEMA, in any order and of any size; read once.
         known: in KNOWN_SCHEMA, what has a row already.
         pattern: only keys like this, as Python's fnmatch reads it. Empty for all.
+        refused: key and etag of what the gate refused.
         folder: where its file lies while it is open; the system's own place if None.
 
     Attributes:
@@ -48,11 +49,13 @@ class Backlog:
         pages: Iterable[pa.RecordBatch],
         known: Iterable[pa.RecordBatch] = (),
         pattern: str = "",
+        refused: Iterable[pa.RecordBatch] = (),
         folder: Path | None = None,
     ) -> None:
         self._bucket = bucket
         with ExitStack() as stack:
             self._database = stack.enter_context(database(folder))
+            fill(self._database, "refused", KNOWN_SCHEMA.remove(2), refused)
             self._fill(_like(pages, pattern) if pattern else pages, known)
             self._closing = stack.pop_all()
 
@@ -62,7 +65,8 @@ class Backlog:
         fill(connection, "known", KNOWN_SCHEMA, known)
         self.listed = self._number("SELECT count(*) FROM listing")
         connection.execute(
-            "CREATE TABLE todo AS SELECT listing.*, known.key IS NOT NULL AS tried "
+            "CREATE TABLE todo AS SELECT listing.*, known.key IS NOT NULL AS tried, "
+            "(key, etag) IN (SELECT (key, etag) FROM refused) AS refused "
             "FROM listing LEFT JOIN known USING (key, etag) "
             "WHERE known.key IS NULL OR known.again"
         )
@@ -74,10 +78,16 @@ class Backlog:
     def _number(self, query: str) -> int:
         return int(self._database.execute(query).fetchall()[0][0])
 
-    def oldest(self, most: int) -> Iterator[SourceObject]:
-        """At most so many objects, by the time of their last change and then by key."""
+    def oldest(self, most: int, again: bool = False) -> Iterator[SourceObject]:
+        """At most so many objects, by the time of their last change and then by key.
+
+        Args:
+            most: how many.
+            again: those that were tried or refused before, instead of the new ones.
+        """
+        names = ", ".join(LISTING_SCHEMA.names)
         query = (
-            f"SELECT {', '.join(LISTING_SCHEMA.names)} FROM todo "
+            f"SELECT {names} FROM todo WHERE (tried OR refused) = {again} "
             f"ORDER BY tried, last_modified, key, etag LIMIT {int(most)}"
         )
         for batch in self._database.sql(query).to_arrow_reader(_BATCH_ROWS):

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from moodlake.emotions import LabelSpace, jensen_shannon_distance
 from moodlake.faces import FaceMode
 from moodlake.profile import MILLIONTHS, Profile
-from moodlake.reasons import Status
+from moodlake.reasons import Reason, Status
 from moodlake.scoring.policy import Drift
 from moodlake.scoring.rows import count_outcomes
 from moodlake.scoring.runs import last_runs
@@ -187,7 +187,11 @@ def profile_of(rows: pa.Table, space: LabelSpace) -> Profile:
         distributions,
         brightness=those["brightness"].drop_null().to_numpy(),
         sizes=_sizes(those),
-        outcomes={str(Status.SCORED): scored, **reasons},
+        # What is away, or withheld, is tried again by each run: it would count each time.
+        outcomes={
+            str(Status.SCORED): scored,
+            **{name: count for name, count in reasons.items() if not Reason(name).is_passing},
+        },
     )
 
 

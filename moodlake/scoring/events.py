@@ -50,7 +50,7 @@ def arrivals(messages: Iterable[str], bucket: str) -> Arrivals:
     for record in _records(messages, unread):
         try:
             created = _created(record)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             unread.append(f"{error!r} in {_shown(record)}")
             continue
         if created is None:
@@ -86,7 +86,7 @@ def _created(record: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """(bucket, row of LISTING_SCHEMA), or None if it tells of no new object.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: it is not what S3 sends.
+        KeyError, TypeError, ValueError, AttributeError, OverflowError: it is not what S3 sends.
     """
     if record.get("Event") == "s3:TestEvent":
         return None

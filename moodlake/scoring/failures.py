@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from moodlake.scoring.objects import SourceError
 
@@ -22,12 +22,20 @@ def in_words(step: Callable[Given, Result]) -> Callable[Given, Result]:
     def told(*args: Given.args, **options: Given.kwargs) -> Result:
         try:
             return step(*args, **options)
-        except (OSError, DeltaError) as error:
-            # delta-rs colours its messages and draws arrows in them.
-            plain = " ".join(re.sub(r"\x1b\[\d+m|↳", " ", str(error)).split())
+        except CommitFailedError as error:
             raise SourceError(
-                f"a disk or store failed ({plain}); nothing was damaged: check "
+                f"other writers won the race for the table each time ({_plain(error)}); nothing "
+                "was damaged: run it again"
+            ) from error
+        except (OSError, DeltaError) as error:
+            raise SourceError(
+                f"a disk or store failed ({_plain(error)}); nothing was damaged: check "
                 "MOODLAKE_RESULTS_URI, AWS_ENDPOINT_URL and the room there, and run it again"
             ) from error
 
     return told
+
+
+def _plain(error: Exception) -> str:
+    """delta-rs colours its messages and draws arrows in them."""
+    return " ".join(re.sub(r"\x1b\[\d+m|↳", " ", str(error)).split())

@@ -12,6 +12,7 @@ from typing import Any
 from moodlake.scoring import storage
 from moodlake.scoring.delta import open_table, until_won
 from moodlake.scoring.diff_report import REPORTS
+from moodlake.scoring.failures import in_words
 from moodlake.scoring.work import REFUSED, clear_abandoned
 from moodlake.settings import Settings
 
@@ -39,7 +40,7 @@ class UpkeepParams:
     target_mb: int = 128
     retention_hours: int = 168
     work_days: int = 7
-    refused_days: int | None = None
+    refused_days: int | None = 30
     reports_days: int | None = None
 
     def __post_init__(self) -> None:
@@ -54,12 +55,13 @@ class UpkeepParams:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
 
 
+@in_words
 def maintain(settings: Settings, params: UpkeepParams) -> dict[str, Any]:
     """Tables first, then folders; returns what was done, in counts.
 
     Raises:
-        CommitFailedError: other writers won the race for a table too many times.
-        SourceError: a folder cannot be listed or cleared.
+        SourceError: a folder or table cannot be read or written, or other writers won the race for
+            a table too many times.
     """
     tables = {"results": settings.results_table, "runs": settings.runs_table}
     done: dict[str, Any] = {name: maintain_table(uri, params) for name, uri in tables.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -32,8 +32,8 @@ from moodlake.scoring.runs import find_run, record_run
 from moodlake.scoring.s3 import list_pages, read_object, s3_client
 from moodlake.scoring.s3_inventory import inventory_pages
 from moodlake.scoring.scorer import score_objects, take
-from moodlake.scoring.shards import pack
-from moodlake.scoring.work import Run, RunParams, Work, total_seconds
+from moodlake.scoring.shards import Shard, pack
+from moodlake.scoring.work import Run, RunParams, Work, refused_objects, total_seconds
 from moodlake.serving.client import ServerClient, ServerError
 from moodlake.settings import Settings
 from moodlake.timings import Stopwatch
@@ -76,29 +76,25 @@ def plan_run(
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
     """
     started_at = datetime.now(UTC).isoformat()
+    Policy.load()  # a mistake in it is told before the work, not after
     work, stopwatch = Work(settings.results_uri, run_id), Stopwatch()
     work.forget_run()
     server = connect(settings)
     model = server.identity
     keys = None if arrived is None else arrived["key"]
     known = ResultsTable(settings.results_table).known(params.bucket, model.digest, keys)
-    pages: Iterable[pa.RecordBatch]
-    if arrived is not None:
-        pages = [arrived]
-    elif params.inventory:
-        pages = inventory_pages(params.inventory, params.bucket, params.prefix)
-    else:
-        pages = list_pages(s3_client(), params.bucket, params.prefix)
+    pages = _pages(params) if arrived is None else [arrived]
+    held = refused_objects(settings.results_uri, params.bucket, model.digest)
     shard_ids: list[str] = []
+    taken = 0
     try:
         with (
             stopwatch.step("plan"),
-            Backlog(params.bucket, pages, known.objects, params.pattern) as backlog,
+            Backlog(params.bucket, pages, known.objects, params.pattern, held) as backlog,
         ):
-            oldest = backlog.oldest(MAX_SHARDS * params.shard_size)
-            shards = pack(oldest, model_digest=model.digest, shard_size=params.shard_size)
-            for shard in itertools.islice(shards, MAX_SHARDS):
+            for shard in itertools.islice(_shards(backlog, params, model.digest), MAX_SHARDS):
                 shard_ids.append(shard.id)
+                taken += len(shard.objects)
                 work.write_shard(shard)
         run = Run(
             run_id=run_id,
@@ -107,7 +103,8 @@ def plan_run(
             space=server.space,
             provenance=server.provenance,
             shard_ids=tuple(shard_ids),
-            commits=None if backlog.tried else known.commits,
+            # What was tried before comes last: it has a row, which the commit has to look for.
+            commits=None if taken > backlog.objects - backlog.tried else known.commits,
             listed=backlog.listed,
             waiting=backlog.objects,
             started_by=started_by,
@@ -121,6 +118,20 @@ def plan_run(
             work.clear_shards(shard_ids)
         raise
     return shard_ids
+
+
+def _pages(params: RunParams) -> Iterable[pa.RecordBatch]:
+    """The listing that is asked for."""
+    if params.inventory:
+        return inventory_pages(params.inventory, params.bucket, params.prefix)
+    return list_pages(s3_client(), params.bucket, params.prefix)
+
+
+def _shards(backlog: Backlog, params: RunParams, model_digest: str) -> Iterator[Shard]:
+    """Of new objects first, and of those that are tried again in shards of their own."""
+    for again in (False, True):
+        oldest = backlog.oldest(MAX_SHARDS * params.shard_size, again)
+        yield from pack(oldest, model_digest=model_digest, shard_size=params.shard_size)
 
 
 def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> list[str]:
@@ -222,4 +233,5 @@ def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
     record |= judge(run, rows, settings.runs_table, policy.drift)
     publish_report(record, rows, settings.results_uri, policy.report)
     record_run(settings.runs_table, record)
-    return record
+    # Another try of this task may have been the first.
+    return find_run(settings.runs_table, run.run_id, record["started_at"]) or record

@@ -8,14 +8,14 @@ from typing import Any, Self
 
 import yaml
 
-from moodlake.errors import MendableError
+from moodlake.scoring.objects import SetupError
 from moodlake.settings import PROJECT_ROOT
 
 POLICY_FILE = PROJECT_ROOT / "params.yaml"
 SECTION = "scoring"
 
 
-class PolicyError(MendableError, ValueError):
+class PolicyError(SetupError, ValueError):
     """A value that is unknown or out of range; the message names it."""
 
 

@@ -68,7 +68,11 @@ def examples_of(batches: Iterable[pa.RecordBatch], count: int) -> Examples:
     emotions: tuple[str, ...] = ()
     for batch in batches:
         rows = pa.Table.from_batches([batch])
-        emotions = emotion_columns(rows.schema)
+        emotions = tuple(
+            name
+            for name in emotion_columns(rows.schema)
+            if name in emotions or rows[name].null_count < rows.num_rows
+        )
         scored = rows.filter(pc.equal(rows["status"], str(Status.SCORED)))
         for order, best in kept.items():
             among = pa.concat_tables([best, scored]) if best else scored

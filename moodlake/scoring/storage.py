@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -33,7 +34,8 @@ def write_bytes(uri: str, data: bytes) -> None:
     filesystem, path = _locate(uri)
     try:
         if isinstance(filesystem, fs.LocalFileSystem):
-            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            if folder := path.rpartition("/")[0]:
+                filesystem.create_dir(folder, recursive=True)
             with filesystem.open_output_stream(f"{path}.part") as stream:
                 stream.write(data)
             filesystem.move(f"{path}.part", path)
@@ -96,10 +98,19 @@ def delete(uri: str) -> None:
     Raises:
         SourceError: it cannot be removed.
     """
+    _remove(uri, lambda filesystem, path: filesystem.delete_file(path))
+
+
+def delete_folder(uri: str) -> None:
+    """Remove a folder and all in it; raises as `delete`."""
+    _remove(uri, lambda filesystem, path: filesystem.delete_dir(path))
+
+
+def _remove(uri: str, remove: Callable[[fs.FileSystem, str], None]) -> None:
     filesystem, path = _locate(uri)
     try:
         if filesystem.get_file_info(path).type != fs.FileType.NotFound:
-            filesystem.delete_file(path)
+            remove(filesystem, path)
     except FileNotFoundError:
         pass
     except OSError as error:

@@ -3,20 +3,20 @@
 <results>/work/<run id>/run.json              what was asked for, the model, the shards; it stays
 <results>/work/<run id>/<shard id>.json       what a shard holds
 <results>/work/<run id>/<shard id>.arrow      its rows, scored and not yet published
-<results>/refused/<run id>/<shard id>.arrow   its rows, if the gate refused them
-<results>/refused/<run id>/<shard id>.json    and why it did
+<results>/refused/<shard id>.arrow            its rows, if the gate refused them
+<results>/refused/<shard id>.json             and why it did
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from moodlake.emotions import LabelSpace
 from moodlake.faces import FaceMode
@@ -168,10 +168,10 @@ class Work:
 
     def set_aside(self, shard_id: str, rows: pa.Table, failures: Sequence[Failure]) -> str:
         """Keep rows that the gate refused, and the reasons; returns where the reasons are."""
-        aside = storage.join(self._results_uri, REFUSED, self._run_id, shard_id)
+        aside = storage.join(self._results_uri, REFUSED, shard_id)
         storage.write_bytes(f"{aside}.arrow", _to_bytes(rows))
-        report = json.dumps([asdict(failure) for failure in failures], indent=2)
-        storage.write_bytes(f"{aside}.json", report.encode())
+        report = {"run_id": self._run_id, "failures": [asdict(failure) for failure in failures]}
+        storage.write_bytes(f"{aside}.json", json.dumps(report, indent=2).encode())
         return f"{aside}.json"
 
     def forget_run(self) -> None:
@@ -188,20 +188,28 @@ class Work:
         return storage.join(self._results_uri, WORK, self._run_id, name)
 
 
+def refused_objects(results_uri: str, bucket: str, model_digest: str) -> Iterator[pa.RecordBatch]:
+    """Key and etag of the objects of a bucket whose rows, by this model, the gate refused."""
+    of_them = (pc.field("bucket") == bucket) & (pc.field("model_digest") == model_digest)
+    for file in storage.list_files(storage.join(results_uri, REFUSED)):
+        if file.uri.endswith(".arrow") and (data := storage.read_bytes(file.uri)):
+            rows = pa.ipc.open_file(data).read_all().filter(of_them)
+            yield from rows.select(["key", "etag"]).to_batches()
+
+
 def clear_abandoned(results_uri: str, before: datetime) -> int:
     """Remove the work of runs that nobody has touched since `before`; returns how many.
 
     A run that works writes a plan or rows, so the newest of its files tells when it last did.
-    So does the plan of a published run. It is removed last: what a kill leaves is removed by the
-    next call.
+    So does the plan of a published run. What a kill leaves is removed by the next call.
     """
-    runs: dict[str, list[storage.StoredFile]] = defaultdict(list)
+    written: dict[str, datetime] = {}
     for file in storage.list_files(storage.join(results_uri, WORK)):
-        runs[file.uri.rpartition("/")[0]].append(file)
-    abandoned = [files for files in runs.values() if max(f.modified for f in files) < before]
-    for files in abandoned:
-        for file in sorted(files, key=lambda file: file.uri.endswith(f"/{_RUN_FILE}")):
-            storage.delete(file.uri)
+        folder = file.uri.rpartition("/")[0]
+        written[folder] = max(file.modified, written.get(folder, file.modified))
+    abandoned = [folder for folder, last in written.items() if last < before]
+    for folder in abandoned:
+        storage.delete_folder(folder)
     return len(abandoned)
 
 

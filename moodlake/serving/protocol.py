@@ -195,7 +195,10 @@ class Protocol:
             return (yield from self._post(address, options, parts))
         if answer.status_code == 404:
             version = f" of version {self._version}" if self._version else ""
-            raise ServerError(f"{self.url} serves no model named {MODEL_NAME!r}{version}")
+            raise ServerError(
+                f"{self.url} serves no model named {MODEL_NAME!r}{version}; `moodlake model list` "
+                "shows what there is, and a new run takes the one that answers"
+            )
         message = f"HTTP {answer.status_code}: {answer.text[:200]}"
         if answer.status_code in _UNAVAILABLE:
             self.refusals += 1

@@ -40,4 +40,6 @@ def undisturbed(parts: Parts, s3: BaseClient) -> pd.DataFrame:
     s3.create_bucket(Bucket=SHARED.bucket)
     put(s3, SHARED.bucket, objects(20))
     assert Scheduler(parts.environment("undisturbed")).run("undisturbed", SHARED)
-    return rows_of(parts.settings("undisturbed"))
+    rows = rows_of(parts.settings("undisturbed"))
+    assert len(rows) == 20
+    return rows

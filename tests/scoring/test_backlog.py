@@ -85,9 +85,12 @@ def test_what_was_tried_before_keeps_nothing_else_waiting() -> None:
         | {"last_modified": START + timedelta(hours=n)}
         for n in range(6)
     ]
-    with Backlog("bucket", pages(listed), done(listed[:4], again=True)) as backlog:
-        assert [item.key for item in backlog.oldest(3)] == ["4", "5", "0"]
-        assert (backlog.objects, backlog.tried) == (6, 4)
+    refused = [page.select(["key", "etag"]) for page in pages(listed[5:])]
+    tried = done(listed[:3], again=True)
+    with Backlog("bucket", pages(listed), tried, refused=refused) as backlog:
+        assert [item.key for item in backlog.oldest(5)] == ["3", "4"]
+        assert [item.key for item in backlog.oldest(3, again=True)] == ["5", "0", "1"]
+        assert (backlog.objects, backlog.tried) == (6, 3)
 
 
 def test_keys_of_any_kind_are_kept() -> None:

@@ -162,13 +162,14 @@ def test_only_abandoned_work_is_cleared(tmp_path: Path, settings: Settings) -> N
         touch(work / "slow" / "run.json", 9),
         touch(work / "slow" / "s.arrow", 1),
         touch(work / "young" / "run.json", 6),
-        touch(tmp_path / "refused" / "r" / "s.arrow", 300),
+        touch(tmp_path / "refused" / "s.arrow", 20),
         touch(tmp_path / "reports" / "r" / "diff.html", 300),
     ]
     assert maintain(settings, UpkeepParams())["work"] == 2
     assert [file.exists() for file in gone] == [False] * 4
+    assert not (work / "ended").exists()
     assert all(file.exists() for file in kept)
-    done = maintain(settings, UpkeepParams(refused_days=299, reports_days=301))
+    done = maintain(settings, UpkeepParams(refused_days=19, reports_days=301))
     assert (done["refused"], done["reports"]) == (1, 0)
 
 

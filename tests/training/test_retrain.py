@@ -46,6 +46,7 @@ def is_new(project: Path) -> bool:
         ({"kl": 0.29, "accuracy": 0.79}, True),
         ({"kl": 0.31, "macro_f1": 0.7}, False),
         ({"kl": 0.29, "macro_f1": 0.5}, False),
+        ({"kl": float("nan")}, False),
         ({}, False),
     ],
 )

@@ -27,8 +27,8 @@ from moodlake.scoring.s3 import s3_client
 from moodlake.scoring.work import RunParams
 
 BUCKET = "bench"
-_TURNS = 5
-_TURN_IMAGES = 1_024
+_TURNS = 3
+_TURN_IMAGES = 3_072
 _DISTINCT = 100
 _BATCH = 16
 _IN_FLIGHT = 4

@@ -57,9 +57,9 @@ class CeleryAirflow(AirflowService):
             "CELERY__RESULT_BACKEND": f"db+{database}",
             # One worker alone keeps TorchServe busy: any may die.
             "CELERY__WORKER_CONCURRENCY": POOL_SLOTS,
-            # Longer than a task may take (execution_timeout): by then Celery, too, takes a
+            # Longer than any task may take (`retrain`: a day): by then Celery, too, takes a
             # message that is not done with for lost.
-            "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": 3600,
+            "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": 25 * 3600,
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": self.LOST_AFTER,
             "SCHEDULER__TASK_QUEUED_TIMEOUT": self.LOST_AFTER,
             "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": 10,

@@ -1,12 +1,13 @@
 """The current view: of each object and model the newest row. The one place for that rule.
 
 Older rows are those of versions that were overwritten since. A row with a passing reason tells of
-no version that there is: it is not current, and hides none that is.
+no version that there is: it is not current, and hides none that is. What is put back as it was
+before has its row already, as of then: the row of what was there meanwhile stays the current one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -18,11 +19,17 @@ from moodlake.scoring.duck import database, fill
 from moodlake.scoring.rows import IDENTITY
 
 _PASSING = ", ".join(f"'{reason}'" for reason in Reason if reason.is_passing)
-CURRENT = f"""
+_CHANGED = "last_modified"
+
+
+def current_sql(columns: Sequence[str]) -> str:
+    """SQL for the identities of the current rows of `results`, which has these columns."""
+    # Older tables do not tell when an object was changed.
+    newest = f"{_CHANGED} DESC NULLS LAST, " if _CHANGED in columns else ""
+    return f"""
 SELECT {", ".join(IDENTITY)} FROM results WHERE coalesce(reason, '') NOT IN ({_PASSING})
 QUALIFY row_number() OVER (
-    PARTITION BY bucket, key, model_digest ORDER BY scored_at DESC, etag) = 1"""
-"""SQL for the identities of the current rows of `results`."""
+    PARTITION BY bucket, key, model_digest ORDER BY {newest}scored_at DESC, etag) = 1"""
 
 
 @contextmanager
@@ -41,7 +48,8 @@ def current_rows(
     schema = table.to_pyarrow_dataset().schema
     wrote = "" if run_id is None else "WHERE run_id = $run_id"
     given = {} if run_id is None else {"run_id": run_id}
-    chosen = f"FROM results SEMI JOIN ({CURRENT}) USING ({', '.join(IDENTITY)}) {wrote}"
+    current = current_sql(schema.names)
+    chosen = f"FROM results SEMI JOIN ({current}) USING ({', '.join(IDENTITY)}) {wrote}"
     with database() as connection:
         fill(connection, "results", schema, scan(table).to_batches())
         count = connection.sql(f"SELECT count(*) {chosen}", params=given).fetchall()[0][0]
@@ -55,5 +63,5 @@ def current_rows(
 def current_identities(rows: pa.Table) -> set[tuple[str, ...]]:
     """Which of a few rows are current, all rows of their objects being there; as IDENTITY."""
     with database() as connection:
-        connection.register("results", rows.select([*IDENTITY, "reason", "scored_at"]))
-        return set(connection.execute(CURRENT).fetchall())
+        connection.register("results", rows)
+        return set(connection.execute(current_sql(rows.column_names)).fetchall())

@@ -151,7 +151,8 @@ def judge(run: Run, rows: pa.Table, runs_table: str, policy: Drift) -> dict[str,
     profiles = [
         Profile.from_dict(json.loads(record["profile"]))
         for record in before
-        if record.get("profile")  # older versions kept none
+        # Older versions kept none; and another part of the images is no drift.
+        if record["profile"] and json.loads(record["params"]).get("faces") == run.params.faces
     ]
     references = {
         TRAINING: Profile.from_dict(run.reference) if run.reference else None,

@@ -29,7 +29,7 @@ from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import results_schema, to_table
 from moodlake.scoring.run_report import publish_report
 from moodlake.scoring.runs import find_run, record_run
-from moodlake.scoring.s3 import list_pages, read_object, s3_client
+from moodlake.scoring.s3 import ObjectReader, list_pages, s3_client
 from moodlake.scoring.s3_inventory import inventory_pages
 from moodlake.scoring.scorer import score_objects, take
 from moodlake.scoring.shards import Shard, pack
@@ -168,9 +168,9 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
             f"the run was planned for {run.model} but {settings.server_url} serves "
             f"{server.identity}; trigger a new run"
         )
-    client, stopwatch = s3_client(), Stopwatch()
+    stopwatch = Stopwatch()
     rows = score_objects(
-        Source(shard.objects, lambda item: read_object(client, item)),
+        Source(shard.objects, ObjectReader(s3_client()).read),
         server,
         run_id=run_id,
         shard_id=shard_id,

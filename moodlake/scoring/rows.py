@@ -39,6 +39,7 @@ _SOURCE_FIELDS = [
     ("version_id", pa.string()),
     ("etag", pa.string()),
     ("size", pa.int64()),
+    ("last_modified", UTC_TIME),
     ("status", pa.string()),
     ("reason", pa.string()),
     ("detail", pa.string()),
@@ -102,6 +103,7 @@ def make_row(
     boxes = [_face_row(face) for face in outcome["faces"]]
     return {
         **source,
+        "last_modified": modified,
         **{name: outcome[name] for name in ("detail", "width", "height", "format")},
         "status": str(prediction.status),
         "reason": str(prediction.reason) if prediction.reason else None,

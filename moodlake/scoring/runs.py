@@ -83,16 +83,17 @@ def _named(uri: str, run_id: str) -> list[dict[str, Any]]:
 
 
 def last_runs(uri: str, bucket: str, model_digest: str, since: datetime) -> list[dict[str, Any]]:
-    """The runs of a bucket and model that ended later than `since`."""
+    """`params` and `profile` of the runs of a bucket and model that ended later than `since`."""
     table = open_table(uri)
-    if table is None:
+    if table is None or "profile" not in table.to_pyarrow_dataset().schema.names:
         return []
     wanted = (
         (pc.field("bucket") == bucket)
         & (pc.field("model_digest") == model_digest)
         & (pc.field("ended_at") > since)
     )
-    return scan(table, where=wanted).to_table().to_pylist()
+    uses = ["bucket", "model_digest", "ended_at"]
+    return scan(table, ["params", "profile"], wanted, uses).to_table().to_pylist()
 
 
 def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:
@@ -101,4 +102,6 @@ def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | No
     if table is None:
         return None
     same = (pc.field("run_id") == run_id) & (pc.field("started_at") == started_at)
+    if not scan(table, ["run_id"], same, ["started_at"]).to_table().num_rows:  # not all columns
+        return None
     return next(iter(scan(table, where=same).to_table().to_pylist()), None)

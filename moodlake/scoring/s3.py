@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import boto3
 import botocore.session
 import botocore.utils
 import pyarrow as pa
+import urllib3
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import (
@@ -31,6 +33,8 @@ from moodlake.scoring.objects import (
 )
 
 DOWNLOAD_THREADS = 16
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 60
 # Of one object, whose answer may break off: boto3 tries again what is refused, but not that.
 _READS = 4
 _GONE = {"NoSuchKey", "404", "412", "PreconditionFailed", "NoSuchVersion"}
@@ -51,8 +55,9 @@ def s3_client() -> BaseClient:
     config = Config(
         max_pool_connections=DOWNLOAD_THREADS,
         retries={"mode": "standard", "max_attempts": 5},
-        connect_timeout=5,
-        read_timeout=60,
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        signature_version="s3v4",  # also of addresses, which would be signed in an older way
     )
     # A session of its own: boto3's shared one keeps the first credentials that it met.
     session = botocore.session.get_session()
@@ -97,6 +102,31 @@ def list_pages(client: BaseClient, bucket: str, prefix: str = "") -> Iterator[pa
             yield pa.RecordBatch.from_pylist(rows, schema=LISTING_SCHEMA)
     except (ClientError, BotoCoreError) as error:
         raise explained(error, bucket) from error
+
+
+class ObjectReader:
+    """Reads objects as `read_object` does, at under half of its processor time.
+
+    boto3 spends 2 ms on each answer. So it only signs a request, which urllib3 sends; whatever
+    comes but the whole object is left to boto3, which asks again and knows what it means.
+    """
+
+    def __init__(self, client: BaseClient) -> None:
+        self._client = client
+        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+        self._http = urllib3.PoolManager(maxsize=DOWNLOAD_THREADS, timeout=timeout, retries=False)
+
+    def read(self, item: SourceObject) -> bytes:
+        """The bytes of exactly the version that was listed; raises as `read_object`."""
+        condition = f'"{item.etag}"'
+        asked = {"Bucket": item.bucket, "Key": item.key, "IfMatch": condition}
+        try:
+            address = self._client.generate_presigned_url("get_object", Params=asked)
+            answer = self._http.request("GET", address, headers={"If-Match": condition})
+        except (urllib3.exceptions.HTTPError, BotoCoreError):
+            return read_object(self._client, item)
+        whole = answer.status == HTTPStatus.OK and len(answer.data) == item.size
+        return answer.data if whole else read_object(self._client, item)
 
 
 def read_object(client: BaseClient, item: SourceObject) -> bytes:
@@ -176,4 +206,4 @@ def explained(error: Exception, bucket: str) -> SourceError:
 def bucket_source(bucket: str, prefix: str = "") -> Source:
     """A bucket as a source."""
     client = s3_client()
-    return Source(list_bucket(client, bucket, prefix), lambda item: read_object(client, item))
+    return Source(list_bucket(client, bucket, prefix), ObjectReader(client).read)

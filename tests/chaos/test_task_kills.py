@@ -14,12 +14,13 @@ from tests.chaos.task import Kill
 pytestmark = pytest.mark.e2e
 
 STEPS = "moodlake.scoring.pipeline:"
+READER = "moodlake.scoring.s3:ObjectReader"
 RESULTS = "moodlake.scoring.results:"
 KILLS = {
     "between two shards of the plan": ("plan_run", Kill(f"{STEPS}Work.write_shard", after=True)),
     "before the plan is whole": ("plan_run", Kill(f"{STEPS}Work.write_run")),
     "planned and not told": ("plan_run", Kill(f"{STEPS}Work.write_run", after=True)),
-    "after a download": ("score_shard", Kill(f"{STEPS}read_object", after=True, call=5)),
+    "after a download": ("score_shard", Kill(f"{READER}.read", after=True, call=5)),
     "in a request": ("score_shard", Kill("httpx:Client.post", call=2, delay=0.004)),
     "after scoring": ("score_shard", Kill(f"{STEPS}Work.write_rows")),
     "staged and not told": ("score_shard", Kill(f"{STEPS}Work.write_rows", after=True)),

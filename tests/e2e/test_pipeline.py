@@ -11,12 +11,14 @@ from botocore.client import BaseClient
 from PIL import Image
 from typer.testing import CliRunner
 
+import moodlake.scoring.s3
 from infra.local.ports import Ports
 from infra.local.stack import Stack, StackError, attach
 from moodlake.cli import app
 from moodlake.model import Model
 from moodlake.scoring import pipeline
 from moodlake.scoring.objects import SourceError
+from moodlake.scoring.s3 import ObjectReader, list_bucket, s3_client
 from moodlake.scoring.work import RunParams
 from moodlake.serving.client import ServerClient
 from moodlake.settings import RELEASED_ARCHIVE
@@ -181,6 +183,18 @@ def test_an_object_deleted_before_it_is_read_has_its_row(stack: Stack, s3: BaseC
     pipeline.publish("leaving-1", stack.settings)
     rows = rows_of(stack, "leaving")
     assert rows["reason"].dropna().to_dict() == {"gone.jpg": "vanished", "changed.jpg": "vanished"}
+
+
+def test_what_is_there_is_read_without_boto3(
+    stack: Stack, s3: BaseClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an address that boto3 signs; only what goes wrong is left to it."""
+    keys = ("a b+é ü&?%41.jpg", "日本/😀'\".jpg", "new\nline.jpg")
+    fill(s3, "signed", {key: jpeg(number) for number, key in enumerate(keys)})
+    reader = ObjectReader(s3_client())
+    monkeypatch.setattr(moodlake.scoring.s3, "read_object", None)
+    for item in list_bucket(s3, "signed"):
+        assert reader.read(item) == jpeg(keys.index(item.key))
 
 
 def test_planning_a_missing_bucket_is_explained(stack: Stack) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from airflow.sdk import Param, dag
 from scoring_steps import DEFAULTS, PARAMS, plan_shards, publish, score
 
+from moodlake.scoring.sizes import DEFAULT_BATCH_SIZE
 from moodlake.serving.limits import MAX_IMAGES
 
 
@@ -21,7 +22,9 @@ from moodlake.serving.limits import MAX_IMAGES
     params={
         **PARAMS,
         "inventory": Param("", type="string", description="An S3 Inventory's manifest.json"),
-        "batch_size": Param(16, type="integer", minimum=1, maximum=MAX_IMAGES, title="Per request"),
+        "batch_size": Param(
+            DEFAULT_BATCH_SIZE, type="integer", minimum=1, maximum=MAX_IMAGES, title="Per request"
+        ),
     },
     doc_md=__doc__,
 )

@@ -10,6 +10,8 @@ from typing import Any
 from airflow.sdk import Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
+
 DEFAULTS = {
     "owner": "moodlake",
     "retries": 2,
@@ -17,16 +19,14 @@ DEFAULTS = {
     "execution_timeout": timedelta(minutes=30),
 }
 PARAMS = {
-    "bucket": Param(
-        None, type=["null", "string"], description="Empty: the installation's own bucket"
-    ),
+    "bucket": Param(None, type=["null", "string"], description="Empty: the installation's own"),
     "prefix": Param("", type="string", description="Only keys that start with this"),
     "pattern": Param("", type="string", description="Only keys like this: *.jpg"),
-    "shard_size": Param(256, type="integer", minimum=1, maximum=10_000, title="Images per task"),
-    "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
-    "max_broken": Param(
-        None, type=["null", "number"], exclusiveMinimum=0, maximum=1, title="Share of a shard"
+    "shard_size": Param(
+        DEFAULT_SHARD_SIZE, type="integer", minimum=1, maximum=MAX_SHARD_SIZE, title="In a task"
     ),
+    "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
+    "max_broken": Param(None, type=["null", "number"], maximum=1, title="Broken share to take"),
 }
 
 

@@ -152,7 +152,7 @@ def judge(run: Run, rows: pa.Table, runs_table: str, policy: Drift) -> dict[str,
         Profile.from_dict(json.loads(record["profile"]))
         for record in before
         # Older versions kept none; and another part of the images is no drift.
-        if record["profile"] and json.loads(record["params"]).get("faces") == run.params.faces
+        if record["profile"] and json.loads(record["params"])["faces"] == run.params.faces
     ]
     references = {
         TRAINING: Profile.from_dict(run.reference) if run.reference else None,

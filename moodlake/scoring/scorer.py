@@ -21,9 +21,9 @@ from moodlake.scoring.pace import Pace
 from moodlake.scoring.rows import make_row
 from moodlake.scoring.s3 import DOWNLOAD_THREADS as READERS
 from moodlake.scoring.shards import weight_of
+from moodlake.scoring.sizes import DEFAULT_BATCH_SIZE
 from moodlake.timings import Stopwatch
 
-DEFAULT_BATCH_SIZE = 16
 _MOST_REQUESTS = 16
 _READ_AHEAD = 2
 _MAX_BATCH_BYTES = 32 * 2**20

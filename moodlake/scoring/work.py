@@ -24,8 +24,8 @@ from moodlake.model import ModelIdentity
 from moodlake.scoring import storage
 from moodlake.scoring.objects import SetupError
 from moodlake.scoring.quality import Failure
-from moodlake.scoring.scorer import DEFAULT_BATCH_SIZE
-from moodlake.scoring.shards import DEFAULT_SHARD_SIZE, Shard
+from moodlake.scoring.shards import Shard
+from moodlake.scoring.sizes import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE
 from moodlake.timings import Stopwatch
 
 WORK = "work"

@@ -70,6 +70,27 @@ def test_the_newest_real_row_of_each_object_and_model_is_current(
         assert traced == {etag for (name, _), etag in newest.items() if name == key}
 
 
+def test_a_version_that_was_read_late_is_not_current(tmp_path: Path) -> None:
+    uri = str(tmp_path / "results")
+    newer = row("a", modified="2026-01-02T12:00:00+00:00") | {"etag": "newer", "scored_at": FIRST}
+    older = row("a", modified="2026-01-02T11:00:00+00:00") | {"etag": "older"}
+    write_deltalake(uri, table(newer, older | {"scored_at": FIRST + timedelta(minutes=5)}))
+    with current_rows(DeltaTable(uri)) as (_, reader):
+        assert reader.read_all()["etag"].to_pylist() == ["newer"]
+
+
+def test_a_table_that_tells_no_times_of_change_goes_by_those_of_scoring(tmp_path: Path) -> None:
+    uri = store(tmp_path, [("a", "d", None), ("a", "d", None)])
+    write_deltalake(
+        uri,
+        DeltaTable(uri).to_pyarrow_table().drop_columns(["last_modified"]),
+        mode="overwrite",
+        schema_mode="overwrite",
+    )
+    with current_rows(DeltaTable(uri)) as (_, reader):
+        assert reader.read_all()["etag"].to_pylist() == ["version 1"]
+
+
 def test_the_table_command_shows_what_is_current(tmp_path: Path) -> None:
     uri = store(tmp_path, [("a", "d", None), ("a", "d", None), ("b", "d", None)])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,7 @@ def record(uri: str, name: str, days_ago: float, profile: Profile | None, **othe
         "model_digest": MODEL.digest,
         "started_at": ended,
         "ended_at": ended,
+        "params": json.dumps(asdict(RunParams("bucket"))),
         "profile": json.dumps(profile.to_dict()) if profile else None,
     }
     record_run(uri, dict.fromkeys(RUNS_SCHEMA.names) | about | other)
@@ -175,14 +176,12 @@ def test_a_run_is_compared_with_those_of_the_last_week_of_its_bucket_and_model(
         ("too old", 8, {}),
         ("elsewhere", 1, {"bucket": "other"}),
         ("another model", 1, {"model_digest": "e" * 64}),
+        ("whole images", 1, {"params": json.dumps(asdict(RunParams("bucket", faces="none")))}),
     ):
         record(uri, name, days, light, **other)
     rows = table(*(row(str(number), prediction=prediction()) for number in range(250)))
     columns = judge(run(), rows, uri, POLICY)
-    told = {
-        (item["against"], item["measure"]): item
-        for item in json.loads(columns["drift"])["comparisons"]
-    }
+    told = told_in(columns)
     expected = compare(profile_of(rows, SPACE), dark + dark, LAST_RUNS, POLICY)
     for item in expected:
         assert told[LAST_RUNS, item.measure] == item.to_dict()
@@ -197,10 +196,7 @@ def test_the_first_run_is_compared_with_the_models_reference(tmp_path: Path) -> 
     reference = replace(many(4000, 0.75), outcomes={}).to_dict()
     rows = table(*(row(str(number), prediction=prediction()) for number in range(250)))
     columns = judge(run(reference=reference), rows, str(tmp_path / "runs"), POLICY)
-    told = {
-        (item["against"], item["measure"]): item
-        for item in json.loads(columns["drift"])["comparisons"]
-    }
+    told = told_in(columns)
     assert told[TRAINING, "brightness"]["breached"] is True
     assert told[TRAINING, "outcomes"]["breached"] is None
     assert told[LAST_RUNS, "brightness"]["breached"] is None

@@ -197,9 +197,9 @@ def test_the_command_writes_the_page_of_a_run_again(
     done = CliRunner().invoke(app, ["report", "run"])
     assert (done.exit_code, done.output.split()) == (0, ["->", str(published)])
     assert published.read_text("utf-8") == first
-    out = tmp_path / "page.html"
-    assert CliRunner().invoke(app, ["report", "run", "--out", str(out)]).exit_code == 0
-    assert out.read_text("utf-8") == first
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["report", "run", "--out", "page.html"]).exit_code == 0
+    assert Path("page.html").read_text("utf-8") == first
     done = CliRunner().invoke(app, ["report", "another"])
     assert done.exit_code == 1
     assert "no run 'another'" in done.output

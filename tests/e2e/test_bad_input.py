@@ -40,7 +40,7 @@ def test_odd_keys_are_scored_under_their_names(stack: Stack, s3: BaseClient) -> 
         "quotes \"double\" and 'single'.jpg",
         "semi;colon, comma & percent %41 + plus.jpg",
         "日本/emoji 😀.jpg",
-        "back\\slash.jpg",
+        "new\nline.jpg",
         "/".join(["x" * 250, "é" * 120, "z" * 250, "w" * 250, "y" * 26 + ".jpg"]),
     ]
     assert len(keys[-1].encode()) == 1024

@@ -23,6 +23,7 @@ from moodlake.cli.console import (
 )
 from moodlake.cli.results import print_results
 from moodlake.faces import FaceMode
+from moodlake.scoring.sizes import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 from moodlake.serving.limits import MAX_IMAGES
 from moodlake.settings import RELEASED_ARCHIVE
 
@@ -110,15 +111,20 @@ def run(
     ] = None,
     batch_size: Annotated[
         int, typer.Option(min=1, max=MAX_IMAGES, help="Images per request.")
-    ] = 16,
-    shard_size: Annotated[int, typer.Option(min=1, help="Images per task.")] = 256,
+    ] = DEFAULT_BATCH_SIZE,
+    shard_size: Annotated[
+        int, typer.Option(min=1, max=MAX_SHARD_SIZE, help="Images per task.")
+    ] = DEFAULT_SHARD_SIZE,
+    max_broken: Annotated[
+        float | None, typer.Option(max=1, help="Share of broken files to take; see params.yaml.")
+    ] = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Let Airflow score what is new in the bucket now, and wait for the end."""
     with explained():
         from infra.local.airflow import DAG_ID
         from infra.local.stack import attach
-        from moodlake.scoring.results import ResultsTable
+        from moodlake.scoring.runs import latest_run
 
         stack = attach(state)
         conf = {
@@ -129,14 +135,21 @@ def run(
             "faces": faces,
             "batch_size": batch_size,
             "shard_size": shard_size,
+            "max_broken": max_broken,
         }
         run_id = stack.airflow.client.trigger(DAG_ID, conf)
         console.print(f"Airflow run {run_id}", soft_wrap=True)
         stack.airflow.follow(run_id, lambda line: console.print(escape(line)))
         stack.point_here()
-        table = ResultsTable(stack.settings.results_table)
-        count = table.read(run_id).num_rows if table.open() else 0
-        console.print(f"{count} new rows; `moodlake table --run {run_id}` shows them")
+        record = latest_run(stack.settings.runs_table, run_id) or {"listed": 0, "objects": 0}
+        place = f"s3://{bucket or stack.settings.images_bucket}/{prefix}"
+    if record["objects"]:
+        told = f"{record['objects']} rows; `moodlake table --run {run_id}` shows them"
+    elif record["listed"]:
+        told = f"nothing new in {place}: all {record['listed']} objects have their rows already"
+    else:
+        told = f"there is nothing in {place} that fits"
+    console.print(escape(told), soft_wrap=True)
 
 
 def env(state: StateDir = DEFAULT_STATE) -> None:

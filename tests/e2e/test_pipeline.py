@@ -144,7 +144,8 @@ def test_run_env_and_table_commands(
 
     assert f"export AWS_ENDPOINT_URL={stack.s3.url}" in moodlake("env").splitlines()
     output = moodlake("run", "--bucket", "commanded", "--prefix", "in/")
-    assert "1 new rows" in output
+    assert "1 rows" in output
+    assert "nothing new" in moodlake("run", "--bucket", "commanded", "--prefix", "in/")
     assert list(rows_of(stack, "commanded").index) == ["in/one.png"]
     assert "happiness" in moodlake("table")
     assert "READY" not in moodlake("status")

@@ -61,7 +61,7 @@ class S3Service(Service):
             "master.volumeSizeLimitMB": 512,
             "volume.port": ports.volume,
             "volume.port.grpc": ports.volume_grpc,
-            "volume.max": 100,
+            "volume.max": 1000,  # each bucket takes several
             "filer.port": ports.filer,
             "filer.port.grpc": ports.filer_grpc,
             "s3.port": ports.s3,

@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from moodlake.cpu import on_cores
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import (
     ARCHITECTURES,
@@ -47,7 +48,7 @@ def test_an_architecture_works_as_it_was_designed(name: str) -> None:
     pixels = torch.rand(2, preprocessing.channels, preprocessing.size, preprocessing.size)
     with torch.inference_mode():
         assert network(pixels).shape == (2, 5)
-        served = openvino.compile_model(to_openvino(network, preprocessing), "CPU")
+        served = openvino.compile_model(to_openvino(network, preprocessing), "CPU", on_cores(1))
         for count in (1, 2):
             logits = served(pixels[:count].numpy())[0]
             assert logits == pytest.approx(network(pixels[:count]).numpy(), abs=1e-3)

@@ -5,9 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+
+@contextmanager
+def _measured(
+    tell: Callable[[float], None], clock: Callable[[], float] = time.perf_counter
+) -> Iterator[None]:
+    """Tell the seconds that the block took, also if it failed."""
+    started = clock()
+    try:
+        yield
+    finally:
+        tell(clock() - started)
 
 
 @dataclass
@@ -22,11 +34,8 @@ class Timings:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Add what is done inside to a step."""
-        started = time.perf_counter()
-        try:
+        with _measured(lambda taken: setattr(self, name, getattr(self, name) + taken)):
             yield
-        finally:
-            setattr(self, name, getattr(self, name) + time.perf_counter() - started)
 
     def to_dict(self) -> dict[str, float]:
         """The steps in milliseconds."""
@@ -48,20 +57,14 @@ class Stopwatch:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Add the time that the block takes."""
-        started = time.perf_counter()
-        try:
+        with _measured(lambda taken: self.add({name: taken})):
             yield
-        finally:
-            self.add({name: time.perf_counter() - started})
 
     @contextmanager
     def cores(self, name: str) -> Iterator[None]:
         """Add the time that this process's threads are at work while the block runs."""
-        started = time.process_time()
-        try:
+        with _measured(lambda taken: self.add({name: taken}), time.process_time):
             yield
-        finally:
-            self.add({name: time.process_time() - started})
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add what was measured elsewhere."""

@@ -29,6 +29,9 @@ errors = Console(stderr=True)
 StateDir = Annotated[
     Path, typer.Option("--state", help="Where the local servers keep their files and logs.")
 ]
+TableUri = Annotated[
+    str | None, typer.Option(help="A Delta table; that of the running stack if not given.")
+]
 ArchivePath = Annotated[Path, typer.Option("--model", help="The archive (.mar) of the model.")]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
+from moodlake.cli.console import DEFAULT_STATE, StateDir, TableUri, console, explained
 from moodlake.cli.results import point_at_tables
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def diff(
     thumbnails: Annotated[
         bool, typer.Option(help="Small copies of the most changed images in it, out of S3.")
     ] = False,
-    uri: Annotated[
-        str | None, typer.Option(help="A Delta table; that of the running stack if not given.")
-    ] = None,
+    uri: TableUri = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Compare what two models say of the same images."""

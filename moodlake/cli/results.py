@@ -22,6 +22,7 @@ from moodlake.cli.console import (
     DEMO_STATE,
     ArchivePath,
     StateDir,
+    TableUri,
     console,
     errors,
     explained,
@@ -98,9 +99,7 @@ def table(
         bool, typer.Option("--current", help="Of each image and model the newest row only.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
-    uri: Annotated[
-        str | None, typer.Option(help="A Delta table; that of the running stack if not given.")
-    ] = None,
+    uri: TableUri = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Print the results table, or export it."""

@@ -85,9 +85,8 @@ def plan_run(
     known = ResultsTable(settings.results_table).known(params.bucket, model.digest, keys)
     pages = _pages(params) if arrived is None else [arrived]
     held = refused_objects(settings.results_uri, params.bucket, model.digest)
-    shard_ids: list[str] = []
     taken = 0
-    try:
+    with _cleared_if_it_fails(work) as shard_ids:
         with (
             stopwatch.step("plan"),
             Backlog(params.bucket, pages, known.objects, params.pattern, held) as backlog,
@@ -113,11 +112,19 @@ def plan_run(
             reference=server.reference,
         )
         work.write_run(run)
+    return shard_ids
+
+
+@contextlib.contextmanager
+def _cleared_if_it_fails(work: Work) -> Iterator[list[str]]:
+    """A list for the ids of shards that are stored; they go if the block fails."""
+    shard_ids: list[str] = []
+    try:
+        yield shard_ids
     except BaseException:
         with contextlib.suppress(SourceError):  # the first error tells more
             work.clear_shards(shard_ids)
         raise
-    return shard_ids
 
 
 def _pages(params: RunParams) -> Iterable[pa.RecordBatch]:

@@ -119,8 +119,8 @@ def _expectations(space: LabelSpace, model_digest: str, gate: Gate) -> list[Any]
     from great_expectations import expectations as gxe
 
     between, in_set = gxe.ExpectColumnValuesToBeBetween, gxe.ExpectColumnValuesToBeInSet
-    low, high = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
     return [
+        *_of_distributions(space),
         _in_words(
             gxe.ExpectCompoundColumnsToBeUnique,
             "one row per identity",
@@ -138,6 +138,29 @@ def _expectations(space: LabelSpace, model_digest: str, gate: Gate) -> list[Any]
             column="reason_fits_status",
             value_set=[True],
         ),
+        _in_words(
+            in_set,
+            "the model is the one the run was planned for",
+            column="model_digest",
+            value_set=[model_digest],
+        ),
+        _in_words(
+            between,
+            f"at most {gate.max_broken:.0%} of a shard's inputs are broken; to take them as they "
+            "are, start a run with max_broken = 1",
+            column="broken",
+            max_value=gate.max_broken,
+        ),
+    ]
+
+
+def _of_distributions(space: LabelSpace) -> list[Any]:
+    """What is expected of probabilities, and of brightness beside them."""
+    from great_expectations import expectations as gxe
+
+    between, in_set = gxe.ExpectColumnValuesToBeBetween, gxe.ExpectColumnValuesToBeInSet
+    low, high = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
+    return [
         _in_words(in_set, "no distribution where rejected", column="invented", value_set=[False]),
         _in_words(
             between,
@@ -161,19 +184,6 @@ def _expectations(space: LabelSpace, model_digest: str, gate: Gate) -> list[Any]
                 max_value=1,
             )
             for name in (*space.emotions, "brightness")
-        ),
-        _in_words(
-            in_set,
-            "the model is the one the run was planned for",
-            column="model_digest",
-            value_set=[model_digest],
-        ),
-        _in_words(
-            between,
-            f"at most {gate.max_broken:.0%} of a shard's inputs are broken; to take them as they "
-            "are, start a run with max_broken = 1",
-            column="broken",
-            max_value=gate.max_broken,
         ),
     ]
 

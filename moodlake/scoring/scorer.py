@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from moodlake.emotions import LabelSpace
@@ -78,20 +79,18 @@ def score_objects(
     mode = faces or engine.faces
     pace, stopwatch = Pace(_MOST_REQUESTS), stopwatch or Stopwatch()
 
+    to_row = partial(
+        make_row,
+        space=engine.space,
+        model=engine.identity,
+        faces=mode,
+        run_id=run_id,
+        shard_id=shard_id,
+    )
+
     def score(items: Sequence[SourceObject], reading: Sequence[Reading]) -> list[dict[str, Any]]:
         named, predictions = _score_batch(engine, items, reading, mode, pace, stopwatch)
-        return [
-            make_row(
-                item,
-                prediction,
-                space=engine.space,
-                model=engine.identity,
-                faces=mode,
-                run_id=run_id,
-                shard_id=shard_id,
-            )
-            for item, prediction in zip(named, predictions, strict=True)
-        ]
+        return list(map(to_row, named, predictions))
 
     pending: deque[tuple[int, Future[list[dict[str, Any]]]]] = deque()
     readers, askers = ThreadPoolExecutor(READERS), ThreadPoolExecutor(_MOST_REQUESTS)

@@ -88,7 +88,9 @@ class FaultProxy(StartedInside):
     def choose(self, path: str) -> Fault | None:
         """What happens to the next request."""
         with self._lock:
-            if self._rng.random() >= self.share or not self._paths.search(path):
+            # Chance is asked about these paths only: how many faults there are hangs on the seed,
+            # not on what else the client asks for in between.
+            if not self._paths.search(path) or self._rng.random() >= self.share:
                 return None
             return self._rng.choice(self.faults)
 

@@ -31,7 +31,7 @@ def test_half_an_object_is_never_scored_as_the_whole(
     parts: Parts, undisturbed: pd.DataFrame
 ) -> None:
     """Its length is not what the listing told, whatever the answer says of itself."""
-    with FaultProxy(parts.s3_port, 0.1, (Fault.SHORT,), paths=IMAGES) as proxy:
+    with FaultProxy(parts.s3_port, 0.1, (Fault.SHORT,), 5, IMAGES) as proxy:
         scheduler = Scheduler(parts.environment("short", proxy.url))
         scheduler.until_done("short", SHARED)
     assert proxy.happened[Fault.SHORT]
@@ -42,7 +42,7 @@ def test_downloads_that_break_off_do_not_fail_a_run(
     parts: Parts, undisturbed: pd.DataFrame
 ) -> None:
     """At a rate at which no task of 256 images would ever come through without another try."""
-    with FaultProxy(parts.s3_port, 0.2, (Fault.HALF, Fault.SHORT), paths=IMAGES) as proxy:
+    with FaultProxy(parts.s3_port, 0.2, (Fault.HALF, Fault.SHORT), 5, IMAGES) as proxy:
         scheduler = Scheduler(parts.environment("broken-off", proxy.url))
         assert scheduler.run("broken-off", SHARED)
     assert proxy.happened.total() > 1

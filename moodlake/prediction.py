@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -30,7 +30,7 @@ class FacePrediction:
 
     @classmethod
     def of(cls, face: Face, distribution: dict[str, float] | None) -> Self:
-        return cls(**asdict(face), distribution=distribution)
+        return cls(**vars(face), distribution=distribution)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -110,7 +110,7 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**vars(self), "faces": [vars(face) for face in self.faces]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

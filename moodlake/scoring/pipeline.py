@@ -177,7 +177,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
         )
     stopwatch = Stopwatch()
     rows = score_objects(
-        Source(shard.objects, ObjectReader(s3_client()).read),
+        Source(shard.objects, ObjectReader(run.params.bucket).read),
         server,
         run_id=run_id,
         shard_id=shard_id,

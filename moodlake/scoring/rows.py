@@ -13,7 +13,7 @@ from moodlake.blazeface import LANDMARKS
 from moodlake.emotions import LabelSpace
 from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
-from moodlake.prediction import Prediction
+from moodlake.prediction import FacePrediction, Prediction
 from moodlake.reasons import Status
 from moodlake.scoring.objects import SourceObject
 
@@ -98,17 +98,15 @@ def make_row(
     """One row of the results table."""
     modified = datetime.fromisoformat(item.last_modified)
     distribution = prediction.distribution or dict.fromkeys(space.emotions)
-    source = {name: value for name, value in item.to_dict().items() if name != "last_modified"}
-    outcome = prediction.to_dict()
-    boxes = [_face_row(face) for face in outcome["faces"]]
+    outcome = vars(prediction)
     return {
-        **source,
+        **vars(item),
         "last_modified": modified,
         **{name: outcome[name] for name in ("detail", "width", "height", "format")},
         "status": str(prediction.status),
         "reason": str(prediction.reason) if prediction.reason else None,
-        "faces": len(boxes),
-        "face_boxes": boxes,
+        "faces": len(prediction.faces),
+        "face_boxes": list(map(_face_row, prediction.faces)),
         **distribution,
         **{name: outcome[name] for name in ("dominant", "confidence", "entropy", "brightness")},
         "face_mode": str(faces),
@@ -123,12 +121,12 @@ def make_row(
     }
 
 
-def _face_row(face: dict[str, Any]) -> dict[str, Any]:
-    """A face of `Prediction.to_dict` as an element of `face_boxes`."""
+def _face_row(face: FacePrediction) -> dict[str, Any]:
+    """An element of `face_boxes`."""
     return {
-        **face,
-        "landmarks": {name: {"x": x, "y": y} for name, (x, y) in face["landmarks"].items()},
-        "distribution": face["distribution"] and list(face["distribution"].values()),
+        **vars(face),
+        "landmarks": {name: {"x": x, "y": y} for name, (x, y) in face.landmarks.items()},
+        "distribution": face.distribution and list(face.distribution.values()),
     }
 
 

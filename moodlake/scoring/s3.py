@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from http import HTTPStatus
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import botocore.session
 import botocore.utils
 import pyarrow as pa
-import urllib3
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import (
@@ -21,6 +20,9 @@ from botocore.exceptions import (
     ParamValidationError,
 )
 from botocore.response import StreamingBody
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
 from moodlake.reasons import Reason, Rejected
 from moodlake.scoring.objects import (
@@ -50,20 +52,23 @@ _REFUSED = {
 }
 
 
-def s3_client() -> BaseClient:
+def s3_client(session: boto3.session.Session | None = None) -> BaseClient:
     """An S3 client from the standard AWS variables, sized for the download threads."""
     config = Config(
         max_pool_connections=DOWNLOAD_THREADS,
         retries={"mode": "standard", "max_attempts": 5},
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
-        signature_version="s3v4",  # also of addresses, which would be signed in an older way
     )
-    # A session of its own: boto3's shared one keeps the first credentials that it met.
+    return (session or _session()).client("s3", config=config)
+
+
+def _session() -> boto3.session.Session:
+    """One of its own: boto3's shared session keeps the first credentials that it met."""
     session = botocore.session.get_session()
     parsers = session.get_component("response_parser_factory")
     parsers.set_parser_defaults(timestamp_parser=_timestamp)
-    return boto3.session.Session(botocore_session=session).client("s3", config=config)
+    return boto3.session.Session(botocore_session=session)
 
 
 def _timestamp(text: str) -> datetime:
@@ -105,28 +110,41 @@ def list_pages(client: BaseClient, bucket: str, prefix: str = "") -> Iterator[pa
 
 
 class ObjectReader:
-    """Reads objects as `read_object` does, at under half of its processor time.
+    """Reads objects of a bucket as `read_object` does, at a fifth of its processor time.
 
-    boto3 spends 2 ms on each answer. So it only signs a request, which urllib3 sends; whatever
-    comes but the whole object is left to boto3, which asks again and knows what it means.
+    boto3 spends 2 ms on each answer. So obstore asks, at the address and with the credentials
+    that boto3 found; whatever comes but the whole object is left to boto3, which asks again and
+    knows what it means.
     """
 
-    def __init__(self, client: BaseClient) -> None:
-        self._client = client
-        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS)
-        self._http = urllib3.PoolManager(maxsize=DOWNLOAD_THREADS, timeout=timeout, retries=False)
+    def __init__(self, bucket: str) -> None:
+        session = _session()
+        self.client = s3_client(session)
+        self._store: S3Store | None = None
+        if session.get_credentials():
+            self._store = S3Store(
+                bucket,
+                endpoint=self.client.meta.endpoint_url,
+                region=self.client.meta.region_name,
+                credential_provider=Boto3CredentialProvider(session),
+                client_options={
+                    "allow_http": True,
+                    "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+                    "timeout": timedelta(seconds=_READ_SECONDS),
+                },
+                retry_config={"max_retries": 0},
+            )
 
     def read(self, item: SourceObject) -> bytes:
         """The bytes of exactly the version that was listed; raises as `read_object`."""
-        condition = f'"{item.etag}"'
-        asked = {"Bucket": item.bucket, "Key": item.key, "IfMatch": condition}
-        try:
-            address = self._client.generate_presigned_url("get_object", Params=asked)
-            answer = self._http.request("GET", address, headers={"If-Match": condition})
-        except (urllib3.exceptions.HTTPError, BotoCoreError):
-            return read_object(self._client, item)
-        whole = answer.status == HTTPStatus.OK and len(answer.data) == item.size
-        return answer.data if whole else read_object(self._client, item)
+        # A key with control characters is a ValueError.
+        with contextlib.suppress(BaseError, OSError, ValueError):
+            if self._store:
+                answer = self._store.get(item.key, options={"if_match": f'"{item.etag}"'})
+                data = bytes(answer.bytes())
+                if len(data) == item.size:
+                    return data
+        return read_object(self.client, item)
 
 
 def read_object(client: BaseClient, item: SourceObject) -> bytes:
@@ -205,5 +223,5 @@ def explained(error: Exception, bucket: str) -> SourceError:
 
 def bucket_source(bucket: str, prefix: str = "") -> Source:
     """A bucket as a source."""
-    client = s3_client()
-    return Source(list_bucket(client, bucket, prefix), ObjectReader(client).read)
+    reader = ObjectReader(bucket)
+    return Source(list_bucket(reader.client, bucket, prefix), reader.read)

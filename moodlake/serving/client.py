@@ -130,7 +130,9 @@ class ServerClient(_Served):
                 reply = None
                 continue
             try:
-                reply = self._http.post(**self._protocol.arguments(step))
+                request = self._http.build_request("POST", **self._protocol.arguments(step))
+                request.read()  # else each of its parts is sent by itself
+                reply = self._http.send(request)
             except httpx.TransportError as error:
                 reply = error
 
@@ -196,7 +198,9 @@ class AsyncServerClient(_Served):
                 reply = None
                 continue
             try:
-                reply = await self._http.post(**self._protocol.arguments(step))
+                request = self._http.build_request("POST", **self._protocol.arguments(step))
+                await request.aread()
+                reply = await self._http.send(request)
             except httpx.TransportError as error:
                 reply = error
 

@@ -219,7 +219,7 @@ class Protocol:
             ) from error
 
     def arguments(self, post: Post) -> dict[str, Any]:
-        """Of httpx's `post`."""
+        """Of httpx's `build_request`."""
         return {
             "url": post.address,
             "params": post.options,

@@ -21,7 +21,7 @@ KILLS = {
     "before the plan is whole": ("plan_run", Kill(f"{STEPS}Work.write_run")),
     "planned and not told": ("plan_run", Kill(f"{STEPS}Work.write_run", after=True)),
     "after a download": ("score_shard", Kill(f"{READER}.read", after=True, call=5)),
-    "in a request": ("score_shard", Kill("httpx:Client.post", call=2, delay=0.004)),
+    "in a request": ("score_shard", Kill("httpx:Client.send", call=2, delay=0.004)),
     "after scoring": ("score_shard", Kill(f"{STEPS}Work.write_rows")),
     "staged and not told": ("score_shard", Kill(f"{STEPS}Work.write_rows", after=True)),
     "before the commit": ("publish", Kill(f"{STEPS}ResultsTable.commit")),

@@ -11,7 +11,7 @@ from moodlake.scoring.s3 import ObjectReader, list_bucket, s3_client
 
 def read(key: str) -> bytes:
     item = SourceObject("bucket", key, "etag", 7, "2026-01-02T03:04:05+00:00")
-    return ObjectReader(s3_client()).read(item)
+    return ObjectReader(item.bucket).read(item)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_one_object_that_is_withheld_is_its_own_matter(
 def test_an_object_of_another_length_than_was_listed_is_not_taken_for_it(store: object) -> None:
     item = SourceObject("bucket", "sound.jpg", "etag", 8, "2026-01-02T03:04:05+00:00")
     with pytest.raises(Rejected, match="7 bytes came of 8") as caught:
-        ObjectReader(s3_client()).read(item)
+        ObjectReader(item.bucket).read(item)
     assert caught.value.reason is Reason.UNREADABLE
 
 

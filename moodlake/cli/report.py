@@ -27,9 +27,10 @@ def report(
         from moodlake.scoring import storage
         from moodlake.scoring.policy import Policy
         from moodlake.scoring.results import ResultsTable
-        from moodlake.scoring.run_report import examples_of, render_run, report_uri
+        from moodlake.scoring.run_report import render_run, report_uri
         from moodlake.scoring.runs import latest_run
         from moodlake.scoring.s3 import image_of, s3_client
+        from moodlake.scoring.summary import examples_of
 
         settings, policy = point_at_tables(state), Policy.load().report
         record = latest_run(settings.runs_table, run_id)

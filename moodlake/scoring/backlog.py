@@ -40,7 +40,6 @@ class Backlog:
     Attributes:
         listed: objects of the listing that fit the pattern.
         objects: those that are not done.
-        tried: those of them that were tried before.
     """
 
     def __init__(
@@ -65,7 +64,8 @@ class Backlog:
         fill(connection, "known", KNOWN_SCHEMA, known)
         self.listed = self._number("SELECT count(*) FROM listing")
         connection.execute(
-            "CREATE TABLE todo AS SELECT listing.*, known.key IS NOT NULL AS tried, "
+            "CREATE TABLE todo AS SELECT DISTINCT ON (key, etag) listing.*, "
+            "known.key IS NOT NULL AS tried, "
             "(key, etag) IN (SELECT (key, etag) FROM refused) AS refused "
             "FROM listing LEFT JOIN known USING (key, etag) "
             "WHERE known.key IS NULL OR known.again"
@@ -73,7 +73,6 @@ class Backlog:
         connection.execute("DROP TABLE listing")
         connection.execute("DROP TABLE known")
         self.objects = self._number("SELECT count(*) FROM todo")
-        self.tried = self._number("SELECT count(*) FROM todo WHERE tried")
 
     def _number(self, query: str) -> int:
         return int(self._database.execute(query).fetchall()[0][0])

@@ -20,16 +20,11 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from moodlake.emotions import LabelSpace, jensen_shannon_distance
-from moodlake.faces import FaceMode
+from moodlake.emotions import jensen_shannon_distance
 from moodlake.profile import MILLIONTHS, Profile
-from moodlake.reasons import Reason, Status
 from moodlake.scoring.policy import Drift
-from moodlake.scoring.rows import count_outcomes
 from moodlake.scoring.runs import last_runs
 from moodlake.scoring.work import Run
 
@@ -136,16 +131,15 @@ def _side_by_side(
     return p, q
 
 
-def judge(run: Run, rows: pa.Table, runs_table: str, policy: Drift) -> dict[str, Any]:
+def judge(run: Run, profile: Profile, runs_table: str, policy: Drift) -> dict[str, Any]:
     """The columns of a run's record that tell of drift.
 
     Args:
         run: the plan; it holds the model's own reference.
-        rows: what was scored and passed the gate.
+        profile: of what was scored and passed the gate.
         runs_table: URI of the runs before it.
         policy: thresholds.
     """
-    profile = profile_of(rows, run.space)
     since = datetime.fromisoformat(run.started_at) - timedelta(days=policy.days)
     before = last_runs(runs_table, run.params.bucket, run.model.digest, since)
     profiles = [
@@ -176,33 +170,3 @@ def judge(run: Run, rows: pa.Table, runs_table: str, policy: Drift) -> dict[str,
         ),
         "drifted": has_drifted(comparisons),
     }
-
-
-def profile_of(rows: pa.Table, space: LabelSpace) -> Profile:
-    """The profile of rows of results, all over one label space."""
-    scored, _, reasons = count_outcomes(rows)
-    those = rows.filter(pc.equal(rows["status"], str(Status.SCORED)))
-    distributions = np.stack([those[name].to_numpy() for name in space.emotions], axis=1)
-    return Profile.of(
-        space,
-        distributions,
-        brightness=those["brightness"].drop_null().to_numpy(),
-        sizes=_sizes(those),
-        # What is away, or withheld, is tried again by each run: it would count each time.
-        outcomes={
-            str(Status.SCORED): scored,
-            **{name: count for name, count in reasons.items() if not Reason(name).is_passing},
-        },
-    )
-
-
-def _sizes(scored: pa.Table) -> NDArray[np.float64]:
-    """Shorter sides (N,) of what was read: of the largest face's box, or of the image."""
-    whole = pc.equal(scored["face_mode"], str(FaceMode.NONE))
-    images, photos = scored.filter(whole), scored.filter(pc.invert(whole))
-    largest = pc.list_element(photos["face_boxes"], 0)
-    sides = [
-        pc.min_element_wise(images["width"], images["height"]),
-        pc.min_element_wise(pc.struct_field(largest, "width"), pc.struct_field(largest, "height")),
-    ]
-    return np.concatenate([side.drop_null().to_numpy() for side in sides])

@@ -37,5 +37,6 @@ def in_words(step: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def _plain(error: Exception) -> str:
-    """delta-rs colours its messages and draws arrows in them."""
-    return " ".join(re.sub(r"\x1b\[\d+m|↳", " ", str(error)).split())
+    """delta-rs colours its messages, draws arrows in them and ends them with tracebacks."""
+    message = str(error).partition("Detail: Python exception")[0]
+    return " ".join(re.sub(r"\x1b\[\d+m|↳", " ", message).split())

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,17 +22,17 @@ from moodlake.scoring.events import arrivals
 from moodlake.scoring.failures import in_words
 from moodlake.scoring.objects import SetupError, Source, SourceError
 from moodlake.scoring.policy import Policy
-from moodlake.scoring.quality import refused
+from moodlake.scoring.publication import Publication
 from moodlake.scoring.record import run_record
 from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.rows import results_schema, to_table
+from moodlake.scoring.rows import to_table
 from moodlake.scoring.run_report import publish_report
 from moodlake.scoring.runs import find_run, record_run
 from moodlake.scoring.s3 import ObjectReader, list_pages, s3_client
 from moodlake.scoring.s3_inventory import inventory_pages
 from moodlake.scoring.scorer import score_objects, take
 from moodlake.scoring.shards import Shard, pack
-from moodlake.scoring.work import Run, RunParams, Work, refused_objects, total_seconds
+from moodlake.scoring.work import Run, RunParams, Work, refused_objects
 from moodlake.serving.client import ServerClient, ServerError
 from moodlake.settings import Settings
 from moodlake.timings import Stopwatch
@@ -85,15 +84,17 @@ def plan_run(
     known = ResultsTable(settings.results_table).known(params.bucket, model.digest, keys)
     pages = _pages(params) if arrived is None else [arrived]
     held = refused_objects(settings.results_uri, params.bucket, model.digest)
-    taken = 0
+    tried: list[str] = []
     with _cleared_if_it_fails(work) as shard_ids:
         with (
             stopwatch.step("plan"),
             Backlog(params.bucket, pages, known.objects, params.pattern, held) as backlog,
         ):
-            for shard in itertools.islice(_shards(backlog, params, model.digest), MAX_SHARDS):
+            found = _shards(backlog, params, model.digest)
+            for again, shard in itertools.islice(found, MAX_SHARDS):
                 shard_ids.append(shard.id)
-                taken += len(shard.objects)
+                if again:
+                    tried.append(shard.id)
                 work.write_shard(shard)
         run = Run(
             run_id=run_id,
@@ -102,8 +103,8 @@ def plan_run(
             space=server.space,
             provenance=server.provenance,
             shard_ids=tuple(shard_ids),
-            # What was tried before comes last: it has a row, which the commit has to look for.
-            commits=None if taken > backlog.objects - backlog.tried else known.commits,
+            tried=tuple(tried),
+            commits=known.seen.commits,
             listed=backlog.listed,
             waiting=backlog.objects,
             started_by=started_by,
@@ -134,11 +135,12 @@ def _pages(params: RunParams) -> Iterable[pa.RecordBatch]:
     return list_pages(s3_client(), params.bucket, params.prefix)
 
 
-def _shards(backlog: Backlog, params: RunParams, model_digest: str) -> Iterator[Shard]:
+def _shards(backlog: Backlog, params: RunParams, model_digest: str) -> Iterator[tuple[bool, Shard]]:
     """Of new objects first, and of those that are tried again in shards of their own."""
     for again in (False, True):
         oldest = backlog.oldest(MAX_SHARDS * params.shard_size, again)
-        yield from pack(oldest, model_digest=model_digest, shard_size=params.shard_size)
+        for shard in pack(oldest, model_digest=model_digest, shard_size=params.shard_size):
+            yield again, shard
 
 
 def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> list[str]:
@@ -197,7 +199,8 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
 def publish(run_id: str, settings: Settings) -> dict[str, Any]:
     """Audit what was scored, commit what passes, record the run; returns the record.
 
-    A shard that fails the gate is set aside under refused/; the others are committed all the same.
+    A shard that fails the gate is set aside under refused/; the others are committed all the same,
+    in one commit. A few are in memory at a time.
     Publishing again after a kill, at whatever point, ends as an unbroken one would have; also when
     all was done and only nobody was told.
 
@@ -218,27 +221,15 @@ def publish(run_id: str, settings: Settings) -> dict[str, Any]:
 
 def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
     policy, stopwatch = Policy.load(), Stopwatch()
-    gate = replace(policy.gate, max_broken=run.params.max_broken or policy.gate.max_broken)
+    publication = Publication(run, work, settings.results_table, policy)
     with stopwatch.step("publish"):
-        found = ((shard_id, work.read_rows(shard_id)) for shard_id in run.shard_ids)
-        staged = {shard_id: rows for shard_id, rows in found if rows is not None}
-        problems = [
-            f"shard {shard_id} was not scored (its task's log tells why)"
-            for shard_id in run.shard_ids
-            if shard_id not in staged
-        ]
-        for shard_id, failures in refused(staged, run.space, run.model.digest, gate).items():
-            aside = work.set_aside(shard_id, staged.pop(shard_id), failures)
-            told = "; ".join(map(str, failures))
-            problems.append(f"shard {shard_id} failed the gate: {told}; see {aside}")
-        rows = pa.concat_tables([results_schema(run.space).empty_table(), *staged.values()])
-        if staged:
-            ResultsTable(settings.results_table).commit(rows, list(staged), run.commits)
+        publication.publish()
     stopwatch.add(run.seconds)
-    stopwatch.add(total_seconds(staged.values()))
-    record = run_record(run, rows, problems, stopwatch.seconds, policy.prices)
-    record |= judge(run, rows, settings.runs_table, policy.drift)
-    publish_report(record, rows, settings.results_uri, policy.report)
+    stopwatch.add(publication.seconds)
+    summary, problems = publication.summary, publication.problems
+    record = run_record(run, summary, problems, stopwatch.seconds, policy.prices)
+    record |= judge(run, summary.profile, settings.runs_table, policy.drift)
+    publish_report(record, summary.examples, settings.results_uri, policy.report)
     record_run(settings.runs_table, record)
     # Another try of this task may have been the first.
     return find_run(settings.runs_table, run.run_id, record["started_at"]) or record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Mapping
@@ -76,23 +77,30 @@ def audit(
     if odd := set(rows.schema) ^ set(results_schema(space)):
         names = ", ".join(sorted({field.name for field in odd}))
         return [Failure(f"{names}: the columns are those of the table", 0, (), shards)]
-    # Great Expectations takes seconds to import: only the gate pays for it.
+    frame = _with_checks(rows.select([*_CHECKED, *space.emotions]).to_pandas(), space, gate)
+    batch, suite = _frames().get_batch({"dataframe": frame}), _suite(space, model_digest, gate)
+    result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
+    return [_failure(item, frame) for item in result.results if not item.success]
+
+
+@functools.cache
+def _frames() -> Any:
+    """Great Expectations' way to data frames. To import it takes seconds: only the gate pays."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    frame = _with_checks(rows.select([*_CHECKED, *space.emotions]).to_pandas(), space, gate)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    suite = gx.ExpectationSuite("results", expectations=_expectations(space, model_digest, gate))
-    batch = (
-        context.data_sources.add_pandas("results")
-        .add_dataframe_asset("rows")
-        .add_batch_definition_whole_dataframe("all")
-        .get_batch({"dataframe": frame})
-    )
-    result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
-    return [_failure(item, frame) for item in result.results if not item.success]
+    rows = context.data_sources.add_pandas("results").add_dataframe_asset("rows")
+    return rows.add_batch_definition_whole_dataframe("all")
+
+
+@functools.cache
+def _suite(space: LabelSpace, model_digest: str, gate: Gate) -> Any:
+    import great_expectations as gx
+
+    return gx.ExpectationSuite("results", expectations=_expectations(space, model_digest, gate))
 
 
 def _with_checks(frame: pd.DataFrame, space: LabelSpace, gate: Gate) -> pd.DataFrame:

@@ -11,11 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from moodlake.scoring.policy import Prices
-from moodlake.scoring.rows import count_outcomes
+from moodlake.scoring.summary import Summary
 from moodlake.scoring.work import Run
 from moodlake.settings import PROJECT_ROOT
 
@@ -25,7 +22,7 @@ AT_WORK = ("task_cores", "decode", "detect", "infer")
 
 def run_record(
     run: Run,
-    rows: pa.Table,
+    summary: Summary,
     problems: Sequence[str],
     seconds: Mapping[str, float],
     prices: Prices,
@@ -34,12 +31,11 @@ def run_record(
 
     Args:
         run: as it was planned.
-        rows: that passed the gate.
+        summary: of the rows that passed the gate.
         problems: of the shards that were not published, in words.
         seconds: by step, of all shards together.
         prices: for the estimated cost.
     """
-    scored, rejected, reasons = count_outcomes(rows)
     started_at, ended_at = datetime.fromisoformat(run.started_at), datetime.now(UTC)
     elapsed = (ended_at - started_at).total_seconds()
     return {
@@ -56,20 +52,20 @@ def run_record(
         "git_commit": _git_commit(),
         "dvc_lock": _digest_of(PROJECT_ROOT / "dvc.lock"),
         "params": json.dumps(asdict(run.params)),
-        "objects": rows.num_rows,
-        "bytes": pc.sum(rows["size"]).as_py() or 0,
+        "objects": summary.objects,
+        "bytes": summary.bytes,
         "shards": len(run.shard_ids),
-        "scored": scored,
-        "rejected": rejected,
-        "reasons": json.dumps(reasons),
+        "scored": summary.scored,
+        "rejected": summary.objects - summary.scored,
+        "reasons": json.dumps(summary.reasons, sort_keys=True),
         "problem": _in_words(problems, len(run.shard_ids)),
         "started_at": started_at,
         "ended_at": ended_at,
         # The clock may have been set back meanwhile.
-        "images_per_second": rows.num_rows / elapsed if elapsed > 0 else None,
+        "images_per_second": summary.objects / elapsed if elapsed > 0 else None,
         "seconds": json.dumps(dict(seconds)),
         "cost_per_million": prices.per_million(
-            sum(seconds.get(step, 0.0) for step in AT_WORK), rows.num_rows
+            sum(seconds.get(step, 0.0) for step in AT_WORK), summary.objects
         ),
     }
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Schema,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 
 from moodlake.reasons import Reason
 from moodlake.scoring.delta import open_table, scan, until_won
@@ -18,6 +26,16 @@ from moodlake.scoring.rows import IDENTITY
 
 _PASSING = [str(reason) for reason in Reason if reason.is_passing]
 _PARTITION = "data_date"
+_ROWS_OF_A_GROUP = 8192  # of Parquet, which a writer holds in memory; `maintain` makes larger ones
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How many commits there were, at some time, of a bucket and model."""
+
+    bucket: str
+    model_digest: str
+    commits: int
 
 
 @dataclass(frozen=True)
@@ -27,11 +45,11 @@ class Known:
     Attributes:
         objects: in KNOWN_SCHEMA, to be read once. One that had vanished is to be tried again: if
             it is listed, it is back. So is one that could not be read.
-        commits: how many commits there were of this bucket and model by then.
+        seen: by then.
     """
 
     objects: Iterable[pa.RecordBatch]
-    commits: int
+    seen: Seen
 
 
 class ResultsTable:
@@ -48,16 +66,51 @@ class ResultsTable:
         """The objects of `bucket` that this model has rows of; of these keys, if any are given."""
         table = self.open()
         if table is None:
-            return Known((), 0)
+            return Known((), Seen(bucket, model_digest, 0))
         wanted = (pc.field("bucket") == bucket) & (pc.field("model_digest") == model_digest)
         if keys is not None:
             wanted &= pc.field("key").isin(keys)
         again = pc.field("reason").isin(_PASSING)
         columns = {"key": pc.field("key"), "etag": pc.field("etag"), "again": again}
         rows = scan(table, columns, wanted, uses=["bucket", "model_digest", "reason"])
-        return Known(rows.to_batches(), _commits(table, bucket, model_digest))
+        commits = _commits(table, bucket, model_digest)
+        return Known(rows.to_batches(), Seen(bucket, model_digest, commits))
 
-    def commit(self, rows: pa.Table, shard_ids: Sequence[str], seen: int | None = None) -> int:
+    def append_new(
+        self, parts: Callable[[], Iterable[pa.Table]], shard_ids: Sequence[str], seen: Seen
+    ) -> bool:
+        """Add rows in one commit, if no other came since they were planned, or nothing.
+
+        Args:
+            parts: gives the rows, one part after the other, of which each takes memory by itself;
+                all in one schema, each identity once, none of which was known when planned.
+            shard_ids: what they were scored as.
+            seen: of their one bucket and model, when they were planned.
+
+        Returns:
+            Whether they are in; if not, `commit` looks which of them are missing.
+
+        Raises:
+            SetupError: the table has a column of that name and another type.
+        """
+
+        def write() -> bool:
+            rest = iter(parts())
+            if (first := next(rest, None)) is None:
+                return False
+            table = self._for(first.schema)
+            if _commits(table, seen.bucket, seen.model_digest) != seen.commits:
+                return False
+            every = itertools.chain([first], rest)
+            batches = (batch for part in every for batch in part.to_batches())
+            counted = Transaction(_counter(seen.bucket, seen.model_digest), seen.commits + 1)
+            reader = pa.RecordBatchReader.from_batches(first.schema, batches)
+            _write(table, reader, [counted], shard_ids)
+            return True
+
+        return until_won(write)
+
+    def commit(self, rows: pa.Table, shard_ids: Sequence[str]) -> int:
         """Add `rows`, each identity once; returns how many were written.
 
         A row whose identity is there already is left as it is; or replaced if its reason was a
@@ -69,8 +122,6 @@ class ResultsTable:
         Args:
             rows: in the schema of results.
             shard_ids: what they were scored as.
-            seen: `Known.commits` when the rows were planned, of their one bucket and model. None
-                of them was known then; if no other commit came since, the table is not read.
 
         Raises:
             CommitFailedError: other writers won the race too many times.
@@ -82,13 +133,9 @@ class ResultsTable:
 
         def write() -> int:
             nonlocal replaced
-            table = DeltaTable.create(
-                self.uri, rows.schema, partition_by=[_PARTITION], mode="ignore"
-            )
-            _check_types(table, rows)
-            if not _is_as_seen(table, rows, seen):
-                replaced += self._replace(table, rows)
-            return self._append(table, rows, shard_ids, seen)
+            table = self._for(rows.schema)
+            replaced += self._replace(table, rows)
+            return self._append(table, rows, shard_ids)
 
         appended = until_won(write)
         return replaced + appended
@@ -113,22 +160,18 @@ class ResultsTable:
             merger.when_matched_update_all().execute()
         return again.num_rows
 
-    def _append(
-        self, table: DeltaTable, rows: pa.Table, shard_ids: Sequence[str], seen: int | None
-    ) -> int:
+    def _append(self, table: DeltaTable, rows: pa.Table, shard_ids: Sequence[str]) -> int:
         counted = _counted(table, rows)
-        if not _is_as_seen(table, rows, seen):
-            rows = _those(rows, _present(table, rows), there=False)
+        rows = _those(rows, _present(table, rows), there=False)
         if rows.num_rows:
-            shards = [Transaction(shard_id, 1) for shard_id in shard_ids]
-            write_deltalake(
-                table,
-                rows,
-                mode="append",
-                schema_mode="merge",
-                commit_properties=CommitProperties(app_transactions=[*counted, *shards]),
-            )
+            _write(table, rows, counted, shard_ids)
         return rows.num_rows
+
+    def _for(self, schema: pa.Schema) -> DeltaTable:
+        """The table, to which rows of this schema may be added."""
+        table = DeltaTable.create(self.uri, schema, partition_by=[_PARTITION], mode="ignore")
+        _check_types(table, schema)
+        return table
 
     def find(self, key: str, bucket: str | None = None) -> pa.Table:
         """The rows of one object, of all its versions and models.
@@ -174,21 +217,33 @@ def _counted(table: DeltaTable, rows: pa.Table) -> list[Transaction]:
     return [Transaction(_counter(**owner), _commits(table, **owner) + 1) for owner in owners]
 
 
-def _check_types(table: DeltaTable, rows: pa.Table) -> None:
+def _write(
+    table: DeltaTable,
+    rows: pa.Table | pa.RecordBatchReader,
+    counted: Sequence[Transaction],
+    shard_ids: Sequence[str],
+) -> None:
+    transactions = [*counted, *(Transaction(shard_id, 1) for shard_id in shard_ids)]
+    write_deltalake(
+        table,
+        rows,
+        mode="append",
+        schema_mode="merge",
+        writer_properties=WriterProperties(max_row_group_size=_ROWS_OF_A_GROUP),
+        commit_properties=CommitProperties(app_transactions=transactions),
+    )
+
+
+def _check_types(table: DeltaTable, schema: pa.Schema) -> None:
     """Columns that the table lacks are added to it; but delta-rs would cast one of another type."""
     there = {field.name: field.type for field in table.schema().fields}
-    for column in Schema.from_arrow(rows.schema).fields:
+    for column in Schema.from_arrow(schema).fields:
         if there.get(column.name, column.type) != column.type:
             raise SetupError(
                 f"column {column.name!r} of {table.table_uri} is {there[column.name]}, and this "
                 f"version of moodlake writes {column.type}; let MOODLAKE_RESULTS_URI name another "
                 "place, or copy the table with the column's type changed"
             )
-
-
-def _is_as_seen(table: DeltaTable, rows: pa.Table, seen: int | None) -> bool:
-    """No other commit of their bucket and model came since the rows were planned."""
-    return {transaction.version - 1 for transaction in _counted(table, rows)} == {seen}
 
 
 def _once(rows: pa.Table) -> pa.Table:

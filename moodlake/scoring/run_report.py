@@ -9,28 +9,24 @@ import json
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from rich.filesize import decimal
 
 from moodlake.profile import BINS, Counts, Profile
-from moodlake.reasons import Reason, Status
+from moodlake.reasons import Reason
 from moodlake.scoring import storage
 from moodlake.scoring.drift import LAST_RUNS, TRAINING
 from moodlake.scoring.policy import Report
 from moodlake.scoring.report import colour_of, render_page, thumbnail
-from moodlake.scoring.rows import emotion_columns
 from moodlake.scoring.s3 import image_of, s3_client
+from moodlake.scoring.summary import Examples
 
 logger = logging.getLogger(__name__)
 ReadImage = Callable[[dict[str, Any]], bytes]
 
-_EXAMPLES_OF_A_REASON = 3
 _IN_WORDS = {
     "emotions": "emotions",
     "entropy": "entropy",
@@ -40,66 +36,18 @@ _IN_WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class Examples:
-    """A few rows of a run.
-
-    Attributes:
-        emotions: the columns of its distributions.
-        certain, ambiguous: of the lowest and of the highest entropy, the most extreme first.
-        rejected: reason -> keys.
-    """
-
-    emotions: tuple[str, ...]
-    certain: list[dict[str, Any]]
-    ambiguous: list[dict[str, Any]]
-    rejected: Mapping[str, Sequence[str]]
-
-
-def examples_of(batches: Iterable[pa.RecordBatch], count: int) -> Examples:
-    """Those to show of rows that come in batches; of each batch no more is kept than may be shown.
-
-    Args:
-        batches: rows of results.
-        count: how many of the most certain and of the most ambiguous ones.
-    """
-    kept: dict[str, pa.Table | None] = {"ascending": None, "descending": None}
-    rejected: defaultdict[str, list[str]] = defaultdict(list)
-    emotions: tuple[str, ...] = ()
-    for batch in batches:
-        rows = pa.Table.from_batches([batch])
-        emotions = tuple(
-            name
-            for name in emotion_columns(rows.schema)
-            if name in emotions or rows[name].null_count < rows.num_rows
-        )
-        scored = rows.filter(pc.equal(rows["status"], str(Status.SCORED)))
-        for order, best in kept.items():
-            among = pa.concat_tables([best, scored]) if best else scored
-            keys = [("entropy", order), ("key", "ascending")]
-            kept[order] = among.take(pc.select_k_unstable(among, count, keys))
-        others = rows.filter(pc.is_valid(rows["reason"]))
-        for reason in pc.unique(others["reason"]).to_pylist():
-            keys = others.filter(pc.equal(others["reason"], reason))["key"]
-            free = _EXAMPLES_OF_A_REASON - len(rejected[reason])
-            rejected[reason] += keys.slice(0, free).to_pylist()
-    certain, ambiguous = (best.to_pylist() if best else [] for best in kept.values())
-    return Examples(emotions, certain, ambiguous, rejected)
-
-
 def report_uri(results_uri: str, run_id: str) -> str:
     """Where the page of a run is."""
     return storage.join(results_uri, "reports", run_id, "run.html")
 
 
 def publish_report(
-    record: Mapping[str, Any], rows: pa.Table, results_uri: str, policy: Report
+    record: Mapping[str, Any], examples: Examples, results_uri: str, policy: Report
 ) -> None:
     """Write the page of a run; one that cannot be made is logged, for the rows are published."""
     uri = report_uri(results_uri, record["run_id"])
     try:
         read_image = partial(image_of, s3_client()) if policy.thumbnails else None
-        examples = examples_of(rows.to_batches(), policy.examples)
         storage.write_bytes(uri, render_run(record, examples, read_image).encode())
         logger.info("the run's report is %s", uri)
     except Exception:

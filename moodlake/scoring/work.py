@@ -82,9 +82,10 @@ class Run:
     space: LabelSpace
     provenance: dict[str, Any]
     shard_ids: tuple[str, ...]
-    commits: int | None
-    """How many commits there were of this bucket and model when it was planned; None if some of
-    its objects had a row already."""
+    tried: tuple[str, ...]
+    """Those of them whose objects were tried before: they may have a row."""
+    commits: int
+    """How many commits there were of this bucket and model when it was planned."""
     listed: int
     """Objects that were found."""
     waiting: int
@@ -113,6 +114,7 @@ class Run:
                 "model": ModelIdentity(**values["model"]),
                 "space": LabelSpace.from_dict(values["space"]),
                 "shard_ids": tuple(values["shard_ids"]),
+                "tried": tuple(values["tried"]),
             }
             return cls(**values)
         except (TypeError, KeyError) as error:

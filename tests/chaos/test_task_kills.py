@@ -24,7 +24,7 @@ KILLS = {
     "in a request": ("score_shard", Kill("httpx:Client.send", call=2, delay=0.004)),
     "after scoring": ("score_shard", Kill(f"{STEPS}Work.write_rows")),
     "staged and not told": ("score_shard", Kill(f"{STEPS}Work.write_rows", after=True)),
-    "before the commit": ("publish", Kill(f"{STEPS}ResultsTable.commit")),
+    "before the commit": ("publish", Kill(f"{RESULTS}ResultsTable.append_new")),
     "table made, nothing in it": ("publish", Kill(f"{RESULTS}write_deltalake")),
     "committed and not recorded": ("publish", Kill(f"{RESULTS}write_deltalake", after=True)),
     "before the record": ("publish", Kill("moodlake.scoring.runs:write_deltalake")),

@@ -27,11 +27,11 @@ from moodlake.scoring.drift import (
     has_drifted,
     js_distance,
     judge,
-    profile_of,
     psi,
 )
 from moodlake.scoring.policy import Drift
 from moodlake.scoring.runs import RUNS_SCHEMA, record_run
+from moodlake.scoring.summary import profile_of
 from moodlake.scoring.work import Run, RunParams
 from tests.scoring.rows import MODEL, SPACE, row, table
 
@@ -141,7 +141,8 @@ def run(**changes: Any) -> Run:
         space=SPACE,
         provenance={},
         shard_ids=(),
-        commits=None,
+        tried=(),
+        commits=0,
         listed=0,
         waiting=0,
         started_by="hand",
@@ -180,7 +181,7 @@ def test_a_run_is_compared_with_those_of_the_last_week_of_its_bucket_and_model(
     ):
         record(uri, name, days, light, **other)
     rows = table(*(row(str(number), prediction=prediction()) for number in range(250)))
-    columns = judge(run(), rows, uri, POLICY)
+    columns = judge(run(), profile_of(rows, SPACE), uri, POLICY)
     told = told_in(columns)
     expected = compare(profile_of(rows, SPACE), dark + dark, LAST_RUNS, POLICY)
     for item in expected:
@@ -195,7 +196,8 @@ def test_a_run_is_compared_with_those_of_the_last_week_of_its_bucket_and_model(
 def test_the_first_run_is_compared_with_the_models_reference(tmp_path: Path) -> None:
     reference = replace(many(4000, 0.75), outcomes={}).to_dict()
     rows = table(*(row(str(number), prediction=prediction()) for number in range(250)))
-    columns = judge(run(reference=reference), rows, str(tmp_path / "runs"), POLICY)
+    about = run(reference=reference)
+    columns = judge(about, profile_of(rows, SPACE), str(tmp_path / "runs"), POLICY)
     told = told_in(columns)
     assert told[TRAINING, "brightness"]["breached"] is True
     assert told[TRAINING, "outcomes"]["breached"] is None

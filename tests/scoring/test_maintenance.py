@@ -5,6 +5,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from deltalake import DeltaTable
 from moodlake.reasons import Reason
 from moodlake.scoring import maintenance
 from moodlake.scoring.maintenance import UpkeepParams, maintain
-from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.results import ResultsTable, Seen
 from moodlake.settings import Settings
 from tests.scoring.rows import MODEL, row, table
 
@@ -30,11 +31,12 @@ def commit_small(settings: Settings, count: int, name: str = "") -> None:
     results = ResultsTable(settings.results_table)
     for number in range(count):
         rows = table(row(f"{name}{number:04d}", modified=DAYS[number % 2]))
-        results.commit(rows, [f"shard{name}{number}"], commits_of(settings))
+        ids = [f"shard{name}{number}"]
+        assert results.append_new(partial(iter, [rows]), ids, seen(settings))
 
 
-def commits_of(settings: Settings) -> int:
-    return ResultsTable(settings.results_table).known("bucket", MODEL.digest).commits
+def seen(settings: Settings) -> Seen:
+    return ResultsTable(settings.results_table).known("bucket", MODEL.digest).seen
 
 
 def age_log(settings: Settings, days: int) -> None:
@@ -95,12 +97,14 @@ def test_counters_of_commits_outlive_the_log(settings: Settings) -> None:
     assert maintain(settings, UpkeepParams())["results"]["files"] == 2
     log = Path(settings.results_table, "_delta_log")
     assert not (log / f"{0:020d}.json").exists()
-    assert commits_of(settings) == 12
+    assert seen(settings).commits == 12
     assert DeltaTable(settings.results_table).transaction_version("shard3") == 1
     results = ResultsTable(settings.results_table)
     # A run that planned before the last commit still sees that it is not alone.
-    assert results.commit(table(row("0000"), row("new")), ["late"], 11) == 1
-    assert commits_of(settings) == 13
+    late = table(row("0000"), row("new"))
+    assert not results.append_new(lambda: [late], ["late"], replace(seen(settings), commits=11))
+    assert results.commit(late, ["late"]) == 1
+    assert seen(settings).commits == 13
 
 
 @pytest.mark.parametrize("passing", [None, Reason.VANISHED])

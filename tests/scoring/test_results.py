@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from moodlake.blazeface import LANDMARKS
 from moodlake.emotions import LabelSpace, label_space
 from moodlake.prediction import FacePrediction
 from moodlake.reasons import Reason
-from moodlake.scoring.objects import SetupError
+from moodlake.scoring.objects import SetupError, SourceError
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import count_outcomes, emotion_columns, results_schema
 from moodlake.scoring.runs import RUNS_SCHEMA, find_run, record_run
@@ -50,9 +51,10 @@ def test_rows_that_come_twice_in_one_commit_are_added_once(results: ResultsTable
 
 
 def test_what_was_committed_since_the_plan_is_seen(results: ResultsTable) -> None:
-    commits = results.known("bucket", MODEL.digest).commits
-    assert results.commit(table(row("a"), row("b")), ["one"], commits) == 2
-    assert results.commit(table(row("b"), row("c")), ["two"], commits) == 1
+    seen = results.known("bucket", MODEL.digest).seen
+    assert results.append_new(lambda: [table(row("a")), table(row("b"))], ["one"], seen)
+    assert not results.append_new(lambda: [table(row("b")), table(row("c"))], ["two"], seen)
+    assert results.commit(table(row("b"), row("c")), ["two"]) == 1
     assert results.read()["key"].to_pylist() == ["a", "b", "c"]
 
 
@@ -61,19 +63,19 @@ def test_a_commit_that_nobody_interrupted_reads_no_rows(
 ) -> None:
     rejected = (row("A", reason=Reason.EMPTY), row("z", reason=Reason.UNSUPPORTED_FORMAT))
     results.commit(table(*rejected, row("a")), ["one"])
-    commits = results.known("bucket", MODEL.digest).commits
+    seen = results.known("bucket", MODEL.digest).seen
     for file in tmp_path.rglob("*.parquet"):
         file.write_bytes(b"cannot be read")
-    assert results.commit(table(row("b")), ["two"], commits) == 1
+    assert results.append_new(lambda: [table(row("b"))], ["two"], seen)
     with pytest.raises(pa.ArrowInvalid, match="Parquet"):
-        results.commit(table(row("c")), ["three"], commits)
+        results.commit(table(row("c")), ["three"])
 
 
 def test_another_buckets_commits_do_not_count(results: ResultsTable) -> None:
-    commits = results.known("other", MODEL.digest).commits
+    seen = results.known("other", MODEL.digest).seen
     results.commit(table(row("a")), ["one"])
-    assert results.known("other", MODEL.digest).commits == commits
-    assert results.known("bucket", MODEL.digest).commits == commits + 1
+    assert results.known("other", MODEL.digest).seen == seen
+    assert results.known("bucket", MODEL.digest).seen.commits == seen.commits + 1
 
 
 def test_only_passing_rows_are_replaced_and_once(results: ResultsTable) -> None:
@@ -107,6 +109,27 @@ def test_racing_commits_add_each_object_once(
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda number: results.commit(rows, [f"shard{number % 2}"]), range(6)))
     assert results.read().num_rows == 20 + len(already)
+
+
+def test_of_racing_runs_one_appends(results: ResultsTable) -> None:
+    seen = results.known("bucket", MODEL.digest).seen
+    parts = [table(*(row(f"{part}-{number}") for number in range(5))) for part in range(4)]
+    with ThreadPoolExecutor(6) as pool:
+        tries = [pool.submit(results.append_new, lambda: parts, ["one"], seen) for _ in range(6)]
+        assert sorted(each.result() for each in tries) == [False] * 5 + [True]
+    assert results.read().num_rows == 20
+
+
+def test_an_append_whose_rows_cannot_be_read_adds_nothing(results: ResultsTable) -> None:
+    def parts() -> Iterator[pa.Table]:
+        yield table(row("a"))
+        raise SourceError("the store is away")
+
+    seen = results.known("bucket", MODEL.digest).seen
+    with pytest.raises(Exception, match="the store is away"):
+        results.append_new(parts, ["one"], seen)
+    assert done(results) == []
+    assert results.append_new(lambda: [table(row("a"))], ["one"], seen)
 
 
 def test_a_face_keeps_its_landmarks(results: ResultsTable) -> None:
@@ -146,9 +169,10 @@ def test_an_object_that_is_back_replaces_its_vanished_row(results: ResultsTable)
 
 def test_a_row_scored_meanwhile_takes_the_place_of_a_passing_one(results: ResultsTable) -> None:
     results.commit(table(row("z")), ["before"])
-    planned = results.known("bucket", MODEL.digest).commits
-    results.commit(table(row("a", reason=Reason.VANISHED)), ["other"], planned)
-    assert results.commit(table(row("a"), row("b")), ["mine"], planned) == 2
+    planned = results.known("bucket", MODEL.digest).seen
+    results.append_new(lambda: [table(row("a", reason=Reason.VANISHED))], ["other"], planned)
+    assert not results.append_new(lambda: [table(row("a"), row("b"))], ["mine"], planned)
+    assert results.commit(table(row("a"), row("b")), ["mine"]) == 2
     assert results.read()["status"].to_pylist() == ["scored"] * 3
 
 

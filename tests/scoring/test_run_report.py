@@ -25,8 +25,9 @@ from moodlake.scoring.drift import judge
 from moodlake.scoring.policy import Drift, Prices, Report
 from moodlake.scoring.record import run_record
 from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.run_report import examples_of, publish_report, render_run, report_uri
+from moodlake.scoring.run_report import publish_report, render_run, report_uri
 from moodlake.scoring.runs import record_run
+from moodlake.scoring.summary import Summary, examples_of
 from moodlake.scoring.work import Run, RunParams
 from tests.images_made import jpeg
 from tests.scoring.rows import MODEL, SPACE, row, table
@@ -59,6 +60,7 @@ def record(made: pa.Table, folder: Path, problems: tuple[str, ...] = ()) -> dict
         space=SPACE,
         provenance={},
         shard_ids=("shard",),
+        tried=(),
         commits=0,
         listed=300,
         waiting=290,
@@ -67,8 +69,11 @@ def record(made: pa.Table, folder: Path, problems: tuple[str, ...] = ()) -> dict
         reference=reference.to_dict(),
     )
     seconds = {"plan": 1.5, "task_cores": 80.0}
-    judged = judge(run, made, str(folder / "runs"), Drift())
-    return run_record(run, made, problems, seconds, Prices()) | judged
+    summary = Summary(SPACE, 3)
+    for batch in made.to_batches(100):
+        summary.add(pa.Table.from_batches([batch]))
+    judged = judge(run, summary.profile, str(folder / "runs"), Drift())
+    return run_record(run, summary, problems, seconds, Prices()) | judged
 
 
 class Page(HTMLParser):
@@ -179,7 +184,7 @@ def test_a_page_that_cannot_be_written_fails_nothing(
     about = record(made, tmp_path)
     (tmp_path / "reports").write_text("a file where a folder should be")
     with caplog.at_level(logging.ERROR):
-        publish_report(about, made, str(tmp_path), Report())
+        publish_report(about, examples_of(made.to_batches(), 6), str(tmp_path), Report())
     assert "run.html could not be written; `moodlake report` tries again" in caplog.text
 
 
@@ -189,7 +194,8 @@ def test_the_command_writes_the_page_of_a_run_again(
     made = rows()
     monkeypatch.setenv("MOODLAKE_RESULTS_URI", str(tmp_path))
     about = record(made, tmp_path)
-    publish_report(about, made, str(tmp_path), Report())
+    shown = examples_of(made.to_batches(), Report().examples)
+    publish_report(about, shown, str(tmp_path), Report())
     published = Path(report_uri(str(tmp_path), "run"))
     first = published.read_text("utf-8")
     ResultsTable(str(tmp_path / "results")).commit(made, ["shard"])

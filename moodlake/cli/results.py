@@ -8,7 +8,6 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,31 +104,19 @@ def table(
     """Print the results table, or export it."""
     with explained():
         import pyarrow as pa
+        from deltalake import DeltaTable
 
+        from moodlake.scoring.current import ordered_rows
         from moodlake.scoring.outputs import export
 
-        with _rows(uri or point_at_tables(state).results_table, run, current) as (count, rows):
+        opened = DeltaTable(uri or point_at_tables(state).results_table)
+        chosen = ordered_rows(opened, run, current=current, batch_rows=_BATCH_ROWS)
+        with chosen as (count, rows):
             if out:
                 console.print(f"{export(rows, out)} rows -> [bold]{out}")
                 return
             first = itertools.islice(rows, math.ceil(limit / _BATCH_ROWS))
             print_results(pa.Table.from_batches(first, rows.schema), limit, count)
-
-
-@contextmanager
-def _rows(uri: str, run: str | None, current: bool) -> Iterator[tuple[int, pa.RecordBatchReader]]:
-    """How many rows are asked for, and they in batches of _BATCH_ROWS."""
-    from moodlake.scoring.current import current_rows
-    from moodlake.scoring.results import ResultsTable
-
-    if not current:
-        rows = ResultsTable(uri).read(run)
-        yield rows.num_rows, rows.combine_chunks().to_reader(_BATCH_ROWS)
-        return
-    from deltalake import DeltaTable
-
-    with current_rows(DeltaTable(uri), run, _BATCH_ROWS) as counted:
-        yield counted
 
 
 def point_at_tables(state: Path) -> Settings:

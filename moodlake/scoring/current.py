@@ -1,4 +1,4 @@
-"""The current view: of each object and model the newest row. The one place for that rule.
+"""The table in order; and its current view, of each object and model the newest row.
 
 Older rows are those of versions that were overwritten since. A row with a passing reason tells of
 no version that there is: it is not current, and hides none that is. What is put back as it was
@@ -33,23 +33,24 @@ QUALIFY row_number() OVER (
 
 
 @contextmanager
-def current_rows(
-    table: DeltaTable, run_id: str | None = None, batch_rows: int = 2000
+def ordered_rows(
+    table: DeltaTable, run_id: str | None = None, *, current: bool = False, batch_rows: int = 2000
 ) -> Iterator[tuple[int, pa.RecordBatchReader]]:
-    """How many current rows there are, and the rows, ordered by bucket, key and model.
+    """How many rows there are, and the rows, ordered by bucket, key and model.
 
     They are found on disk: memory does not grow with the table.
 
     Args:
         table: of results.
         run_id: only those that this run wrote.
+        current: only the current ones.
         batch_rows: how many come in a batch.
     """
     schema = table.to_pyarrow_dataset().schema
     wrote = "" if run_id is None else "WHERE run_id = $run_id"
     given = {} if run_id is None else {"run_id": run_id}
-    current = current_sql(schema.names)
-    chosen = f"FROM results SEMI JOIN ({current}) USING ({', '.join(IDENTITY)}) {wrote}"
+    newest = f"SEMI JOIN ({current_sql(schema.names)}) USING ({', '.join(IDENTITY)})"
+    chosen = f"FROM results {newest if current else ''} {wrote}"
     with database() as connection:
         fill(connection, "results", schema, scan(table).to_batches())
         count = connection.sql(f"SELECT count(*) {chosen}", params=given).fetchall()[0][0]

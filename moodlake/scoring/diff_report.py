@@ -13,11 +13,9 @@ from moodlake.scoring import storage
 from moodlake.scoring.changes import ChangedImage, Changes
 from moodlake.scoring.delta import open_table
 from moodlake.scoring.diff import NO_ROW, Diff, DiffError, compare
-from moodlake.scoring.report import colour_of, percent, render_page, thumbnail
+from moodlake.scoring.report import REPORTS, colour_of, percent, render_page, thumbnail
 from moodlake.settings import Settings
 
-REPORTS = "reports"
-"""The folder of the reports, beside the tables."""
 _BARS = 25
 _WHOLE = 0.999
 

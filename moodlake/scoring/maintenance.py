@@ -11,8 +11,8 @@ from typing import Any
 
 from moodlake.scoring import storage
 from moodlake.scoring.delta import open_table, until_won
-from moodlake.scoring.diff_report import REPORTS
 from moodlake.scoring.failures import in_words
+from moodlake.scoring.report import REPORTS
 from moodlake.scoring.work import REFUSED, clear_abandoned
 from moodlake.settings import Settings
 

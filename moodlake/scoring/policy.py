@@ -25,6 +25,13 @@ def _check(name: str, value: Any, lowest: float, highest: float = float("inf")) 
         raise PolicyError(f"{SECTION}.{name} is {value!r}; it must lie in [{lowest}, {highest}]")
 
 
+def _check_count(name: str, value: Any, lowest: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+        raise PolicyError(
+            f"{SECTION}.{name} is {value!r}; it must be a whole number from {lowest} on"
+        )
+
+
 @dataclass(frozen=True)
 class Gate:
     """When a shard is held back for the share of its inputs that are broken.
@@ -40,7 +47,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         _check("gate.max_broken", self.max_broken, 0, 1)
-        _check("gate.min_rows", self.min_rows, 1)
+        _check_count("gate.min_rows", self.min_rows, 1)
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class Drift:
     def __post_init__(self) -> None:
         _check("drift.psi", self.psi, 0)
         _check("drift.js_distance", self.js_distance, 0, 1)
-        _check("drift.min_images", self.min_images, 1)
+        _check_count("drift.min_images", self.min_images, 1)
         _check("drift.days", self.days, 0)
 
 
@@ -109,7 +116,7 @@ class Report:
     thumbnails: bool = False
 
     def __post_init__(self) -> None:
-        _check("report.examples", self.examples, 0)
+        _check_count("report.examples", self.examples, 0)
         if not isinstance(self.thumbnails, bool):
             raise PolicyError(
                 f"{SECTION}.report.thumbnails is {self.thumbnails!r}; it must be true or false"

@@ -16,6 +16,8 @@ from moodlake.images import decode
 from moodlake.reasons import Reason, Rejected, Status
 from moodlake.scoring.rows import emotion_columns
 
+REPORTS = "reports"
+"""The folder of the reports of runs, beside the tables."""
 _THUMBNAIL_HEIGHT = 240
 # Paul Tol's "muted" palette: told apart by colour-blind readers too.
 _COLOURS = {

@@ -20,11 +20,11 @@ from moodlake.reasons import Reason
 from moodlake.scoring import storage
 from moodlake.scoring.drift import LAST_RUNS, TRAINING
 from moodlake.scoring.policy import Report
-from moodlake.scoring.report import colour_of, render_page, thumbnail
+from moodlake.scoring.report import REPORTS, colour_of, render_page, thumbnail
 from moodlake.scoring.s3 import image_of, s3_client
 from moodlake.scoring.summary import Examples
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 ReadImage = Callable[[dict[str, Any]], bytes]
 
 _IN_WORDS = {
@@ -38,7 +38,7 @@ _IN_WORDS = {
 
 def report_uri(results_uri: str, run_id: str) -> str:
     """Where the page of a run is."""
-    return storage.join(results_uri, "reports", run_id, "run.html")
+    return storage.join(results_uri, REPORTS, run_id, "run.html")
 
 
 def publish_report(
@@ -49,9 +49,9 @@ def publish_report(
     try:
         read_image = partial(image_of, s3_client()) if policy.thumbnails else None
         storage.write_bytes(uri, render_run(record, examples, read_image).encode())
-        logger.info("the run's report is %s", uri)
+        log.info("the run's report is %s", uri)
     except Exception:
-        logger.exception("%s could not be written; `moodlake report` tries again", uri)
+        log.exception("%s could not be written; `moodlake report` tries again", uri)
 
 
 def render_run(

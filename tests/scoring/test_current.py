@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from moodlake.cli import app
 from moodlake.reasons import Reason
-from moodlake.scoring.current import current_rows
+from moodlake.scoring.current import ordered_rows
 from moodlake.scoring.lineage import trace
 from moodlake.settings import Settings
 from tests.scoring.rows import row, table
@@ -55,14 +55,14 @@ def test_the_newest_real_row_of_each_object_and_model_is_current(
         for number, (key, model, reason) in enumerate(rows)
         if reason is None or not reason.is_passing
     }
-    with current_rows(lake) as (count, reader):
+    with ordered_rows(lake, current=True) as (count, reader):
         found = reader.read_all()
     assert count == found.num_rows
     assert found.schema == lake.to_pyarrow_dataset().schema
     seen = {(row["key"], row["model_digest"]): row["etag"] for row in found.to_pylist()}
     assert (seen, count) == (newest, len(newest))
     assert found["key"].to_pylist() == sorted(found["key"].to_pylist())
-    with current_rows(lake, "run 1") as (count, _):
+    with ordered_rows(lake, "run 1", current=True) as (count, _):
         assert count == sum(int(etag.split()[1]) % 2 for etag in newest.values())
     place = replace(Settings(), results_uri=str(folder))
     for key in "ab":
@@ -75,7 +75,7 @@ def test_a_version_that_was_read_late_is_not_current(tmp_path: Path) -> None:
     newer = row("a", modified="2026-01-02T12:00:00+00:00") | {"etag": "newer", "scored_at": FIRST}
     older = row("a", modified="2026-01-02T11:00:00+00:00") | {"etag": "older"}
     write_deltalake(uri, table(newer, older | {"scored_at": FIRST + timedelta(minutes=5)}))
-    with current_rows(DeltaTable(uri)) as (_, reader):
+    with ordered_rows(DeltaTable(uri), current=True) as (_, reader):
         assert reader.read_all()["etag"].to_pylist() == ["newer"]
 
 
@@ -87,7 +87,7 @@ def test_a_table_that_tells_no_times_of_change_goes_by_those_of_scoring(tmp_path
         mode="overwrite",
         schema_mode="overwrite",
     )
-    with current_rows(DeltaTable(uri)) as (_, reader):
+    with ordered_rows(DeltaTable(uri), current=True) as (_, reader):
         assert reader.read_all()["etag"].to_pylist() == ["version 1"]
 
 

@@ -30,6 +30,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
         ("scoring: {gate: {max_broken: 1.5}}", "gate.max_broken is 1.5"),
         ("scoring: {gate: {max_broken: much}}", "gate.max_broken is 'much'"),
         ("scoring: {gate: {typo: 1}}", "gate.typo is unknown; there are max_broken"),
+        ("scoring: {gate: {min_rows: 2.5}}", "min_rows is 2.5; it must be a whole number from 1"),
         ("scoring: {prices: 3}", "prices is 3"),
         ("scoring: {drift: {psi: -1}}", "drift.psi is -1"),
         ("scoring: {drift: {js_distance: 2}}", r"drift.js_distance is 2; it must lie in \[0, 1\]"),

@@ -171,25 +171,25 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     if (staged := work.read_rows(shard_id)) is not None:
         return staged.num_rows
     shard = work.read_shard(shard_id)
-    server = connect(settings, run.model.version)
-    if server.identity != run.model:
-        raise ServerError(
-            f"the run was planned for {run.model} but {settings.server_url} serves "
-            f"{server.identity}; trigger a new run"
+    with contextlib.closing(connect(settings, run.model.version)) as server:
+        if server.identity != run.model:
+            raise ServerError(
+                f"the run was planned for {run.model} but {settings.server_url} serves "
+                f"{server.identity}; trigger a new run"
+            )
+        stopwatch = Stopwatch()
+        rows = score_objects(
+            Source(shard.objects, ObjectReader(run.params.bucket).read),
+            server,
+            run_id=run_id,
+            shard_id=shard_id,
+            faces=FaceMode(run.params.faces) if run.params.faces else None,
+            batch_size=run.params.batch_size,
+            stopwatch=stopwatch,
         )
-    stopwatch = Stopwatch()
-    rows = score_objects(
-        Source(shard.objects, ObjectReader(run.params.bucket).read),
-        server,
-        run_id=run_id,
-        shard_id=shard_id,
-        faces=FaceMode(run.params.faces) if run.params.faces else None,
-        batch_size=run.params.batch_size,
-        stopwatch=stopwatch,
-    )
-    with stopwatch.step("score"), stopwatch.cores("task_cores"):
-        chunks = [to_table(chunk, server.space) for chunk in take(rows, _CHUNK_ROWS)]
-        table = pa.concat_tables(chunks)
+        with stopwatch.step("score"), stopwatch.cores("task_cores"):
+            chunks = [to_table(chunk, server.space) for chunk in take(rows, _CHUNK_ROWS)]
+            table = pa.concat_tables(chunks)
     stopwatch.add(server.seconds)
     work.write_rows(shard_id, table, stopwatch.seconds)
     return table.num_rows

@@ -110,7 +110,7 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**vars(self), "faces": [vars(face) for face in self.faces]}
+        return {**vars(self), "faces": [dict(vars(face)) for face in self.faces]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from moodlake.reasons import Reason
@@ -36,7 +37,7 @@ QUALIFY row_number() OVER (
 def ordered_rows(
     table: DeltaTable, run_id: str | None = None, *, current: bool = False, batch_rows: int = 2000
 ) -> Iterator[tuple[int, pa.RecordBatchReader]]:
-    """How many rows there are, and the rows, ordered by bucket, key and model.
+    """How many rows there are, and the rows, ordered by bucket, key, model and time.
 
     They are found on disk: memory does not grow with the table.
 
@@ -49,12 +50,14 @@ def ordered_rows(
     schema = table.to_pyarrow_dataset().schema
     wrote = "" if run_id is None else "WHERE run_id = $run_id"
     given = {} if run_id is None else {"run_id": run_id}
+    # What is current hangs on the rows of other runs, too.
+    needed = None if run_id is None or current else pc.field("run_id") == run_id
     newest = f"SEMI JOIN ({current_sql(schema.names)}) USING ({', '.join(IDENTITY)})"
     chosen = f"FROM results {newest if current else ''} {wrote}"
     with database() as connection:
-        fill(connection, "results", schema, scan(table).to_batches())
+        fill(connection, "results", schema, scan(table, where=needed).to_batches())
         count = connection.sql(f"SELECT count(*) {chosen}", params=given).fetchall()[0][0]
-        ordered = f"SELECT * {chosen} ORDER BY bucket, key, model_digest"
+        ordered = f"SELECT * {chosen} ORDER BY bucket, key, model_digest, scored_at, etag"
         batches = connection.sql(ordered, params=given).to_arrow_reader(batch_rows)
         # DuckDB names time zones in its own way.
         told = (batch.cast(schema) for batch in batches)

@@ -84,18 +84,13 @@ def plan_run(
     known = ResultsTable(settings.results_table).known(params.bucket, model.digest, keys)
     pages = _pages(params) if arrived is None else [arrived]
     held = refused_objects(settings.results_uri, params.bucket, model.digest)
-    tried: list[str] = []
     with _cleared_if_it_fails(work) as shard_ids:
         with (
             stopwatch.step("plan"),
             Backlog(params.bucket, pages, known.objects, params.pattern, held) as backlog,
         ):
             found = _shards(backlog, params, model.digest)
-            for again, shard in itertools.islice(found, MAX_SHARDS):
-                shard_ids.append(shard.id)
-                if again:
-                    tried.append(shard.id)
-                work.write_shard(shard)
+            tried = _store(itertools.islice(found, MAX_SHARDS), work, shard_ids)
         run = Run(
             run_id=run_id,
             params=params,
@@ -103,7 +98,7 @@ def plan_run(
             space=server.space,
             provenance=server.provenance,
             shard_ids=tuple(shard_ids),
-            tried=tuple(tried),
+            tried=tried,
             commits=known.seen.commits,
             listed=backlog.listed,
             waiting=backlog.objects,
@@ -114,6 +109,19 @@ def plan_run(
         )
         work.write_run(run)
     return shard_ids
+
+
+def _store(
+    shards: Iterable[tuple[bool, Shard]], work: Work, shard_ids: list[str]
+) -> tuple[str, ...]:
+    """Write shards and add their ids to a list; returns the ids of what is tried again."""
+    tried = []
+    for again, shard in shards:
+        shard_ids.append(shard.id)
+        if again:
+            tried.append(shard.id)
+        work.write_shard(shard)
+    return tuple(tried)
 
 
 @contextlib.contextmanager

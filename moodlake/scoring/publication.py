@@ -91,7 +91,7 @@ class Publication:
             if sum(map(len, group.values())) >= ROWS_AT_ONCE:
                 yield group
                 group = {}
-                pa.default_memory_pool().release_unused()  # it would keep a tenth more
+                pa.default_memory_pool().release_unused()  # Arrow keeps what was freed
         if group:
             yield group
 

@@ -82,8 +82,8 @@ class ResultsTable:
         """Add rows in one commit, if no other came since they were planned, or nothing.
 
         Args:
-            parts: gives the rows, one part after the other, of which each takes memory by itself;
-                all in one schema, each identity once, none of which was known when planned.
+            parts: gives the rows anew at each call, a part in memory at a time: in one schema, each
+                identity once, none of them known when planned.
             shard_ids: what they were scored as.
             seen: of their one bucket and model, when they were planned.
 
@@ -91,6 +91,7 @@ class ResultsTable:
             Whether they are in; if not, `commit` looks which of them are missing.
 
         Raises:
+            CommitFailedError: other writers won the race too many times.
             SetupError: the table has a column of that name and another type.
         """
 
@@ -115,9 +116,9 @@ class ResultsTable:
 
         A row whose identity is there already is left as it is; or replaced if its reason was a
         passing one, and is so no longer. So committing again, or from two runs at once, changes
-        nothing. Each commit
-        counts up a Delta transaction of its bucket and model; of two that race one is refused,
-        reads the table anew and finds the work done. The shard ids go along as transactions.
+        nothing. Each commit counts up a Delta transaction of its bucket and model; of two that race
+        one is refused, reads the table anew and finds the work done. The shard ids go along as
+        transactions.
 
         Args:
             rows: in the schema of results.
@@ -192,14 +193,13 @@ class ResultsTable:
         wanted = (pc.field("run_id") == run_id) & (pc.field("scored_at") >= started_at)
         return scan(table, where=wanted).to_batches()
 
-    def read(self, run_id: str | None = None) -> pa.Table:
-        """All rows, or those that one run wrote, ordered by bucket and key.
+    def read(self) -> pa.Table:
+        """All rows, in memory, ordered by bucket and key.
 
         Raises:
             TableNotFoundError: nothing was ever committed.
         """
-        chosen = pc.field("run_id") == run_id if run_id else None
-        rows = scan(DeltaTable(self.uri), where=chosen).to_table()
+        rows = scan(DeltaTable(self.uri)).to_table()
         return rows.sort_by([("bucket", "ascending"), ("key", "ascending")])
 
 

@@ -90,7 +90,7 @@ def score_objects(
 
     def score(items: Sequence[SourceObject], reading: Sequence[Reading]) -> list[dict[str, Any]]:
         named, predictions = _score_batch(engine, items, reading, mode, pace, stopwatch)
-        return list(map(to_row, named, predictions))
+        return [to_row(*pair) for pair in zip(named, predictions, strict=True)]
 
     pending: deque[tuple[int, Future[list[dict[str, Any]]]]] = deque()
     readers, askers = ThreadPoolExecutor(READERS), ThreadPoolExecutor(_MOST_REQUESTS)

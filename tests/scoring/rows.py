@@ -14,6 +14,7 @@ from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.scoring.objects import SourceObject
 from moodlake.scoring.rows import make_row, to_table
+from moodlake.scoring.work import Run, RunParams
 
 SPACE = label_space("ferplus")
 MODEL = ModelIdentity("emotions", "1.0", "d" * 64)
@@ -45,6 +46,25 @@ def row(
         run_id="run",
         shard_id="shard",
     )
+
+
+def planned(**changes: Any) -> Run:
+    """The plan of a run of the bucket `bucket`."""
+    about: dict[str, Any] = {
+        "run_id": "run",
+        "params": RunParams("bucket"),
+        "model": MODEL,
+        "space": SPACE,
+        "provenance": {},
+        "shard_ids": (),
+        "tried": (),
+        "commits": 0,
+        "listed": 0,
+        "waiting": 0,
+        "started_by": "hand",
+        "started_at": "2026-01-05T00:00:00+00:00",
+    }
+    return Run(**about | changes)
 
 
 def table(*rows: dict[str, Any]) -> pa.Table:

@@ -64,6 +64,13 @@ def test_the_newest_real_row_of_each_object_and_model_is_current(
     assert found["key"].to_pylist() == sorted(found["key"].to_pylist())
     with ordered_rows(lake, "run 1", current=True) as (count, _):
         assert count == sum(int(etag.split()[1]) % 2 for etag in newest.values())
+    with ordered_rows(lake) as (count, reader):
+        assert count == reader.read_all().num_rows == len(rows)
+    with ordered_rows(lake, "run 1") as (count, reader):
+        found = reader.read_all()
+    assert count == found.num_rows == len(rows) // 2
+    order = ["key", "model_digest", "scored_at"]
+    assert found.sort_by([(name, "ascending") for name in order]).equals(found)
     place = replace(Settings(), results_uri=str(folder))
     for key in "ab":
         traced = {item.row["etag"] for item in trace(key, place) if item.current}

@@ -33,7 +33,7 @@ from moodlake.scoring.policy import Drift
 from moodlake.scoring.runs import RUNS_SCHEMA, record_run
 from moodlake.scoring.summary import profile_of
 from moodlake.scoring.work import Run, RunParams
-from tests.scoring.rows import MODEL, SPACE, row, table
+from tests.scoring.rows import MODEL, SPACE, planned, row, table
 
 POLICY = Drift()
 HISTOGRAM = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 1000), min_size=1)
@@ -134,21 +134,7 @@ def told_in(columns: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
 
 
 def run(**changes: Any) -> Run:
-    about = Run(
-        run_id="now",
-        params=RunParams("bucket"),
-        model=MODEL,
-        space=SPACE,
-        provenance={},
-        shard_ids=(),
-        tried=(),
-        commits=0,
-        listed=0,
-        waiting=0,
-        started_by="hand",
-        started_at=NOW.isoformat(),
-    )
-    return replace(about, **changes)
+    return planned(run_id="now", started_at=NOW.isoformat(), **changes)
 
 
 def record(uri: str, name: str, days_ago: float, profile: Profile | None, **other: Any) -> None:

@@ -12,8 +12,8 @@ from moodlake.scoring import publication
 from moodlake.scoring.policy import Policy
 from moodlake.scoring.publication import Publication
 from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.work import Run, RunParams, Work
-from tests.scoring.rows import MODEL, SPACE, row, table
+from moodlake.scoring.work import Work
+from tests.scoring.rows import planned, row, table
 
 SHARDS = ("one", "two", "three", "again")
 
@@ -33,20 +33,7 @@ def staged(folder: Path, shard_ids: tuple[str, ...] = SHARDS) -> Work:
 
 def publish(folder: Path, work: Work) -> Publication:
     results = ResultsTable(str(folder / "results"))
-    run = Run(
-        run_id="run",
-        params=RunParams("bucket"),
-        model=MODEL,
-        space=SPACE,
-        provenance={},
-        shard_ids=SHARDS,
-        tried=("again",),
-        commits=0,
-        listed=12,
-        waiting=12,
-        started_by="hand",
-        started_at="2026-01-05T00:00:00+00:00",
-    )
+    run = planned(shard_ids=SHARDS, tried=("again",), listed=12, waiting=12)
     made = Publication(run, work, results.uri, Policy())
     made.publish()
     return made

@@ -28,9 +28,9 @@ from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.run_report import publish_report, render_run, report_uri
 from moodlake.scoring.runs import record_run
 from moodlake.scoring.summary import Summary, examples_of
-from moodlake.scoring.work import Run, RunParams
+from moodlake.scoring.work import RunParams
 from tests.images_made import jpeg
-from tests.scoring.rows import MODEL, SPACE, row, table
+from tests.scoring.rows import MODEL, SPACE, planned, row, table
 
 START = datetime.now(UTC) - timedelta(minutes=1)
 KEY = "2026/<b>a & b</b>.jpg"
@@ -53,18 +53,11 @@ def rows(count: int = 250) -> pa.Table:
 
 def record(made: pa.Table, folder: Path, problems: tuple[str, ...] = ()) -> dict[str, Any]:
     reference = Profile.of(SPACE, np.random.default_rng(0).dirichlet(np.ones(8), 300))
-    run = Run(
-        run_id="run",
+    run = planned(
         params=RunParams("bucket", "2026/"),
-        model=MODEL,
-        space=SPACE,
-        provenance={},
         shard_ids=("shard",),
-        tried=(),
-        commits=0,
         listed=300,
         waiting=290,
-        started_by="hand",
         started_at=START.isoformat(),
         reference=reference.to_dict(),
     )

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from infra.bench.images import encoded
 from infra.bench.score import BUCKET, fill, services
-from infra.bench.tasks import KINDS, Taken, tasks
+from infra.bench.tasks import KINDS, Taken, as_airflow, tasks
 from moodlake.scoring import pipeline
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import results_schema
@@ -78,7 +78,7 @@ def plan_known(announce: Callable[[str], None], out: Table) -> None:
     for start in range(0, _KNOWN, _COMMIT):
         table.commit(_rows(start, model), [])
     manifest = _write_inventory()
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1, as_airflow) as pool:
         shards, seconds, memory = pool.apply(_plan, (manifest,))
     assert not shards, "all of it has a row"
     out.add_row(f"planning over {_KNOWN:,} scored keys, s (goal below 60)", f"{seconds:.1f}")

@@ -7,6 +7,7 @@ committed table at 0.9 of the rate at which the server answers the same images s
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,7 @@ def services(announce: Callable[[str], None]) -> Iterator[Stack]:
         try:
             stack.start(announce)
             stack.point_here()
+            os.environ["AIRFLOW_HOME"] = str(stack.airflow.folder)  # imported, it makes folders
             s3_client().create_bucket(Bucket=BUCKET)
             yield stack
         finally:

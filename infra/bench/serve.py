@@ -22,7 +22,6 @@ from rich.table import Table
 
 from infra.bench.bodies import as_form
 from infra.bench.images import encoded, photos_with_faces
-from infra.bench.resnet50 import resnet50_archive
 from infra.local.server import ModelServer
 from moodlake.model import Model
 from moodlake.settings import MODEL_NAME, RELEASED_ARCHIVE
@@ -143,6 +142,9 @@ def _timed(score: Score, image: bytes) -> float:
 
 
 if __name__ == "__main__":
+    # It brings PyTorch, which the processes of other measurements must not pay for.
+    from infra.bench.resnet50 import resnet50_archive
+
     console = Console()
     with tempfile.TemporaryDirectory() as temporary:
         for served in (RELEASED_ARCHIVE, resnet50_archive(Path(temporary))):

@@ -71,8 +71,17 @@ class Tasks:
 def tasks() -> Iterator[Tasks]:
     """Fresh processes, which the environment of now leads to the services."""
     spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(1) as plan, spawn.Pool(POOL_SLOTS) as score, spawn.Pool(1) as publish:
+    with (
+        spawn.Pool(1, as_airflow) as plan,
+        spawn.Pool(POOL_SLOTS, as_airflow) as score,
+        spawn.Pool(1, as_airflow) as publish,
+    ):
         yield Tasks(plan, score, publish)
+
+
+def as_airflow() -> None:
+    """Load what Airflow has loaded when a task begins."""
+    import airflow.sdk.execution_time.task_runner  # noqa: F401
 
 
 def _plan(run_id: str, params: RunParams) -> list[str]:

@@ -22,7 +22,12 @@ POOL = "torchserve"
 POOL_SLOTS = TorchServeService.WORKERS
 _RUN_TIMEOUT = 3600.0
 _NO_LOG_SERVER = "--skip-serve-logs"
-_ENDED = ("success", "skipped", "failed", "upstream_failed")
+_ENDED = {
+    "success": "done",
+    "skipped": "skipped",
+    "failed": "failed",
+    "upstream_failed": "not started",
+}
 
 
 class AirflowService(Service):
@@ -134,8 +139,10 @@ class AirflowService(Service):
         while time.monotonic() < deadline:
             state = self.client.run_state(DAG_ID, run_id)
             tasks = self.client.task_instances(DAG_ID, run_id)
-            done = Counter(task.task_id for task in tasks if task.state in _ENDED)
-            line = ", ".join(f"{task} done x{count}" for task, count in sorted(done.items()))
+            ended = Counter(
+                (task.task_id, _ENDED[task.state]) for task in tasks if task.state in _ENDED
+            )
+            line = ", ".join(f"{task} {end} x{n}" for (task, end), n in sorted(ended.items()))
             if line and line != told:
                 announce(f"  {line}")
                 told = line

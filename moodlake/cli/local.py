@@ -92,9 +92,9 @@ def put(
                 else:
                     sent += 1
         finally:
-            console.print(
-                f"{sent} files -> [bold]{escape(f's3://{name}/{prefix}')}", soft_wrap=True
-            )
+            if sent:
+                place = escape(f"s3://{name}/{prefix}")
+                console.print(f"{sent} files -> [bold]{place}", soft_wrap=True)
     if sent < len(uploads):
         raise typer.Exit(1)
 

@@ -92,6 +92,7 @@ def test_files_put_from_the_command_line_are_in_the_bucket(
     done = CliRunner().invoke(app, [*command, "--bucket", "no-such-bucket"])
     assert done.exit_code == 1
     assert "'no-such-bucket' does not exist" in done.output
+    assert "files ->" not in done.output
 
 
 def test_the_status_names_each_service_and_where_it_is(stack: Stack) -> None:
@@ -104,7 +105,11 @@ def test_the_status_names_each_service_and_where_it_is(stack: Stack) -> None:
 
 
 def test_a_missing_bucket_fails_the_run(stack: Stack) -> None:
-    assert run_dag(stack, bucket="no-such-bucket") == "failed"
+    command = ["run", "--bucket", "no-such-bucket", "--state", str(stack.state)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert "plan_shards failed x1" in done.output
+    assert "failed in plan_shards" in done.output
 
 
 def test_served_is_the_same_as_in_process(stack: Stack) -> None:

@@ -78,13 +78,15 @@ def plan_run(
     Policy.load()  # a mistake in it is told before the work, not after
     work, stopwatch = Work(settings.results_uri, run_id), Stopwatch()
     work.forget_run()
-    server = connect(settings)
-    model = server.identity
-    keys = None if arrived is None else arrived["key"]
-    known = ResultsTable(settings.results_table).known(params.bucket, model.digest, keys)
-    pages = _pages(params) if arrived is None else [arrived]
-    held = refused_objects(settings.results_uri, params.bucket, model.digest)
-    with _cleared_if_it_fails(work) as shard_ids:
+    with (
+        contextlib.closing(connect(settings)) as server,
+        _cleared_if_it_fails(work) as shard_ids,
+    ):
+        model = server.identity
+        keys = None if arrived is None else arrived["key"]
+        known = ResultsTable(settings.results_table).known(params.bucket, model.digest, keys)
+        pages = _pages(params) if arrived is None else [arrived]
+        held = refused_objects(settings.results_uri, params.bucket, model.digest)
         with (
             stopwatch.step("plan"),
             Backlog(params.bucket, pages, known.objects, params.pattern, held) as backlog,

@@ -23,14 +23,9 @@ def trace(
 ) -> None:
     """Show what is behind an image's rows: run, model, training data, parameters."""
     with explained():
-        from moodlake.errors import MendableError
         from moodlake.scoring import lineage
 
-        settings = point_at_tables(state)
-        found = lineage.trace(key, settings, bucket)
-        if not found:
-            where = f" of bucket {bucket!r}" if bucket else ""
-            raise MendableError(f"no row of {key!r}{where} in {settings.results_table}")
+        found = lineage.trace(key, point_at_tables(state), bucket)
     for item in found:
         for line in _lines(item):
             # A digest that is broken over lines cannot be searched for.

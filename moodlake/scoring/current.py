@@ -14,12 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from moodlake.reasons import Reason
 from moodlake.scoring.delta import scan
 from moodlake.scoring.duck import database, fill
-from moodlake.scoring.rows import IDENTITY
+from moodlake.scoring.rows import IDENTITY, PASSING
 
-_PASSING = ", ".join(f"'{reason}'" for reason in Reason if reason.is_passing)
 _CHANGED = "last_modified"
 
 
@@ -27,8 +25,9 @@ def current_sql(columns: Sequence[str]) -> str:
     """SQL for the identities of the current rows of `results`, which has these columns."""
     # Older tables do not tell when an object was changed.
     newest = f"{_CHANGED} DESC NULLS LAST, " if _CHANGED in columns else ""
+    passing = ", ".join(map(repr, PASSING))
     return f"""
-SELECT {", ".join(IDENTITY)} FROM results WHERE coalesce(reason, '') NOT IN ({_PASSING})
+SELECT {", ".join(IDENTITY)} FROM results WHERE coalesce(reason, '') NOT IN ({passing})
 QUALIFY row_number() OVER (
     PARTITION BY bucket, key, model_digest ORDER BY {newest}scored_at DESC, etag) = 1"""
 

@@ -6,11 +6,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from moodlake.errors import MendableError
 from moodlake.scoring.current import current_identities
+from moodlake.scoring.delta import scan
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import IDENTITY
 from moodlake.scoring.runs import publishing_run
 from moodlake.settings import Settings
+
+_ALIKE = 3
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,14 @@ def trace(key: str, settings: Settings, bucket: str | None = None) -> list[Linea
         key: of the object.
         settings: where the tables are.
         bucket: None for all buckets.
+
+    Raises:
+        MendableError: there is none; the message names keys that end like this one.
     """
-    stored = ResultsTable(settings.results_table).find(key, bucket)
+    table = ResultsTable(settings.results_table)
+    stored = table.find(key, bucket)
+    if not stored.num_rows:
+        raise _not_found(key, bucket, table.uri)
     current = current_identities(stored)
     rows = sorted(stored.to_pylist(), key=lambda row: row["scored_at"], reverse=True)
     found = []
@@ -56,3 +69,17 @@ def trace(key: str, settings: Settings, bucket: str | None = None) -> list[Linea
             )
         )
     return found
+
+
+def _not_found(key: str, bucket: str | None, uri: str) -> MendableError:
+    where = f" of bucket {bucket!r}" if bucket else ""
+    message = f"no row of {key!r}{where} in {uri}"
+    like = (pc.field("key") == key) | pc.ends_with(pc.field("key"), f"/{key}")
+    alike: set[str] = set()
+    for batch in scan(DeltaTable(uri), ["bucket", "key"], like).to_batches():
+        alike.update(f"{row['key']!r} of bucket {row['bucket']!r}" for row in batch.to_pylist())
+        if len(alike) >= _ALIKE:
+            break
+    if alike:
+        message += f"; there is {', '.join(sorted(alike)[:_ALIKE])}"
+    return MendableError(message)

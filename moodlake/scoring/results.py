@@ -18,13 +18,11 @@ from deltalake import (
     write_deltalake,
 )
 
-from moodlake.reasons import Reason
 from moodlake.scoring.delta import open_table, scan, until_won
 from moodlake.scoring.duck import database, in_chunks
 from moodlake.scoring.objects import SetupError
-from moodlake.scoring.rows import IDENTITY
+from moodlake.scoring.rows import IDENTITY, PASSING
 
-_PASSING = [str(reason) for reason in Reason if reason.is_passing]
 _PARTITION = "data_date"
 _ROWS_OF_A_GROUP = 8192  # of Parquet, which a writer holds in memory; `maintain` makes larger ones
 
@@ -70,7 +68,7 @@ class ResultsTable:
         wanted = (pc.field("bucket") == bucket) & (pc.field("model_digest") == model_digest)
         if keys is not None:
             wanted &= pc.field("key").isin(keys)
-        again = pc.field("reason").isin(_PASSING)
+        again = pc.field("reason").isin(PASSING)
         columns = {"key": pc.field("key"), "etag": pc.field("etag"), "again": again}
         rows = scan(table, columns, wanted, uses=["bucket", "model_digest", "reason"])
         commits = _commits(table, bucket, model_digest)
@@ -143,14 +141,14 @@ class ResultsTable:
 
     def _replace(self, table: DeltaTable, rows: pa.Table) -> int:
         """Put rows in the place of those that had a passing reason."""
-        rows = rows.filter(pc.invert(pc.is_in(rows["reason"], pa.array(_PASSING))))
-        passing = pc.field("reason").isin(_PASSING)
+        rows = rows.filter(pc.invert(pc.is_in(rows["reason"], pa.array(PASSING))))
+        passing = pc.field("reason").isin(PASSING)
         again = _those(rows, _present(table, rows, passing))
         if again.num_rows:
             same = " AND ".join(f"t.{name} = s.{name}" for name in IDENTITY)
             merger = table.merge(
                 again,
-                predicate=f"{same} AND t.reason IN ({', '.join(map(repr, _PASSING))})",
+                predicate=f"{same} AND t.reason IN ({', '.join(map(repr, PASSING))})",
                 source_alias="s",
                 target_alias="t",
                 merge_schema=True,

@@ -14,11 +14,13 @@ from moodlake.emotions import LabelSpace
 from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.prediction import FacePrediction, Prediction
-from moodlake.reasons import Status
+from moodlake.reasons import Reason, Status
 from moodlake.scoring.objects import SourceObject
 
 IDENTITY = ("bucket", "key", "etag", "model_digest")
 """One row per object version and model: no two rows share these."""
+PASSING = tuple(str(reason) for reason in Reason if reason.is_passing)
+"""Reasons of rows that give way to a later one: there was nothing to read, or no way to."""
 UTC_TIME = pa.timestamp("us", tz="UTC")
 
 _PLACE = pa.struct([("x", pa.float32()), ("y", pa.float32())])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from moodlake.cli import app
+from moodlake.errors import MendableError
 from moodlake.reasons import Reason
 from moodlake.scoring.current import ordered_rows
 from moodlake.scoring.lineage import trace
@@ -72,9 +73,21 @@ def test_the_newest_real_row_of_each_object_and_model_is_current(
     order = ["key", "model_digest", "scored_at"]
     assert found.sort_by([(name, "ascending") for name in order]).equals(found)
     place = replace(Settings(), results_uri=str(folder))
-    for key in "ab":
+    for key in {key for key, _, _ in rows}:
         traced = {item.row["etag"] for item in trace(key, place) if item.current}
         assert traced == {etag for (name, _), etag in newest.items() if name == key}
+
+
+def test_a_key_without_rows_is_told_with_those_that_end_like_it(tmp_path: Path) -> None:
+    place = replace(Settings(), results_uri=str(tmp_path))
+    write_deltalake(place.results_table, table(row("2026/cat.jpg"), row("copycat.jpg")))
+    alike = "there is '2026/cat.jpg' of bucket 'bucket'"
+    with pytest.raises(MendableError, match=f"no row of 'cat.jpg' in .*; {alike}$"):
+        trace("cat.jpg", place)
+    with pytest.raises(MendableError, match=r"'cat.jpg' of bucket 'other' in .*2026/cat.jpg"):
+        trace("cat.jpg", place, "other")
+    with pytest.raises(MendableError, match=r"no row of 'dog.jpg' in [^;]*$"):
+        trace("dog.jpg", place)
 
 
 def test_a_version_that_was_read_late_is_not_current(tmp_path: Path) -> None:

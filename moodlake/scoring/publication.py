@@ -8,11 +8,14 @@ from functools import partial
 
 import pyarrow as pa
 
+from moodlake.scoring.commits import Seen
+from moodlake.scoring.objects import SourceError
 from moodlake.scoring.policy import Policy
 from moodlake.scoring.quality import refused
-from moodlake.scoring.results import ResultsTable, Seen
+from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.rows import results_schema
 from moodlake.scoring.summary import Summary
-from moodlake.scoring.work import Run, Work, total_seconds
+from moodlake.scoring.work import Run, Work, digest_of, total_seconds
 from moodlake.timings import Stopwatch
 
 ROWS_AT_ONCE = 4096
@@ -40,6 +43,7 @@ class Publication:
         self._work = work
         self._table = ResultsTable(results_table)
         self._stopwatch = Stopwatch()
+        self._passed: dict[str, bytes] = {}  # shards, and digests of what was audited
         self._gate = replace(
             policy.gate, max_broken=run.params.max_broken or policy.gate.max_broken
         )
@@ -57,11 +61,13 @@ class Publication:
         """
         run, passed = self._run, list(self._audited())
         new = [shard_id for shard_id in passed if shard_id not in run.tried]
+        again = [shard_id for shard_id in passed if shard_id in run.tried]
         seen = Seen(run.params.bucket, run.model.digest, run.commits)
-        if new and self._table.append_new(partial(self._rows, new), new, seen):
-            passed = [shard_id for shard_id in passed if shard_id in run.tried]
-        for group in self._groups(passed):
-            self._table.commit(pa.concat_tables(group.values()), list(group))
+        for shard_ids, when in ((new, seen), (again, None)):
+            if shard_ids:
+                parts = partial(self._rows, shard_ids)
+                schema = results_schema(run.space)
+                self._table.commit_parts(parts, schema, shard_ids, when)
 
     def _audited(self) -> Iterator[str]:
         """The ids of the shards that pass the gate; the others are set aside."""
@@ -74,7 +80,8 @@ class Publication:
                 aside = self._work.set_aside(shard_id, staged.pop(shard_id), failures)
                 told = "; ".join(map(str, failures))
                 self.problems.append(f"shard {shard_id} failed the gate: {told}; see {aside}")
-            for rows in staged.values():
+            for shard_id, rows in staged.items():
+                self._passed[shard_id] = digest_of(rows)
                 self.summary.add(rows)
             self._stopwatch.add(total_seconds(staged.values()))
             yield from staged
@@ -96,6 +103,16 @@ class Publication:
             yield group
 
     def _rows(self, shard_ids: Iterable[str]) -> Iterator[pa.Table]:
-        for group in self._groups(shard_ids):
-            for rows in group.values():
-                yield rows.replace_schema_metadata()
+        """What was audited, read anew.
+
+        Raises:
+            SourceError: it is another by now.
+        """
+        for shard_id in shard_ids:
+            rows = self._work.read_rows(shard_id)
+            if rows is None or digest_of(rows) != self._passed[shard_id]:
+                raise SourceError(
+                    f"the rows of shard {shard_id} changed while they were published: a try of "
+                    "its task that was taken for dead was not; publish again"
+                )
+            yield rows.replace_schema_metadata()

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -33,6 +34,7 @@ REFUSED = "refused"
 """The folders of runs in hand and of rows that the gate refused, beside the tables."""
 _RUN_FILE = "run.json"
 _SECONDS = b"moodlake.seconds"
+_DIGEST = b"moodlake.sha256"
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,13 @@ class Work:
         storage.write_bytes(self._uri(f"{shard_id}.arrow"), _to_bytes(rows))
 
     def read_rows(self, shard_id: str) -> pa.Table | None:
-        """The rows of a shard, or None before it was scored."""
+        """The rows of a shard, or None before it was scored; see `digest_of`."""
         data = storage.read_bytes(self._uri(f"{shard_id}.arrow"))
-        return None if data is None else pa.ipc.open_file(data).read_all()
+        if data is None:
+            return None
+        rows = pa.ipc.open_file(data).read_all()
+        about = {**(rows.schema.metadata or {}), _DIGEST: hashlib.sha256(data).digest()}
+        return rows.replace_schema_metadata(about)
 
     def set_aside(self, shard_id: str, rows: pa.Table, failures: Sequence[Failure]) -> str:
         """Keep rows that the gate refused, and the reasons; returns where the reasons are."""
@@ -221,6 +227,11 @@ def total_seconds(staged: Iterable[pa.Table]) -> dict[str, float]:
     for rows in staged:
         total.add(json.loads((rows.schema.metadata or {}).get(_SECONDS, b"{}")))
     return total.seconds
+
+
+def digest_of(staged: pa.Table) -> bytes:
+    """SHA-256 of the file that `Work.read_rows` returned the rows of."""
+    return bytes(staged.schema.metadata[_DIGEST])
 
 
 def _to_bytes(rows: pa.Table) -> bytes:

@@ -61,7 +61,7 @@ def test_a_commit_that_is_killed_at_random_instants_is_made_once(
         scheduler.task("score_shard", "during", shard)
     rng = random.Random(5)
     for _ in range(6):
-        kill = Kill("moodlake.scoring.results:write_deltalake", delay=rng.uniform(0, 0.06))
+        kill = Kill("moodlake.scoring.commits:write_deltalake", delay=rng.uniform(0, 0.06))
         scheduler.attempt("publish", "during", kill=kill)
     assert scheduler.ends["publish: killed"]
     scheduler.until_done("after", SHARED)

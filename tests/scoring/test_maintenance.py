@@ -13,12 +13,15 @@ from deltalake import DeltaTable
 
 from moodlake.reasons import Reason
 from moodlake.scoring import maintenance
+from moodlake.scoring.commits import Seen
 from moodlake.scoring.maintenance import UpkeepParams, maintain
-from moodlake.scoring.results import ResultsTable, Seen
+from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.rows import results_schema
 from moodlake.settings import Settings
-from tests.scoring.rows import MODEL, row, table
+from tests.scoring.rows import MODEL, SPACE, row, table
 
 DAYS = ("2026-01-02T00:00:00+00:00", "2026-01-03T00:00:00+00:00")
+SCHEMA = results_schema(SPACE)
 DAY_MS = 86_400_000
 
 
@@ -32,7 +35,7 @@ def commit_small(settings: Settings, count: int, name: str = "") -> None:
     for number in range(count):
         rows = table(row(f"{name}{number:04d}", modified=DAYS[number % 2]))
         ids = [f"shard{name}{number}"]
-        assert results.append_new(partial(iter, [rows]), ids, seen(settings))
+        assert results.commit_parts(partial(iter, [rows]), SCHEMA, ids, seen(settings)) == 1
 
 
 def seen(settings: Settings) -> Seen:
@@ -102,8 +105,8 @@ def test_counters_of_commits_outlive_the_log(settings: Settings) -> None:
     results = ResultsTable(settings.results_table)
     # A run that planned before the last commit still sees that it is not alone.
     late = table(row("0000"), row("new"))
-    assert not results.append_new(lambda: [late], ["late"], replace(seen(settings), commits=11))
-    assert results.commit(late, ["late"]) == 1
+    planned = replace(seen(settings), commits=11)
+    assert results.commit_parts(lambda: [late], SCHEMA, ["late"], planned) == 1
     assert seen(settings).commits == 13
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -76,6 +77,30 @@ def test_what_was_tried_before_takes_the_place_of_its_row(tmp_path: Path) -> Non
     ResultsTable(str(tmp_path / "results")).commit(table(*away), ["before"])
     publish(tmp_path, staged(tmp_path))
     assert stored(tmp_path)["status"].to_pylist() == ["scored"] * 12
+
+
+def test_rows_that_change_after_their_audit_are_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try of a scoring task that was taken for dead may still stage what it read."""
+    work = staged(tmp_path)
+    odd = {"shard_id": "two", "happiness": 2.0}
+    changed = table(*({**row(f"two-{key}"), **odd} for key in "abc"))
+    audit = publication.refused
+
+    def overwritten_later(*arguments: Any) -> Any:
+        failures = audit(*arguments)
+        if "three" in arguments[0]:
+            work.write_rows("two", changed, {})
+        return failures
+
+    monkeypatch.setattr(publication, "refused", overwritten_later)
+    with pytest.raises(Exception, match="rows of shard two changed"):
+        publish(tmp_path, work)
+    assert stored(tmp_path).num_rows == 0
+    monkeypatch.undo()
+    assert "shard two failed the gate" in publish(tmp_path, work).problems[0]
+    assert stored(tmp_path).num_rows == 9
 
 
 def test_shards_that_are_missing_or_refused_keep_the_others_from_nothing(tmp_path: Path) -> None:

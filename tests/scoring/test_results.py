@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,12 +15,17 @@ from moodlake.blazeface import LANDMARKS
 from moodlake.emotions import LabelSpace, label_space
 from moodlake.prediction import FacePrediction
 from moodlake.reasons import Reason
+from moodlake.scoring import commits
+from moodlake.scoring.commits import Seen
 from moodlake.scoring.current import ordered_rows
+from moodlake.scoring.delta import scan
 from moodlake.scoring.objects import SetupError, SourceError
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import count_outcomes, emotion_columns, results_schema
 from moodlake.scoring.runs import RUNS_SCHEMA, find_run, record_run
-from tests.scoring.rows import MODEL, row, scored, table
+from tests.scoring.rows import MODEL, SPACE, row, scored, table
+
+SCHEMA = results_schema(SPACE)
 
 
 @pytest.fixture
@@ -31,6 +37,10 @@ def done(results: ResultsTable) -> list[tuple[str, str]]:
     known = results.known("bucket", MODEL.digest).objects
     rows = [row for batch in known for row in batch.to_pylist()]
     return sorted((row["key"], row["etag"]) for row in rows if not row["again"])
+
+
+def add(results: ResultsTable, parts: list[pa.Table], seen: Seen) -> int:
+    return results.commit_parts(lambda: parts, SCHEMA, ["shard"], seen)
 
 
 def test_committing_again_adds_nothing(results: ResultsTable) -> None:
@@ -53,9 +63,8 @@ def test_rows_that_come_twice_in_one_commit_are_added_once(results: ResultsTable
 
 def test_what_was_committed_since_the_plan_is_seen(results: ResultsTable) -> None:
     seen = results.known("bucket", MODEL.digest).seen
-    assert results.append_new(lambda: [table(row("a")), table(row("b"))], ["one"], seen)
-    assert not results.append_new(lambda: [table(row("b")), table(row("c"))], ["two"], seen)
-    assert results.commit(table(row("b"), row("c")), ["two"]) == 1
+    assert add(results, [table(row("a")), table(row("b"))], seen) == 2
+    assert add(results, [table(row("b")), table(row("c"))], seen) == 1
     assert results.read()["key"].to_pylist() == ["a", "b", "c"]
 
 
@@ -67,7 +76,7 @@ def test_a_commit_that_nobody_interrupted_reads_no_rows(
     seen = results.known("bucket", MODEL.digest).seen
     for file in tmp_path.rglob("*.parquet"):
         file.write_bytes(b"cannot be read")
-    assert results.append_new(lambda: [table(row("b"))], ["two"], seen)
+    assert add(results, [table(row("b"))], seen) == 1
     with pytest.raises(pa.ArrowInvalid, match="Parquet"):
         results.commit(table(row("c")), ["three"])
 
@@ -117,9 +126,61 @@ def test_of_racing_runs_one_appends(results: ResultsTable) -> None:
     seen = results.known("bucket", MODEL.digest).seen
     parts = [table(*(row(f"{part}-{number}") for number in range(5))) for part in range(4)]
     with ThreadPoolExecutor(6) as pool:
-        tries = [pool.submit(results.append_new, lambda: parts, ["one"], seen) for _ in range(6)]
-        assert sorted(each.result() for each in tries) == [False] * 5 + [True]
+        tries = [pool.submit(add, results, parts, seen) for _ in range(6)]
+        assert sorted(each.result() for each in tries) == [0] * 5 + [20]
     assert results.read().num_rows == 20
+
+
+def test_rows_of_many_dates_go_in_a_few_commits(results: ResultsTable) -> None:
+    """Each date's file is open while it is written, and takes memory."""
+    days = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(250)]
+    dates = [row(f"{day:%j}", modified=day.isoformat()) for day in days]
+    parts = [table(*dates[150:], *dates[:50]), table(*dates[50:150])]
+    seen = results.known("bucket", MODEL.digest).seen
+    assert [add(results, parts, seen) for _ in range(2)] == [250, 0]
+    assert results.known("bucket", MODEL.digest).seen.commits == 3
+    assert len(done(results)) == 250
+
+
+def test_what_others_commit_between_two_commits_of_a_run_is_left_out(
+    results: ResultsTable,
+) -> None:
+    first, second = (
+        [
+            row(
+                f"{year}-{number}",
+                modified=f"{year}-{number // 28 + 1:02}-{number % 28 + 1:02}T00:00:00+00:00",
+            )
+            for number in range(100)
+        ]
+        for year in (2020, 2021)
+    )
+    raced: list[int] = []
+
+    def parts() -> Iterator[pa.Table]:
+        yield table(*first)
+        if not raced:
+            with ThreadPoolExecutor(1) as other:
+                raced.append(other.submit(results.commit, table(second[7]), ["other"]).result())
+        yield table(*second)
+
+    seen = results.known("bucket", MODEL.digest).seen
+    assert results.commit_parts(parts, SCHEMA, ["mine"], seen) == 199
+    assert raced == [1]
+    assert len(done(results)) == len(set(done(results))) == 200
+
+
+def test_a_run_that_was_overtaken_reads_the_table_once(
+    results: ResultsTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = results.known("bucket", MODEL.digest).seen
+    results.commit(table(row("1-1"), row("2-2", reason=Reason.VANISHED)), ["other"])
+    looks: list[Any] = []
+    monkeypatch.setattr(commits, "scan", lambda *a, **k: looks.append(a) or scan(*a, **k))
+    parts = [table(*(row(f"{part}-{number}") for number in range(5))) for part in range(4)]
+    assert add(results, parts, seen) == 19
+    assert len(looks) == 1
+    assert results.read()["status"].to_pylist() == ["scored"] * 20
 
 
 def test_an_append_whose_rows_cannot_be_read_adds_nothing(results: ResultsTable) -> None:
@@ -129,9 +190,9 @@ def test_an_append_whose_rows_cannot_be_read_adds_nothing(results: ResultsTable)
 
     seen = results.known("bucket", MODEL.digest).seen
     with pytest.raises(Exception, match="the store is away"):
-        results.append_new(parts, ["one"], seen)
+        results.commit_parts(parts, SCHEMA, ["one"], seen)
     assert done(results) == []
-    assert results.append_new(lambda: [table(row("a"))], ["one"], seen)
+    assert add(results, [table(row("a"))], seen) == 1
 
 
 def test_a_face_keeps_its_landmarks(results: ResultsTable) -> None:
@@ -172,9 +233,8 @@ def test_an_object_that_is_back_replaces_its_vanished_row(results: ResultsTable)
 def test_a_row_scored_meanwhile_takes_the_place_of_a_passing_one(results: ResultsTable) -> None:
     results.commit(table(row("z")), ["before"])
     planned = results.known("bucket", MODEL.digest).seen
-    results.append_new(lambda: [table(row("a", reason=Reason.VANISHED))], ["other"], planned)
-    assert not results.append_new(lambda: [table(row("a"), row("b"))], ["mine"], planned)
-    assert results.commit(table(row("a"), row("b")), ["mine"]) == 2
+    add(results, [table(row("a", reason=Reason.VANISHED))], planned)
+    assert add(results, [table(row("a"), row("b"))], planned) == 2
     assert results.read()["status"].to_pylist() == ["scored"] * 3
 
 

@@ -54,11 +54,9 @@ def unmendable() -> Iterator[None]:
 def plan_shards() -> list[str]:
     pipeline, settings = installed()
     context = get_current_context()
-    run_id, params = context["run_id"], dict(context["params"])
-    params["bucket"] = params["bucket"] or settings.images_bucket
     who = context["dag_run"].triggering_user_name or "schedule"
     with unmendable():
-        return pipeline.plan_run(run_id, pipeline.RunParams.of(params), settings, who)
+        return pipeline.plan_asked(context["run_id"], context["params"], settings, who)
 
 
 # A slot for each worker of TorchServe: more tasks would only queue there.

@@ -6,11 +6,11 @@ import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.local.airflow_client import AirflowClient, AirflowError
+from infra.local.airflow_client import AirflowClient, AirflowError, TaskInstance
 from infra.local.ports import HOST, Ports
 from infra.local.service import BIN, NotReady, Service, kept_secret, without_aws, write_secret
 from infra.local.torchserve import TorchServeService
@@ -149,13 +149,22 @@ class AirflowService(Service):
             if state == "success":
                 return
             if state == "failed":
-                failed = sorted({task.task_id for task in tasks if task.state == "failed"})
-                raise AirflowError(
-                    f"run {run_id} failed in {', '.join(failed)}; its logs, under "
-                    f"{self.folder / 'logs'} and on its page at {self.url}, tell why"
-                )
+                raise AirflowError(self._why(run_id, tasks))
             time.sleep(1)
         raise AirflowError(f"run {run_id} is not at its end after {_RUN_TIMEOUT:.0f} s")
+
+    def _why(self, run_id: str, tasks: Iterable[TaskInstance]) -> str:
+        """What a run failed with. That publishing fails after other tasks is no news."""
+        failed = {task.task_id: task for task in tasks if task.state == "failed"}
+        told = [name for name in failed if name != "publish"] or list(failed)
+        problems = [self.client.problem(DAG_ID, run_id, failed[name]) for name in told]
+        return "\n".join(
+            [
+                f"run {run_id} failed in {', '.join(sorted(failed))}",
+                *filter(None, problems),
+                f"More is in its logs, under {self.folder / 'logs'}, and on its page at {self.url}",
+            ]
+        )
 
     def check(self) -> str:
         """Scheduler and DAG processor have a heartbeat and the DAG is read without errors."""

@@ -10,6 +10,7 @@ import httpx
 
 from moodlake.errors import MendableError
 
+_PAGE = 100  # of a list; Airflow gives no more at once
 _PARTS = ("metadatabase", "scheduler", "dag_processor", "execution API")
 
 
@@ -55,16 +56,16 @@ class AirflowClient:
 
     def import_errors(self) -> list[str]:
         """What went wrong in the DAG files."""
-        errors = self._call("GET", "/api/v2/importErrors")["import_errors"]
+        errors = self._all("/api/v2/importErrors", "import_errors")
         return [f"{error['filename']}: {error['stack_trace'][-300:]}" for error in errors]
 
     def dags(self) -> list[str]:
         """The ids of the DAGs that were read."""
-        return [dag["dag_id"] for dag in self._call("GET", "/api/v2/dags")["dags"]]
+        return [dag["dag_id"] for dag in self._all("/api/v2/dags", "dags")]
 
     def pools(self) -> dict[str, int]:
         """Pool -> slots."""
-        pools = self._call("GET", "/api/v2/pools")["pools"]
+        pools = self._all("/api/v2/pools", "pools")
         return {pool["name"]: pool["slots"] for pool in pools}
 
     def ensure_pool(self, name: str, slots: int) -> None:
@@ -85,22 +86,40 @@ class AirflowClient:
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
         """Every task instance of a run, the mapped ones one by one."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        instances = self._call("GET", path)["task_instances"]
         return [
             TaskInstance(
                 item["id"], item["task_id"], item["map_index"], item["state"], item["try_number"]
             )
-            for item in instances
+            for item in self._all(path, "task_instances")
         ]
 
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
+    def problem(self, dag_id: str, run_id: str, task: TaskInstance) -> str:
+        """The error that ended the last try of a task, as its log has it; "" if it has none."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/"
+        query = {"map_index": task.map_index, "full_content": True}
+        entries = self._call("GET", f"{path}{task.tries}", query=query)["content"]
+        errors = [entry.get("error_detail") for entry in entries if isinstance(entry, dict)]
+        return next((str(error[0]["exc_value"]) for error in reversed(errors) if error), "")
+
+    def _all(self, path: str, name: str) -> list[Any]:
+        """What Airflow hands out in pages."""
+        found: list[Any] = []
+        while True:
+            page = self._call("GET", path, query={"limit": _PAGE, "offset": len(found)})
+            found += page[name]
+            if not page[name] or len(found) >= page["total_entries"]:
+                return found
+
+    def _call(
+        self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None
+    ) -> Any:
         try:
             if "Authorization" not in self._http.headers:
                 answer = self._http.post("/auth/token", json=self._credentials)
                 answer.raise_for_status()
                 token = answer.json()["access_token"]
                 self._http.headers["Authorization"] = f"Bearer {token}"
-            answer = self._http.request(method, quote(path), json=body)
+            answer = self._http.request(method, quote(path), json=body, params=query)
             answer.raise_for_status()
             return answer.json()
         except httpx.HTTPStatusError as error:

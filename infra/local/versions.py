@@ -14,6 +14,7 @@ from infra.local.service import NotReady
 from infra.local.torchserve import TorchServeService
 from moodlake.bundle import read_meta
 from moodlake.errors import MendableError
+from moodlake.serving.client import ServerClient, ServerError
 from moodlake.settings import MODEL_NAME
 
 _LOADING_SECONDS = 120
@@ -60,7 +61,8 @@ class Versions:
         """Load an archive beside the others; the default stays as it is.
 
         Raises:
-            VersionError: its version is there already, or its workers do not come up.
+            VersionError: its version is there already, its workers do not come up, or runs could
+                not use it.
         """
         meta = read_meta(archive)
         if meta["version"] in {each.version for each in self.all()}:
@@ -77,6 +79,11 @@ class Versions:
             "synchronous": "true",
         }
         self._ask("POST", "/models", options)
+        try:
+            ServerClient(self._front.url, self._front.keys, version=meta["version"]).close()
+        except ServerError as error:
+            self.remove(meta["version"])
+            raise VersionError(f"{archive} cannot be used: {error}") from error
         return self._named(meta["version"])
 
     def use(self, version: str) -> Version:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import signal
@@ -21,8 +22,9 @@ from moodlake.cli.console import (
     explained,
     stopping_cleanly,
 )
-from moodlake.cli.results import print_results
+from moodlake.cli.results import outcomes, print_results
 from moodlake.faces import FaceMode
+from moodlake.reasons import Status
 from moodlake.scoring.sizes import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 from moodlake.serving.limits import MAX_IMAGES
 from moodlake.settings import RELEASED_ARCHIVE
@@ -124,6 +126,7 @@ def run(
     with explained():
         from infra.local.airflow import DAG_ID
         from infra.local.stack import attach
+        from moodlake.scoring.results import ResultsTable
         from moodlake.scoring.runs import latest_run
 
         stack = attach(state)
@@ -142,9 +145,18 @@ def run(
         stack.airflow.follow(run_id, lambda line: console.print(escape(line)))
         stack.point_here()
         record = latest_run(stack.settings.runs_table, run_id) or {"listed": 0, "objects": 0}
+        # What is still away when it is tried again keeps its row.
+        written = record["objects"] and any(
+            batch.num_rows
+            for batch in ResultsTable(stack.settings.results_table).of_run(
+                run_id, record["started_at"]
+            )
+        )
         place = f"s3://{bucket or stack.settings.images_bucket}/{prefix}"
     if record["objects"]:
-        told = f"{record['objects']} rows; `moodlake table --run {run_id}` shows them"
+        counts = {Status.SCORED: record["scored"], **json.loads(record["reasons"])}
+        rows = f"`moodlake table --run {run_id}` shows the rows" if written else "no row is new"
+        told = f"{outcomes(counts)}; {rows}, `moodlake report {run_id} --out run.html` a page"
     elif record["listed"]:
         told = f"nothing new in {place}: all {record['listed']} objects have their rows already"
     else:

@@ -7,7 +7,7 @@ import math
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,15 +78,29 @@ def score(
                 )
                 for chunk in take(_tracked(rows, source.total), 1000):
                     written += writer.write(chunk)
-                    counts.update(row["status"] for row in chunk)
+                    counts.update(row["reason"] or row["status"] for row in chunk)
                 if counts.total() == before:
                     raise SourceError(f"there is nothing to score in {text}")
-    console.print(f"{counts['scored']} scored, {counts['rejected']} rejected -> [bold]{out}")
+    console.print(f"{outcomes(counts)} -> [bold]{escape(out)}", soft_wrap=True)
     if known := counts.total() - written:
         console.print(
             f"{known} of them were in the table already, scored by this model, and stay as they "
             "were; use another table to score them in another way"
         )
+
+
+def outcomes(counts: Mapping[str, int]) -> str:
+    """In words: how many were scored, and how many rejected for which reasons.
+
+    Args:
+        counts: by reason, and of what was scored.
+    """
+    rejected = {name: count for name, count in counts.items() if name != Status.SCORED}
+    told = f"{counts.get(Status.SCORED, 0)} scored, {sum(rejected.values())} rejected"
+    if rejected:
+        by_count = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
+        told += f" ({', '.join(f'{count} {name}' for name, count in by_count)})"
+    return told
 
 
 def table(
@@ -112,6 +126,8 @@ def table(
         opened = DeltaTable(uri or point_at_tables(state).results_table)
         chosen = ordered_rows(opened, run, current=current, batch_rows=_BATCH_ROWS)
         with chosen as (count, rows):
+            if run and not count:
+                raise MendableError(f"no row was written by a run {run!r}")
             if out:
                 console.print(f"{export(rows, out)} rows -> [bold]{out}")
                 return

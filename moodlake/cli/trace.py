@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 def trace(
-    key: Annotated[str, typer.Argument(help="An object's key, as the results have it.")],
+    key: Annotated[str, typer.Argument(help="An object's key, or s3://bucket/key.")],
     bucket: Annotated[str | None, typer.Option(help="All buckets if not given.")] = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Show what is behind an image's rows: run, model, training data, parameters."""
+    if key.startswith("s3://"):
+        bucket, _, key = key.removeprefix("s3://").partition("/")
     with explained():
         from moodlake.scoring import lineage
 
@@ -46,6 +48,7 @@ def _lines(item: Lineage) -> Iterator[str]:
             "bytes": row["size"],
             "last changed (UTC date)": row["data_date"],
             "read as": row["face_mode"],
+            "rejected because": row.get("detail"),
         },
         "run": {
             "id": row["run_id"],

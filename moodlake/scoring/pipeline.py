@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,9 +75,9 @@ def plan_run(
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
     """
     started_at = datetime.now(UTC).isoformat()
-    Policy.load()  # a mistake in it is told before the work, not after
     work, stopwatch = Work(settings.results_uri, run_id), Stopwatch()
     work.forget_run()
+    Policy.load()  # a mistake in it is told before the work, not after
     with (
         contextlib.closing(connect(settings)) as server,
         _cleared_if_it_fails(work) as shard_ids,
@@ -151,6 +151,17 @@ def _shards(backlog: Backlog, params: RunParams, model_digest: str) -> Iterator[
         oldest = backlog.oldest(MAX_SHARDS * params.shard_size, again)
         for shard in pack(oldest, model_digest=model_digest, shard_size=params.shard_size):
             yield again, shard
+
+
+def plan_asked(
+    run_id: str, asked: Mapping[str, Any], settings: Settings, started_by: str
+) -> list[str]:
+    """As `plan_run`, of what a person or a schedule asked for; see `RunParams.of`."""
+    # What an earlier try has left must not pass for this one's, also if it is refused.
+    Work(settings.results_uri, run_id).forget_run()
+    bucket = asked.get("bucket") or settings.images_bucket
+    params = RunParams.of({**asked, "bucket": bucket})
+    return plan_run(run_id, params, settings, started_by)
 
 
 def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import random
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +23,7 @@ from botocore.exceptions import (
 )
 from botocore.response import StreamingBody
 from obstore.auth.boto3 import Boto3CredentialProvider
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, NotFoundError, PreconditionError
 from obstore.store import S3Store
 
 from moodlake.reasons import Reason, Rejected
@@ -34,11 +36,14 @@ from moodlake.scoring.objects import (
     objects_of,
 )
 
+log = logging.getLogger(__name__)
 DOWNLOAD_THREADS = 16
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 60
 # Of one object, whose answer may break off: boto3 tries again what is refused, but not that.
 _READS = 4
+_FAILURES = 50  # in a row
+_LONGEST_WAIT = 0.5
 _GONE = {"NoSuchKey", "404", "412", "PreconditionFailed", "NoSuchVersion"}
 _WITHHELD = {"AccessDenied", "403", "InvalidObjectState", "KMS.DisabledException"}
 _REFUSED = {
@@ -120,6 +125,7 @@ class ObjectReader:
     def __init__(self, bucket: str) -> None:
         session = _session()
         self.client = s3_client(session)
+        self._failures = 0
         self._store: S3Store | None = None
         if session.get_credentials():
             self._store = S3Store(
@@ -137,14 +143,26 @@ class ObjectReader:
 
     def read(self, item: SourceObject) -> bytes:
         """The bytes of exactly the version that was listed; raises as `read_object`."""
-        # A key with control characters is a ValueError.
-        with contextlib.suppress(BaseError, OSError, ValueError):
-            if self._store:
+        if self._store:
+            try:
                 answer = self._store.get(item.key, options={"if_match": f'"{item.etag}"'})
                 data = bytes(answer.bytes())
                 if len(data) == item.size:
+                    self._failures = 0
                     return data
+            except (NotFoundError, PreconditionError, ValueError):
+                pass  # boto3 tells why; a key with control characters is a ValueError
+            except (BaseError, OSError) as error:
+                self._failed(error)
         return read_object(self.client, item)
+
+    def _failed(self, error: Exception) -> None:
+        """Wait before the next try; leave all to boto3 where this way leads nowhere."""
+        self._failures += 1
+        if self._failures == _FAILURES:
+            self._store = None
+            log.warning("objects are read by boto3 alone from now on, after this: %s", error)
+        time.sleep(random.uniform(0, _LONGEST_WAIT))
 
 
 def read_object(client: BaseClient, item: SourceObject) -> bytes:
@@ -173,9 +191,19 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
 
 
 def _open(client: BaseClient, item: SourceObject) -> StreamingBody:
-    """The answer that holds an object, still to be read."""
+    """The answer that holds an object, still to be read.
+
+    A version is asked for by its id only when it is the newest no more, for that takes a
+    permission of its own.
+    """
+    wanted = {"Bucket": item.bucket, "Key": item.key, "IfMatch": f'"{item.etag}"'}
     try:
-        answer = client.get_object(Bucket=item.bucket, Key=item.key, IfMatch=f'"{item.etag}"')
+        try:
+            answer = client.get_object(**wanted)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _GONE or not item.version_id:
+                raise
+            answer = client.get_object(**wanted, VersionId=item.version_id)
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in _GONE:

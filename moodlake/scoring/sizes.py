@@ -6,4 +6,4 @@ DEFAULT_SHARD_SIZE = 1024
 """Small images in a task: half a minute's work, against which what Airflow takes for a task is
 little."""
 MAX_SHARD_SIZE = 10_000
-"""A run's rows are published from memory: 300 shards of this size are some gigabytes."""
+"""A task that is killed begins anew; and it holds its rows in memory."""

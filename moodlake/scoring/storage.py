@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
@@ -36,9 +37,10 @@ def write_bytes(uri: str, data: bytes) -> None:
         if isinstance(filesystem, fs.LocalFileSystem):
             if folder := path.rpartition("/")[0]:
                 filesystem.create_dir(folder, recursive=True)
-            with filesystem.open_output_stream(f"{path}.part") as stream:
+            part = f"{path}.{uuid.uuid4().hex}.part"  # others may write the same file now
+            with filesystem.open_output_stream(part) as stream:
                 stream.write(data)
-            filesystem.move(f"{path}.part", path)
+            filesystem.move(part, path)
             return
         # An S3 object appears when its upload is completed, whole.
         kind, _ = mimetypes.guess_type(path)  # by which a browser knows a page

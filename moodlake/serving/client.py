@@ -38,10 +38,16 @@ class _Served:
     reference: dict[str, Any] | None
 
     def _know(self, description: dict[str, Any]) -> None:
-        self.identity = ModelIdentity(**description["model"])
-        self.space = LabelSpace.from_dict(description["label_space"])
-        self.faces = FaceMode(description["faces"])
-        self.provenance = description["provenance"]
+        try:
+            self.identity = ModelIdentity(**description["model"])
+            self.space = LabelSpace.from_dict(description["label_space"])
+            self.faces = FaceMode(description["faces"])
+            self.provenance = description["provenance"]
+        except KeyError as error:
+            raise ServerError(
+                f"what the server tells of its model lacks {error}: an older version of moodlake "
+                "packed the archive, handler included; pack it anew"
+            ) from error
         self.reference = description.get("reference")
 
 
@@ -72,11 +78,10 @@ class ServerClient(_Served):
         self._protocol = Protocol(url, keys, attempts, version)
         self._http = httpx.Client(**_connection(url, timeout))
         try:
-            description = self._run(self._protocol.describe())
+            self._know(self._run(self._protocol.describe()))
         except BaseException:
             self.close()
             raise
-        self._know(description)
 
     def score(
         self, images: Sequence[bytes], *, faces: FaceMode | str | None = None
@@ -158,11 +163,10 @@ class AsyncServerClient(_Served):
 
     async def __aenter__(self) -> Self:
         try:
-            description = await self._run(self._protocol.describe())
+            self._know(await self._run(self._protocol.describe()))
         except BaseException:
             await self._http.aclose()
             raise
-        self._know(description)
         return self
 
     async def __aexit__(

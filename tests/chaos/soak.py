@@ -37,8 +37,8 @@ from tests.chaos.scheduler import Scheduler
 PARAMS = RunParams("soaked", shard_size=16, batch_size=4)
 _SHARES = {"task": 80, "worker of TorchServe": 10, "S3": 6, "TorchServe": 4}
 _SECONDS_BETWEEN = 1.5
-_FAULTS = tuple(fault for fault in Fault if fault is not Fault.SHORT)
-_FAULT_SHARE = 0.02
+FAULTS = tuple(fault for fault in Fault if fault is not Fault.SHORT)
+FAULT_SHARE = 0.02
 _FIRST, _MORE = 100, 16
 _LAST_RUNS = 50
 
@@ -180,7 +180,7 @@ def main(kills: int, seed: int) -> int:
     with tempfile.TemporaryDirectory() as folder, Parts(Path(folder)) as parts:
         parts.point_here()
         started = time.monotonic()
-        with FaultProxy(parts.s3_port, _FAULT_SHARE, _FAULTS, seed) as proxy:
+        with FaultProxy(parts.s3_port, FAULT_SHARE, FAULTS, seed) as proxy:
             soak = Soak(parts, proxy, kills, seed)
             soak.go(lambda line: print(line, flush=True))
         minutes = (time.monotonic() - started) / 60

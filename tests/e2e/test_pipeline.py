@@ -110,6 +110,7 @@ def test_a_missing_bucket_fails_the_run(stack: Stack) -> None:
     assert done.exit_code == 1
     assert "plan_shards failed x1" in done.output
     assert "failed in plan_shards" in done.output
+    assert "bucket 'no-such-bucket' does not exist" in done.output
 
 
 def test_served_is_the_same_as_in_process(stack: Stack) -> None:
@@ -149,7 +150,7 @@ def test_run_env_and_table_commands(
 
     assert f"export AWS_ENDPOINT_URL={stack.s3.url}" in moodlake("env").splitlines()
     output = moodlake("run", "--bucket", "commanded", "--prefix", "in/")
-    assert "1 rows" in output
+    assert "1 scored, 0 rejected; `moodlake table --run manual" in output
     assert "nothing new" in moodlake("run", "--bucket", "commanded", "--prefix", "in/")
     assert list(rows_of(stack, "commanded").index) == ["in/one.png"]
     assert "happiness" in moodlake("table")

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zipfile import ZipFile
 
 import httpx
 import pytest
@@ -74,6 +75,26 @@ def test_what_cannot_be_done_is_told(own: ModelServer, newer: Path, tmp_path: Pa
         versions.use("3.0")
     with pytest.raises(VersionError, match=r"2\.0 is served already"):
         versions.add(newer)
+    assert [each.version for each in versions.all()] == ["1.0", "2.0"]
+
+
+def test_an_archive_that_runs_could_not_use_is_refused(
+    own: ModelServer, newer: Path, tmp_path: Path
+) -> None:
+    """Its handler is of a time when it told less of its model."""
+    made = write_archive(tmp_path / "made.mar", seed=2, version="3.0")
+    older = tmp_path / "older.mar"
+    with ZipFile(made) as source, ZipFile(older, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "emotion_handler.py":
+                told = b"describe(self.model)"
+                assert told in content
+                content = content.replace(told, b'{"model": ' + told + b'["model"]}')
+            target.writestr(name, content)
+    versions = Versions(own.torchserve, own.front)
+    with pytest.raises(VersionError, match=r"cannot be used: .* lacks 'label_space'.* pack it"):
+        versions.add(older)
     assert [each.version for each in versions.all()] == ["1.0", "2.0"]
 
 

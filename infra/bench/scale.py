@@ -61,6 +61,8 @@ def grow(announce: Callable[[str], None], out: Table) -> None:
             taken.append(processes.score_bucket(params))
         announce(f"{count:,} in {taken[-1].seconds:.1f} s")
         out.add_row(f"{count:,} small images, s", f"{taken[-1].seconds:.1f}")
+        planning = json.loads(taken[-1].record["seconds"])["plan"]
+        out.add_row("  of these listing and planning, s", f"{planning:.1f}")
     seconds = [each.seconds for each in taken]
     slope = np.polyfit(np.log(_COUNTS), np.log(seconds), 1)[0]
     out.add_row("exponent of the time (goal at most 1.05)", f"{slope:.3f}")

@@ -27,7 +27,7 @@ from moodlake.faces import FaceMode
 from moodlake.reasons import Status
 from moodlake.scoring.sizes import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 from moodlake.serving.limits import MAX_IMAGES
-from moodlake.settings import RELEASED_ARCHIVE
+from moodlake.settings import RELEASED_ARCHIVE, Settings
 
 if TYPE_CHECKING:
     from infra.local.stack import Stack
@@ -126,8 +126,6 @@ def run(
     with explained():
         from infra.local.airflow import DAG_ID
         from infra.local.stack import attach
-        from moodlake.scoring.results import ResultsTable
-        from moodlake.scoring.runs import latest_run
 
         stack = attach(state)
         conf = {
@@ -144,24 +142,30 @@ def run(
         console.print(f"Airflow run {run_id}", soft_wrap=True)
         stack.airflow.follow(run_id, lambda line: console.print(escape(line)))
         stack.point_here()
-        record = latest_run(stack.settings.runs_table, run_id) or {"listed": 0, "objects": 0}
-        # What is still away when it is tried again keeps its row.
-        written = record["objects"] and any(
-            batch.num_rows
-            for batch in ResultsTable(stack.settings.results_table).of_run(
-                run_id, record["started_at"]
-            )
-        )
         place = f"s3://{bucket or stack.settings.images_bucket}/{prefix}"
-    if record["objects"]:
-        counts = {Status.SCORED: record["scored"], **json.loads(record["reasons"])}
-        rows = f"`moodlake table --run {run_id}` shows the rows" if written else "no row is new"
-        told = f"{outcomes(counts)}; {rows}, `moodlake report {run_id} --out run.html` a page"
-    elif record["listed"]:
-        told = f"nothing new in {place}: all {record['listed']} objects have their rows already"
-    else:
-        told = f"there is nothing in {place} that fits"
+        told = _outcome(run_id, stack.settings, place)
     console.print(escape(told), soft_wrap=True)
+
+
+def _outcome(run_id: str, settings: Settings, place: str) -> str:
+    """What a run that ended well has done with the objects of a place, in words."""
+    from moodlake.scoring.results import ResultsTable
+    from moodlake.scoring.runs import latest_run
+
+    record = latest_run(settings.runs_table, run_id)
+    if record is None or not record["listed"]:
+        return f"there is nothing in {place} that fits"
+    if not record["objects"]:
+        return (
+            f"nothing new in {place}: all {record['listed']} objects have their rows already, by "
+            "this model; it reads them in another way only for another table"
+        )
+    counts = {Status.SCORED: record["scored"], **json.loads(record["reasons"])}
+    # What is still away when it is tried again keeps its row.
+    rows = ResultsTable(settings.results_table).of_run(run_id, record["started_at"])
+    written = any(batch.num_rows for batch in rows)
+    shown = f"`moodlake table --run {run_id}` shows the rows" if written else "no row is new"
+    return f"{outcomes(counts)}; {shown}, `moodlake report {run_id} --out run.html` a page"
 
 
 def env(state: StateDir = DEFAULT_STATE) -> None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +20,7 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
+from deltalake.exceptions import DeltaError
 
 from moodlake.scoring.delta import scan, until_won
 from moodlake.scoring.duck import database, fill, in_chunks
@@ -107,8 +109,8 @@ def _about(connection: duckdb.DuckDBPyConnection) -> pc.Expression:
         "SELECT list(DISTINCT bucket), list(DISTINCT model_digest), min(key), max(key) FROM sought"
     ).fetchall()
     return (
-        pc.field("bucket").isin(buckets or [])
-        & pc.field("model_digest").isin(digests or [])
+        pc.field("bucket").isin(pa.array(buckets or (), pa.string()))
+        & pc.field("model_digest").isin(pa.array(digests or (), pa.string()))
         & (pc.field("key") >= (first or ""))
         & (pc.field("key") <= (last or ""))
     )
@@ -159,25 +161,51 @@ def _append(
 ) -> Iterator[int]:
     """Add rows in a commit, or in several if they are of many dates; yields how many it added."""
     for _, group in itertools.groupby(_dated(parts), key=lambda pair: pair[0]):
-        counts: list[int] = []
-        batches = _counting((part for _, part in group), counts)
+        stream = _Stream(part for _, part in group)
         transactions = _counted(table, owners)
         transactions += [Transaction(shard_id, 1) for shard_id in shard_ids]
-        write_deltalake(
-            table,
-            pa.RecordBatchReader.from_batches(schema, batches),
-            mode="append",
-            schema_mode="merge",
-            writer_properties=_writing(schema),
-            commit_properties=CommitProperties(app_transactions=transactions),
-        )
-        yield sum(counts)
+        with stream.errors():
+            write_deltalake(
+                table,
+                pa.RecordBatchReader.from_batches(schema, stream.batches()),
+                mode="append",
+                schema_mode="merge",
+                writer_properties=_writing(schema),
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+        yield stream.rows
 
 
-def _counting(parts: Iterable[pa.Table], counts: list[int]) -> Iterator[pa.RecordBatch]:
-    for part in parts:
-        counts.append(part.num_rows)
-        yield from part.to_batches()
+class _Stream:
+    """Rows on their way to delta-rs, which reads them in a thread of its own.
+
+    Attributes:
+        rows: how many went.
+    """
+
+    def __init__(self, parts: Iterable[pa.Table]) -> None:
+        self.rows = 0
+        self._parts = parts
+        self._error: Exception | None = None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for part in self._parts:
+                self.rows += part.num_rows
+                yield from part.to_batches()
+        except Exception as error:
+            self._error = error
+            raise
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise what the parts raised: delta-rs tells it as an error of its own."""
+        try:
+            yield
+        except DeltaError as error:
+            if self._error:
+                raise self._error from error
+            raise
 
 
 def _gathered(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -194,14 +222,16 @@ def _gathered(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _dated(parts: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
     """Rows of one date at a time, and which commit they go into."""
-    last, dates = None, 0
+    dates: set[date] = set()
+    window = 0
     for part in parts:
         start, part = 0, part.sort_by(PARTITION)
-        for date, same in itertools.groupby(part[PARTITION].to_pylist()):
+        for day, same in itertools.groupby(part[PARTITION].to_pylist()):
             count = sum(1 for _ in same)
-            if date != last:
-                last, dates = date, dates + 1
-            yield (dates - 1) // _DATES_AT_ONCE, part.slice(start, count)
+            if len(dates | {day}) > _DATES_AT_ONCE:
+                dates, window = set(), window + 1
+            dates.add(day)
+            yield window, part.slice(start, count)
             start += count
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from moodlake.reasons import Reason
 from moodlake.scoring import publication
+from moodlake.scoring.objects import SourceError
 from moodlake.scoring.policy import Policy
 from moodlake.scoring.publication import Publication
 from moodlake.scoring.results import ResultsTable
@@ -95,7 +96,7 @@ def test_rows_that_change_after_their_audit_are_not_committed(
         return failures
 
     monkeypatch.setattr(publication, "refused", overwritten_later)
-    with pytest.raises(Exception, match="rows of shard two changed"):
+    with pytest.raises(SourceError, match="rows of shard two changed"):
         publish(tmp_path, work)
     assert stored(tmp_path).num_rows == 0
     monkeypatch.undo()

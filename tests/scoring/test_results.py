@@ -159,14 +159,19 @@ def test_what_others_commit_between_two_commits_of_a_run_is_left_out(
 
     def parts() -> Iterator[pa.Table]:
         yield table(*first)
+        yield table(*second[:50])
         if not raced:
             with ThreadPoolExecutor(1) as other:
-                raced.append(other.submit(results.commit, table(second[7]), ["other"]).result())
-        yield table(*second)
+                raced.append(other.submit(results.commit, table(second[70]), ["other"]).result())
+        yield table(*second[50:])
 
     seen = results.known("bucket", MODEL.digest).seen
     assert results.commit_parts(parts, SCHEMA, ["mine"], seen) == 199
     assert raced == [1]
+    history = DeltaTable(results.uri).history()
+    sizes = [entry.get("operationMetrics", {}).get("num_added_rows") for entry in history]
+    assert [size for size in sizes if size] == [99, 1, 100]  # the newest first
+    assert results.commit_parts(lambda: [table(*first).slice(0, 0)], SCHEMA, ["none"]) == 0
     assert len(done(results)) == len(set(done(results))) == 200
 
 
@@ -189,7 +194,7 @@ def test_an_append_whose_rows_cannot_be_read_adds_nothing(results: ResultsTable)
         raise SourceError("the store is away")
 
     seen = results.known("bucket", MODEL.digest).seen
-    with pytest.raises(Exception, match="the store is away"):
+    with pytest.raises(SourceError, match="the store is away"):
         results.commit_parts(parts, SCHEMA, ["one"], seen)
     assert done(results) == []
     assert add(results, [table(row("a"))], seen) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import resource
@@ -82,6 +83,8 @@ def tasks() -> Iterator[Tasks]:
 def as_airflow() -> None:
     """Load what Airflow has loaded when a task begins."""
     import airflow.sdk.execution_time.task_runner  # noqa: F401
+
+    logging.disable(logging.INFO)  # which it has switched on
 
 
 def _plan(run_id: str, params: RunParams) -> list[str]:

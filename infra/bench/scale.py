@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +24,7 @@ from rich.table import Table
 
 from infra.bench.images import encoded
 from infra.bench.score import BUCKET, fill, services
-from infra.bench.tasks import KINDS, Taken, as_airflow, tasks
+from infra.bench.tasks import KINDS, Taken, as_airflow, peak_memory, tasks
 from moodlake.scoring import pipeline
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.rows import results_schema
@@ -92,7 +91,7 @@ def _plan(manifest: str) -> tuple[list[str], float, float]:
     started = time.perf_counter()
     shards = pipeline.plan_run("bench-known", params, Settings.from_environment())
     seconds = time.perf_counter() - started
-    return shards, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return shards, seconds, peak_memory()
 
 
 def _listing(start: int) -> dict[str, pa.Array]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.pool import Pool
+from pathlib import Path
 from typing import Any
 
 from infra.local.airflow import POOL_SLOTS
@@ -60,7 +60,7 @@ class Tasks:
             if taken.record["waiting"] == taken.record["objects"]:
                 break
         taken.seconds = time.perf_counter() - started
-        taken.memory = {kind: self._call(kind, _peak_memory) for kind in ("plan", "publish")}
+        taken.memory = {kind: self._call(kind, peak_memory) for kind in ("plan", "publish")}
         taken.memory["score"] = max(first_shards.values())
         return taken
 
@@ -93,12 +93,19 @@ def _plan(run_id: str, params: RunParams) -> list[str]:
 
 def _score(shard: tuple[str, str]) -> tuple[int, float]:
     pipeline.score_shard(*shard, Settings.from_environment())
-    return os.getpid(), _peak_memory()
+    return os.getpid(), peak_memory()
 
 
 def _publish(run_id: str) -> dict[str, Any]:
     return pipeline.publish(run_id, Settings.from_environment())
 
 
-def _peak_memory() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_memory() -> float:
+    """The most memory that this process has had, resident, in MB.
+
+    `getrusage` would count what the process that started it had, too.
+    """
+    status = Path("/proc/self/status").read_text()
+    return next(
+        int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")
+    )

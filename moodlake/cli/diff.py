@@ -15,14 +15,14 @@ from moodlake.cli.results import point_at_tables
 if TYPE_CHECKING:
     from moodlake.scoring.diff import Diff
 
-ModelText = Annotated[
-    str | None, typer.Argument(help="A version, or how a digest begins; the newest if not given.")
-]
+_NAMED = "A version, or how a digest begins; if not given, "
+OldModel = Annotated[str | None, typer.Argument(help=f"{_NAMED}the one before the newest.")]
+NewModel = Annotated[str | None, typer.Argument(help=f"{_NAMED}the newest.")]
 
 
 def diff(
-    old: ModelText = None,
-    new: ModelText = None,
+    old: OldModel = None,
+    new: NewModel = None,
     bucket: Annotated[str | None, typer.Option(help="All buckets if not given.")] = None,
     prefix: Annotated[str, typer.Option(help="Only keys that start with this.")] = "",
     out: Annotated[Path | None, typer.Option(help="Write a report: an HTML page.")] = None,

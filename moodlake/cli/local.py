@@ -48,6 +48,8 @@ def up(
 
         ports = ClusterPorts if workers else Ports
         stack = Stack(state, ports.free() if free_ports else ports(), model, workers=workers)
+        names = ", ".join(service.name for service in stack.services)
+        console.print(f"[dim]›[/] starting {names}: {'a minute' if workers else 'half a minute'}")
         stack.start(lambda line: console.print(f"[green]✓[/] {escape(line)}", soft_wrap=True))
         try:
             bucket = stack.settings.images_bucket

@@ -188,18 +188,24 @@ def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
         limit: how many to show.
         total: how many there are; those given if None.
     """
+    import pyarrow.compute as pc
+
     from moodlake.scoring.report import percent
     from moodlake.scoring.rows import emotion_columns
 
+    told = rows.slice(0, limit)
+    several = pc.count_distinct(told["model_digest"]).as_py() > 1
     shown = Table(
         Column("image", overflow="fold", min_width=24),
+        *([Column("model", no_wrap=True)] if several else ()),
         Column("reads as", no_wrap=True),
         Column("sure", justify="right", no_wrap=True),
         Column("or", no_wrap=True),
         Column("entropy", justify="right", no_wrap=True),
     )
     emotions = emotion_columns(rows.schema)
-    for row in rows.slice(0, limit).to_pylist():
+    for row in told.to_pylist():
+        model = [f"{row['model_version']} {row['model_digest'][:4]}"] if several else []
         if row["status"] == Status.SCORED:
             ranked = sorted(emotions, key=lambda emotion: -(row[emotion] or 0))
             outcome = [
@@ -210,7 +216,7 @@ def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
             ]
         else:
             outcome = [f"[yellow]{row['reason']}"]
-        shown.add_row(escape(row["key"]), *outcome)
+        shown.add_row(escape(row["key"]), *model, *outcome)
     console.print(shown)
     if total is None:
         total = rows.num_rows

@@ -172,7 +172,8 @@ class Protocol:
             raise failed
         raise ServerError(
             f"no answer from the model server at {self.url} ({problem}); "
-            "start it with `moodlake up` or set MOODLAKE_SERVER_URL"
+            "start it with `moodlake up`, or give the address of another (--endpoint, "
+            "MOODLAKE_SERVER_URL)"
         ) from problem
 
     def _post(
@@ -188,7 +189,7 @@ class Protocol:
         if answer.status_code == 401:
             if token == (fresh := self._read_token()):
                 raise ServerError(
-                    f"{self.url} refuses the token; MOODLAKE_SERVER_KEYS must name the "
+                    f"{self.url} refuses the token; --keys or MOODLAKE_SERVER_KEYS must name the "
                     "key_file.json of the server that runs there"
                 )
             self._token = fresh

@@ -126,3 +126,13 @@ def test_the_table_command_shows_what_is_current(tmp_path: Path) -> None:
     text = out.read_text("utf-8")
     assert "version 0" not in text
     assert "version 1" in text
+
+
+def test_the_table_command_tells_models_apart(tmp_path: Path) -> None:
+    one = store(tmp_path / "one", [("a", "d", None)])
+    two = store(tmp_path / "two", [("a", "d", None), ("a", "e", None)])
+    shown = [CliRunner().invoke(app, ["table", "--uri", uri]).output for uri in (one, two)]
+    assert ["1.0 eeee" in text for text in shown] == [False, True]
+    nothing = CliRunner().invoke(app, ["table", "--uri", one, "--run", "other"])
+    assert nothing.exit_code == 1
+    assert "no row was written by a run 'other'" in nothing.output

@@ -94,10 +94,13 @@ class AirflowClient:
         ]
 
     def problem(self, dag_id: str, run_id: str, task: TaskInstance) -> str:
-        """The error that ended the last try of a task, as its log has it; "" if it has none."""
+        """The error that ended the last try of a task, as its log has it; "" if it tells none."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/"
         query = {"map_index": task.map_index, "full_content": True}
-        entries = self._call("GET", f"{path}{task.tries}", query=query)["content"]
+        try:
+            entries = self._call("GET", f"{path}{task.tries}", query=query)["content"]
+        except AirflowError:  # the log of a task that a dead worker had
+            return ""
         errors = [entry.get("error_detail") for entry in entries if isinstance(entry, dict)]
         return next((str(error[0]["exc_value"]) for error in reversed(errors) if error), "")
 

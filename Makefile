@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,serve,schedule,local,demo,dev
+EXTRAS := train,serve,schedule,local,page,demo,dev
 
 FER := .bench/fer
 
@@ -28,6 +28,7 @@ bench: install
 	$(BIN)/python -m infra.bench.serve
 	$(BIN)/python -m infra.bench.score
 	$(BIN)/python -m infra.bench.scale
+	$(BIN)/python -m infra.bench.page
 
 # fer brings TensorFlow and PyTorch with CUDA: 7 GB.
 bench-fer: install $(FER)/installed

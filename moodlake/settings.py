@@ -31,6 +31,8 @@ class Settings:
         server_keys: its key_file.json, or None where no token is wanted.
         arrivals_queue: URL of an SQS queue that S3 tells of what is put into `images_bucket`;
             None if there is none.
+        airflow_url: Airflow's page, for links to it; None if there is none.
+        show_images: the page may read images out of buckets and show them.
     """
 
     images_bucket: str = "moodlake-images"
@@ -38,6 +40,8 @@ class Settings:
     server_url: str = "http://127.0.0.1:8080"
     server_keys: Path | None = None
     arrivals_queue: str | None = None
+    airflow_url: str | None = None
+    show_images: bool = False
 
     @property
     def results_table(self) -> str:
@@ -51,8 +55,8 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Read MOODLAKE_IMAGES_BUCKET, _RESULTS_URI, _SERVER_URL, _SERVER_KEYS and
-        _ARRIVALS_QUEUE."""
+        """Read MOODLAKE_IMAGES_BUCKET, _RESULTS_URI, _SERVER_URL, _SERVER_KEYS,
+        _ARRIVALS_QUEUE, _AIRFLOW_URL and _SHOW_IMAGES ("true")."""
         keys = environ.get("MOODLAKE_SERVER_KEYS")
         return cls(
             images_bucket=environ.get("MOODLAKE_IMAGES_BUCKET", cls.images_bucket),
@@ -60,6 +64,8 @@ class Settings:
             server_url=environ.get("MOODLAKE_SERVER_URL", cls.server_url),
             server_keys=Path(keys) if keys else None,
             arrivals_queue=environ.get("MOODLAKE_ARRIVALS_QUEUE") or None,
+            airflow_url=environ.get("MOODLAKE_AIRFLOW_URL") or None,
+            show_images=environ.get("MOODLAKE_SHOW_IMAGES") == "true",
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -73,4 +79,8 @@ class Settings:
             environment["MOODLAKE_SERVER_KEYS"] = str(self.server_keys)
         if self.arrivals_queue:
             environment["MOODLAKE_ARRIVALS_QUEUE"] = self.arrivals_queue
+        if self.airflow_url:
+            environment["MOODLAKE_AIRFLOW_URL"] = self.airflow_url
+        if self.show_images:
+            environment["MOODLAKE_SHOW_IMAGES"] = "true"
         return environment

@@ -59,6 +59,8 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
     slices = _slices(
         measures, groups, {groups[index] for index in kept if splits[index] == "train"}, data
     )
+    given = {name: n for name, n in data.attributes.items() if isinstance(n, np.ndarray)}
+    numbers = {**measures, **given}
     raw = (
         [None] * len(data.ids) if data.raw_votes is None else data.raw_votes.astype(float).tolist()
     )
@@ -71,6 +73,10 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
         "distribution": from_votes(data.votes).tolist(),  # of shares too: each row by its sum
         "slices": [
             [(name, str(values[index])) for name, values in slices.items()]
+            for index in range(len(data.ids))
+        ],
+        "measures": [
+            [(name, float(values[index])) for name, values in numbers.items()]
             for index in range(len(data.ids))
         ],
     }

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("raw_votes", pa.list_(pa.float64())),
         ("distribution", pa.list_(pa.float64())),
         ("slices", pa.map_(pa.string(), pa.string())),
+        ("measures", pa.map_(pa.string(), pa.float64())),
     ]
 )
 

@@ -29,6 +29,7 @@ class Ports:
     inference_grpc: int = 7070
     management_grpc: int = 7071
     airflow: int = 8090
+    page: int = 8501
 
     @classmethod
     def free(cls) -> Self:
@@ -42,7 +43,7 @@ class Ports:
 
     def busy(self) -> dict[str, int]:
         """Those that another program listens on, by name."""
-        return {name: port for name, port in asdict(self).items() if _is_taken(port)}
+        return {name: port for name, port in asdict(self).items() if is_taken(port)}
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,12 @@ class ClusterPorts(Ports):
     redis: int = 16379
 
 
-def _is_taken(port: int) -> bool:
+def is_taken(port: int, host: str = HOST) -> bool:
+    """Whether another program listens there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return True
     return False

@@ -15,7 +15,8 @@ import psutil
 from infra.cluster.airflow import CeleryAirflow
 from infra.local.airflow import AirflowService
 from infra.local.front import FrontService
-from infra.local.ports import ClusterPorts, Ports
+from infra.local.page import PageService
+from infra.local.ports import HOST, ClusterPorts, Ports
 from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
 from infra.local.service import NotReady, Service, StartedInside, without_aws, write_secret
@@ -52,6 +53,7 @@ class Stack(StartedInside):
         archive: the model to serve.
         dags: the folder of DAG files.
         workers: how many these are.
+        page: whether the page is one of the services.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Stack(StartedInside):
         archive: Path = RELEASED_ARCHIVE,
         dags: Path = PROJECT_ROOT / "dags",
         workers: int = 2,
+        page: bool = False,
     ) -> None:
         self.state = state.absolute()
         self.ports = ports
@@ -71,17 +74,23 @@ class Stack(StartedInside):
         self.s3 = S3Service(self.state / "s3", ports, (defaults.images_bucket, results_bucket))
         self.torchserve = TorchServeService(self.state / "torchserve", ports, self._archive)
         self.front = FrontService(self.state / "front", ports, self._archive, self.torchserve.keys)
-        self.settings = Settings(server_url=self.front.url, server_keys=self.front.keys)
+        self.settings = Settings(
+            server_url=self.front.url,
+            server_keys=self.front.keys,
+            airflow_url=f"http://{HOST}:{ports.airflow}",
+        )
         folder, environment = self.state / "airflow", self.environment()
         if isinstance(ports, ClusterPorts):
             self.airflow: AirflowService = CeleryAirflow(folder, ports, dags, environment, workers)
         else:
             self.airflow = AirflowService(folder, ports, dags, environment)
+        self.page = PageService(self.state / "page", ports.page, environment) if page else None
 
     @property
     def services(self) -> tuple[Service, ...]:
         """In the order in which they start."""
-        return *self.airflow.needs, self.s3, self.torchserve, self.airflow, self.front
+        first = (*self.airflow.needs, self.s3, self.torchserve, self.airflow, self.front)
+        return (*first, self.page) if self.page else first
 
     def environment(self) -> dict[str, str]:
         """What a client or a task needs to find S3 and TorchServe."""
@@ -148,7 +157,10 @@ class Stack(StartedInside):
 
     def _check_free(self) -> None:
         ensure_stopped(self.state)
-        if busy := self.ports.busy():
+        busy = self.ports.busy()
+        if self.page is None:
+            busy.pop("page", None)
+        if busy:
             listed = ", ".join(f"{port} ({name})" for name, port in busy.items())
             raise StackError(
                 f"in use by another program: port {listed}; stop it, or let `moodlake up "
@@ -164,6 +176,7 @@ class Stack(StartedInside):
             "children": self._marks(),
             "ports": asdict(self.ports),
             "workers": self.workers,
+            "page": self.page is not None,
             "archive": str(self._archive),
         }
         write_secret(self.state / STATE_FILE, record)
@@ -194,7 +207,9 @@ def attach(state: Path) -> Stack:
         raise StackError("no stack is running; `moodlake up` starts one")
     of_cluster = record["ports"].keys() == ClusterPorts.__dataclass_fields__.keys()
     ports = (ClusterPorts if of_cluster else Ports)(**record["ports"])
-    return Stack(state, ports, Path(record["archive"]), workers=record["workers"])
+    return Stack(
+        state, ports, Path(record["archive"]), workers=record["workers"], page=record["page"]
+    )
 
 
 def take_down(state: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from moodlake.cli import app as page
 from moodlake.cli import diff, local, maintain, report, results, trace, versions
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ for command in (
     trace.trace,
     diff.diff,
     report.report,
+    page.app,
     local.up,
     local.put,
     local.run,

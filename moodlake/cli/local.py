@@ -40,6 +40,7 @@ def up(
     workers: Annotated[
         int, typer.Option(min=0, help="So many of Celery's, with Redis and PostgreSQL.")
     ] = 0,
+    app: Annotated[bool, typer.Option("--app", help="The page, too; see `moodlake app`.")] = False,
 ) -> None:
     """Start S3, TorchServe, nginx and Airflow here; Ctrl-C or `moodlake down` stops them."""
     with explained(), stopping_cleanly() as stopped:
@@ -47,7 +48,8 @@ def up(
         from infra.local.stack import Stack
 
         ports = ClusterPorts if workers else Ports
-        stack = Stack(state, ports.free() if free_ports else ports(), model, workers=workers)
+        chosen = ports.free() if free_ports else ports()
+        stack = Stack(state, chosen, model, workers=workers, page=app)
         names = ", ".join(service.name for service in stack.services)
         console.print(f"[dim]›[/] starting {names}: {'a minute' if workers else 'half a minute'}")
         stack.start(lambda line: console.print(f"[green]✓[/] {escape(line)}", soft_wrap=True))

@@ -38,6 +38,40 @@ class Lineage:
     params: dict[str, Any]
     provenance: dict[str, Any]
 
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """What is known, for people: title -> name -> value."""
+        row, run, made = self.row, self.run or {}, self.provenance
+        sections: dict[str, dict[str, Any]] = {
+            "object": {
+                "etag": row["etag"],
+                "version": row["version_id"],
+                "bytes": row["size"],
+                "last changed (UTC date)": row["data_date"],
+                "read as": row["face_mode"],
+                "rejected because": row.get("detail"),
+            },
+            "run": {
+                "id": row["run_id"],
+                "shard": row["shard_id"],
+                "scored at": row["scored_at"],
+                "started by": run.get("started_by") or "hand, without a record",
+                "git commit": run.get("git_commit"),
+                "dvc.lock": run.get("dvc_lock"),
+                "problem": run.get("problem"),
+                **self.params,
+            },
+            "model": {"digest": row["model_digest"], "weights": made.get("weights_sha256")},
+            "data": {"name": made.get("data_name"), "digest": made.get("data_digest")},
+            "made from": made.get("sources") or {},
+            "parameters": _flat(made.get("params") or {}),
+            "measured on its validation data": made.get("metrics") or {},
+        }
+        known = {
+            title: {name: value for name, value in facts.items() if value not in (None, "")}
+            for title, facts in sections.items()
+        }
+        return {title: facts for title, facts in known.items() if facts}
+
 
 def trace(key: str, settings: Settings, bucket: str | None = None) -> list[Lineage]:
     """All rows of an object, the newest first: one for each of its versions and models.
@@ -83,3 +117,14 @@ def _not_found(key: str, bucket: str | None, uri: str) -> MendableError:
     if alike:
         message += f"; there is {', '.join(sorted(alike)[:_ALIKE])}"
     return MendableError(message)
+
+
+def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested parameters as `section.name`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{before}{name}.")
+        else:
+            flat[before + name] = json.dumps(value)
+    return flat

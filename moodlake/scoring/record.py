@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from moodlake.scoring.summary import Summary
 from moodlake.scoring.work import Run
 from moodlake.settings import PROJECT_ROOT
 
+_DAG_VARIABLE = "AIRFLOW_CTX_DAG_ID"  # Airflow sets it for its tasks
 AT_WORK = ("task_cores", "decode", "detect", "infer")
 """Steps whose seconds are those of a core at work: the task's own, and the server's."""
 
@@ -49,6 +51,7 @@ def run_record(
         "model_digest": run.model.digest,
         "provenance": json.dumps(run.provenance),
         "started_by": run.started_by,
+        "dag_id": os.environ.get(_DAG_VARIABLE),
         "git_commit": _git_commit(),
         "dvc_lock": _digest_of(PROJECT_ROOT / "dvc.lock"),
         "params": json.dumps(asdict(run.params)),

@@ -132,6 +132,18 @@ def _face_row(face: FacePrediction) -> dict[str, Any]:
     }
 
 
+def faces_in(row: dict[str, Any], emotions: Sequence[str]) -> tuple[FacePrediction, ...]:
+    """The faces of a row, as they were predicted; distributions run over `emotions`."""
+    return tuple(_face_of(box, emotions) for box in row["face_boxes"] or ())
+
+
+def _face_of(box: dict[str, Any], emotions: Sequence[str]) -> FacePrediction:
+    """The inverse of `_face_row`. Older rows tell no landmarks."""
+    landmarks = {name: (place["x"], place["y"]) for name, place in (box["landmarks"] or {}).items()}
+    told = box["distribution"] and dict(zip(emotions, box["distribution"], strict=True))
+    return FacePrediction(**{**box, "landmarks": landmarks, "distribution": told})
+
+
 def to_table(rows: Sequence[dict[str, Any]], space: LabelSpace) -> pa.Table:
     """Rows of `make_row` as an Arrow table in the schema of `space`."""
     return pa.Table.from_pylist(list(rows), schema=results_schema(space))

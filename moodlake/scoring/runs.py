@@ -24,6 +24,7 @@ RUNS_SCHEMA = pa.schema(
         ("model_digest", pa.string()),
         ("provenance", pa.string()),
         ("started_by", pa.string()),
+        ("dag_id", pa.string()),
         ("git_commit", pa.string()),
         ("dvc_lock", pa.string()),
         ("params", pa.string()),
@@ -105,3 +106,15 @@ def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | No
     if not scan(table, ["run_id"], same, ["started_at"]).to_table().num_rows:  # not all columns
         return None
     return next(iter(scan(table, where=same).to_table().to_pylist()), None)
+
+
+def newest_runs(uri: str, count: int) -> list[dict[str, Any]]:
+    """The last runs, the newest first, without what takes long to read; `find_run` has it."""
+    table = open_table(uri)
+    if table is None:
+        return []
+    there = table.to_pyarrow_dataset().schema.names
+    long = ("provenance", "params", "profile", "drift", "seconds")
+    columns = [name for name in RUNS_SCHEMA.names if name in there and name not in long]
+    rows = scan(table, columns).to_table().sort_by([("ended_at", "descending")])
+    return rows.slice(0, count).to_pylist()

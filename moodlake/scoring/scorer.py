@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -59,7 +59,7 @@ def score_objects(
     faces: FaceMode | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
     stopwatch: Stopwatch | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """One results row per object of `source`, in order; memory does not grow with their number.
 
     Objects are read ahead by many threads, while others ask for predictions, as many at once as

@@ -7,11 +7,13 @@ import zipfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from moodlake.reasons import Reason, Rejected
 from moodlake.scoring.objects import Source, SourceError, SourceObject
 from moodlake.scoring.s3 import bucket_source
 
+_ZIP_MAGIC = b"PK\x03\x04"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -56,28 +58,36 @@ def _readable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def zip_source(path: Path) -> Source:
+def zip_source(file: Path | BinaryIO, name: str) -> Source:
     """The files in a ZIP but for hidden ones, read one at a time and never unpacked to disk.
 
-    Of several members of one name the last counts, as it does for whoever unpacks them.
+    Of several members of one name the last counts, as it does for whoever unpacks them. A ZIP in
+    it is not opened.
+
+    Args:
+        file: where it is, or its content.
+        name: stands as the bucket of its files.
 
     Raises:
         SourceError: the file is not a ZIP.
     """
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile) as error:
-        raise SourceError(f"{path} cannot be read as a ZIP: {error}") from error
+        raise SourceError(f"{name} cannot be read as a ZIP: {error}") from error
     members = {_readable(entry.filename): entry for entry in archive.infolist()}
 
     def read(item: SourceObject) -> bytes:
         try:
-            return archive.read(members[item.key])
+            data = archive.read(members[item.key])
         except Exception as error:  # each compression method raises errors of its own
             raise Rejected(Reason.TRUNCATED, f"damaged in the ZIP: {error}"[:200]) from error
+        if data.startswith(_ZIP_MAGIC):
+            raise Rejected(Reason.NOT_AN_IMAGE, "a ZIP inside the ZIP, which is not opened")
+        return data
 
     objects = [
-        SourceObject(_readable(str(path)), key, "", entry.file_size, _zip_date(entry))
+        SourceObject(name, key, "", entry.file_size, _zip_date(entry))
         for key, entry in members.items()
         if not (entry.is_dir() or _is_hidden(key.split("/")))
     ]
@@ -106,5 +116,5 @@ def open_source(text: str) -> Source:
     if not path.is_file():
         raise SourceError(f"{text}: no such file or folder (a bucket is written s3://name/prefix)")
     if zipfile.is_zipfile(path):
-        return zip_source(path)
+        return zip_source(path, _readable(str(path)))
     return files_source([path])

@@ -1,0 +1,72 @@
+"""Charts that several pages draw. Each can be read as a table, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from moodlake.scoring.report import colour_of
+
+_HEIGHT = 220
+
+
+def histogram(counts: Sequence[int], most: float, title: str, axis: str) -> None:
+    """Counts in equal steps from 0 to `most`."""
+    step = most / len(counts)
+    frame = pd.DataFrame(
+        {
+            "from": [step * index for index in range(len(counts))],
+            "to": [step * (index + 1) for index in range(len(counts))],
+            "images": counts,
+        }
+    )
+    chart = (
+        alt.Chart(frame, height=_HEIGHT, title=title)
+        .mark_bar()
+        .encode(
+            alt.X("from:Q", bin="binned", title=axis),
+            alt.X2("to:Q"),
+            alt.Y("images:Q", title="images"),
+            tooltip=["from", "to", "images"],
+        )
+    )
+    show_chart(chart, frame, f"{title}: a histogram of {sum(counts):,} images by {axis}")
+
+
+def by_day(means: Mapping[date, tuple[int, Mapping[str, float]]]) -> None:
+    """The mean probability of each emotion by date; lines bear the emotion's name."""
+    frame = pd.DataFrame(
+        [
+            {"day": pd.Timestamp(day), "emotion": emotion, "mean": mean, "images": count}
+            for day, (count, told) in means.items()
+            for emotion, mean in told.items()
+        ]
+    )
+    places = {
+        "x": alt.X("day:T", title=None),
+        "y": alt.Y("mean:Q", title="mean probability", axis=alt.Axis(format="%")),
+        "color": alt.Color("emotion:N", scale=emotion_colours(frame["emotion"]), legend=None),
+    }
+    lines = alt.Chart(frame, height=1.5 * _HEIGHT, title="By date").mark_line(point=True)
+    last = alt.Chart(frame[frame["day"] == frame["day"].max()]).mark_text(align="left", dx=6)
+    chart = lines.encode(**places) + last.encode(**places, text="emotion:N")
+    show_chart(chart, frame, "Mean probability of each emotion by the date of change")
+
+
+def emotion_colours(emotions: pd.Series) -> alt.Scale:
+    """The colour that each of them has on every page."""
+    names = sorted(emotions.unique())
+    return alt.Scale(domain=names, range=[colour_of(name) for name in names])
+
+
+def show_chart(
+    chart: alt.Chart | alt.LayerChart | alt.FacetChart, frame: pd.DataFrame, words: str
+) -> None:
+    """A chart, what it shows in words, and its numbers."""
+    st.altair_chart(chart, width="stretch", alt=words)
+    with st.expander("As a table"):
+        st.dataframe(frame, hide_index=True)

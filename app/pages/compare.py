@@ -1,0 +1,117 @@
+"""Compare: what a new model says of the images that an old one has scored."""
+
+from __future__ import annotations
+
+import base64
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from deltalake import DeltaTable
+
+from app.tables import choices_of, diff_of, results, with_tables
+from app.words import bars, plain
+from moodlake.scoring.changes import ChangedImage
+from moodlake.scoring.diff import Diff, DiffError
+from moodlake.scoring.diff_report import render_diff
+
+_ALL = "all"
+_REPORT_HEIGHT = 900
+
+
+@with_tables
+def page() -> None:
+    st.title("Compare two models")
+    table = results()
+    if table is None:
+        return
+    try:
+        found = _ask(table)
+    except DiffError as error:
+        st.info(plain(str(error)))
+        return
+    if found is None:
+        st.info("Only one model has scored here. The DAG `rescore` lets a new one read old images.")
+        return
+    _headline(found)
+    image = _choose(found)
+    if image:
+        _side_by_side(image, found)
+    page = render_diff(found).encode()
+    st.download_button("Report (HTML)", page, "diff.html", "text/html", on_click="ignore")
+    st.iframe(
+        f"data:text/html;charset=utf-8;base64,{base64.b64encode(page).decode()}",
+        height=_REPORT_HEIGHT,
+        alt="What changes, as a report",
+    )
+
+
+def _ask(table: DeltaTable) -> Diff | None:
+    """The two models and the place that are asked for; None if there are no two models."""
+    uri, version = table.table_uri, table.version()
+    offered = choices_of(uri, version, table)
+    if offered is None or len(offered.models) < 2:
+        return None
+    models = {str(model): model.digest for model in offered.models}
+    columns = st.columns(4)
+    old = columns[0].selectbox("Old model", models, index=1, key="old", bind="query-params")
+    new = columns[1].selectbox("New model", models, index=0, key="new", bind="query-params")
+    bucket = columns[2].selectbox("Bucket", [_ALL, *offered.buckets], key="in", bind="query-params")
+    prefix = columns[3].text_input("Keys that start with", key="with", bind="query-params")
+    if old == new:
+        raise DiffError("Choose two different models.")
+    of = None if bucket == _ALL else bucket
+    return diff_of(uri, version, table, models[old], models[new], of, prefix)
+
+
+def _headline(found: Diff) -> None:
+    changes = found.changes
+    facts = st.columns(4)
+    facts[0].metric("Scored by both", f"{changes.pairs:,}")
+    facts[1].metric("Read as another emotion", f"{100 * changes.changed:.1f} %")
+    facts[2].metric(
+        "Mean distance",
+        f"{changes.mean_distance:.3f}",
+        help="Jensen-Shannon distance: 0 where both say the same, 1 where they share nothing",
+    )
+    facts[3].metric("Half are within", f"{changes.quantiles[0.5]:.3f}")
+
+
+def _choose(found: Diff) -> ChangedImage | None:
+    """One of the most changed images, at first the first."""
+    images = found.changes.most_changed
+    leads = [
+        [found.emotions[int(np.argmax(side))] for side in (image.old, image.new)]
+        for image in images
+    ]
+    frame = pd.DataFrame(
+        {
+            "key": [image.key for image in images],
+            "distance": [image.distance for image in images],
+            "old": [old for old, _ in leads],
+            "new": [new for _, new in leads],
+        }
+    )
+    st.markdown("**Most changed first**")
+    state = st.dataframe(
+        frame,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        selection_default={"selection": {"rows": [0], "columns": [], "cells": []}},
+        column_config={"distance": st.column_config.NumberColumn(format="%.3f")},
+        alt="The most changed images; choose one to see both distributions",
+        key="changed",
+    )
+    picked = state["selection"]["rows"]
+    return images[picked[0]] if picked and picked[0] < len(images) else None
+
+
+def _side_by_side(image: ChangedImage, found: Diff) -> None:
+    st.subheader(plain(image.key))
+    for column, model, side in zip(
+        st.columns(2), (found.old, found.new), (image.old, image.new), strict=True
+    ):
+        with column:
+            st.markdown(f"**{plain(str(model))}**")
+            st.html(bars(dict(zip(found.emotions, side, strict=True))))

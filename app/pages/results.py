@@ -1,0 +1,124 @@
+"""Results: from all rows to a filter's, to one image."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+
+from app.charts import by_day, histogram
+from app.one_row import show_row
+from app.tables import choices_of, most_entropy, overview_of, results, rows_of, with_tables
+from app.words import bars
+from moodlake.reasons import Reason, Status
+from moodlake.scoring.queries import ORDERS, Choices, Filter, Overview
+
+_ALL = "all"
+_SHOWN = 200
+_IN_ADDRESS: Literal["query-params"] = "query-params"
+
+
+@with_tables
+def page() -> None:
+    st.title("Results")
+    table = results()
+    if table is None:
+        return
+    uri, version = table.table_uri, table.version()
+    offered = choices_of(uri, version, table)
+    if offered is None:
+        st.info("The table has no rows yet.")
+        return
+    chosen = _filter(offered)
+    found = overview_of(uri, version, table, chosen, most_entropy(len(offered.emotions)))
+    if not found.rows:
+        st.info("No row is like that. Take back one of the filters.")
+        return
+    _charts(found, len(offered.emotions))
+    order = st.selectbox("Rows", list(ORDERS), bind=_IN_ADDRESS, key="order")
+    rows = rows_of(uri, version, table, chosen, order, _SHOWN)
+    if row := _choose(rows, found.rows):
+        show_row(row, offered.emotions)
+
+
+def _filter(offered: Choices) -> Filter:
+    """What is chosen; it is in the page's address, so that it can be sent to others."""
+    with st.expander("Filter", expanded=True):
+        first, second, third, fourth = st.columns(4)
+        bucket = first.selectbox("Bucket", [_ALL, *offered.buckets], key="bucket", bind=_IN_ADDRESS)
+        prefix = first.text_input("Keys that start with", key="prefix", bind=_IN_ADDRESS)
+        models = {str(model): model.digest for model in offered.models}
+        model = second.selectbox("Model", [_ALL, *models], key="model", bind=_IN_ADDRESS)
+        emotion = second.selectbox(
+            "Reads as", [_ALL, *offered.emotions], key="emotion", bind=_IN_ADDRESS
+        )
+        outcome = third.selectbox(
+            "Outcome", [_ALL, *Status, *Reason], key="outcome", bind=_IN_ADDRESS
+        )
+        sure = third.slider("Sure", 0, 100, (0, 100), format="%d %%", key="sure", bind=_IN_ADDRESS)
+        days = fourth.date_input(
+            "Changed on", offered.days, min_value=offered.days[0], max_value=offered.days[1]
+        )
+    first_day, last_day = (*days, None, None)[:2] if isinstance(days, tuple) else (days, days)
+
+    def given(value: str) -> str | None:
+        return None if value == _ALL else value
+
+    return Filter(
+        bucket=given(bucket),
+        prefix=prefix,
+        first_day=first_day if first_day != offered.days[0] else None,
+        last_day=last_day if last_day != offered.days[1] else None,
+        model=models.get(model),
+        emotion=given(emotion),
+        least_sure=sure[0] / 100,
+        most_sure=sure[1] / 100,
+        outcome=given(outcome),
+    )
+
+
+def _charts(found: Overview, emotions: int) -> None:
+    rejected = found.rows - found.scored
+    counts = st.columns(3)
+    counts[0].metric("Rows", f"{found.rows:,}")
+    counts[1].metric("Scored", f"{found.scored:,}")
+    counts[2].metric("Rejected", f"{rejected:,}")
+    left, right = st.columns(2)
+    with left:
+        if found.mean:
+            st.markdown("**On average**")
+            st.html(bars(found.mean))
+    with right:
+        if found.dominant:
+            st.markdown("**Most probable emotion**")
+            st.html(bars({name: n / found.scored for name, n in found.dominant.items()}))
+    for reason, count in found.reasons.items():
+        st.markdown(f"- **{count:,}** {reason}: {Reason(reason).explanation}")
+    if not found.scored:
+        return
+    left, right = st.columns(2)
+    with left:
+        histogram(found.confidence, 1.0, "How sure", "probability of the dominant emotion")
+    with right:
+        histogram(found.entropy, most_entropy(emotions), "How mixed", "entropy, nats")
+    if len(found.by_day) > 1:
+        by_day(found.by_day)
+
+
+def _choose(rows: list[dict[str, Any]], total: int) -> dict[str, Any] | None:
+    names = ["key", "dominant", "confidence", "entropy", "reason", "model_version", "data_date"]
+    state = st.dataframe(
+        pd.DataFrame(rows)[["bucket", *names]],
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        alt="Rows of the table; choose one to see all of it",
+        key="rows",
+    )
+    if total > len(rows):
+        st.caption(
+            f"{len(rows)} of {total:,} rows; `moodlake table --out results.parquet` exports all"
+        )
+    picked = state["selection"]["rows"]
+    return rows[picked[0]] if picked and picked[0] < len(rows) else None

@@ -1,0 +1,111 @@
+"""Try: images, ZIPs or the camera, and how each reads."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.desk import Desk, Item
+from app.desks import KEPT_MINUTES
+from app.installation import desks
+from app.one_image import show_image
+from app.outcomes import download, show_list
+from app.uploads import MAX_FILES, MAX_UPLOAD_MB
+from app.words import plain
+from moodlake.faces import FaceMode
+from moodlake.images import FORMATS, Limits
+
+_LOOK_SECONDS = 0.2
+_MODES = {
+    FaceMode.ALL: "every face",
+    FaceMode.LARGEST: "the largest face",
+    FaceMode.NONE: "the whole image",
+}
+
+
+def page() -> None:
+    st.title("How does it read?")
+    desk = _desk()
+    _take_in(desk)
+    faces = st.segmented_control(
+        "What is read",
+        list(_MODES),
+        format_func=_MODES.__getitem__,
+        default=desk.faces,
+        required=True,
+    )
+    desk.read_as(faces or desk.faces)
+    _follow(desk)
+    for upload in desk.uploads.values():
+        if upload.refused:
+            st.error(plain(upload.refused))
+    done = [item for item in desk.items if item.row is not None]
+    if done:
+        _results(desk, done)
+
+
+def _desk() -> Desk:
+    """That of the page's address, so that loading it anew loses nothing."""
+    asked = st.query_params.get("desk") or st.session_state.get("desk")
+    desk = desks().open(asked)
+    if asked and desk.name != asked:
+        st.info(f"What lay here was forgotten: nobody had looked at it for {KEPT_MINUTES} minutes.")
+    st.query_params["desk"] = st.session_state["desk"] = desk.name
+    return desk
+
+
+def _take_in(desk: Desk) -> None:
+    """What the browser sent goes onto the desk, what was taken back leaves it."""
+    way = st.segmented_control("From", ["Files", "Camera"], default="Files", required=True)
+    if way == "Camera":
+        photo = st.camera_input("Take a picture")
+        files = [photo] if photo else []
+    else:
+        files = st.file_uploader(
+            "Images or ZIPs", accept_multiple_files=True, max_upload_size=MAX_UPLOAD_MB
+        )
+    st.caption(
+        f"{', '.join(FORMATS)} up to {Limits().max_bytes // 2**20} MB, ZIPs of up to {MAX_FILES:,} "
+        f"files and {MAX_UPLOAD_MB} MB. Nothing of it is written to disk: it stays in memory until "
+        f"you clear it, or leave for {KEPT_MINUTES} minutes."
+    )
+    sent = {f"{file.file_id}": file for file in files}
+    known: set[str] = st.session_state.setdefault("sent", set())
+    if way == "Files":
+        for number in known - sent.keys():
+            desk.remove(number)
+            known.discard(number)
+    for number, file in sent.items():
+        if number not in known:
+            desk.add(number, file.name, file.getvalue())
+            known.add(number)
+
+
+def _follow(desk: Desk) -> None:
+    """Tell how far it is, until all is scored."""
+    if not desk.wait(0):
+        bar = st.progress(0.0, "Reading")
+        while not desk.wait(_LOOK_SECONDS):
+            items = desk.items
+            done = sum(item.row is not None for item in items)
+            bar.progress(done / max(1, len(items)), f"Read {done:,} of {len(items):,}")
+        bar.empty()
+    if desk.problem:
+        st.error(plain(desk.problem))
+        if st.button("Try again"):
+            desk.go_on()
+            st.rerun()
+
+
+def _results(desk: Desk, done: list[Item]) -> None:
+    assert desk.engine
+    chosen = done[0] if len(done) == 1 else show_list(done, desk.engine.space.emotions)
+    if chosen:
+        show_image(chosen, desk)
+    left, right, rest = st.columns([1, 1, 2])
+    with left:
+        download(desk, done, "csv")
+    with right:
+        download(desk, done, "parquet")
+    if rest.button("Clear all"):
+        desk.clear()
+        st.rerun()

@@ -1,0 +1,70 @@
+"""The page: Streamlit with the app in app/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from app.uploads import MAX_UPLOAD_MB
+from infra.local.ports import HOST
+from infra.local.service import NotReady, Service
+from moodlake.settings import PROJECT_ROOT
+
+STATE = "MOODLAKE_STATE"
+"""The variable with the folder of a local stack that the page is to find, as soon as it runs."""
+_MAIN = PROJECT_ROOT / "app" / "main.py"
+
+
+class PageService(Service):
+    """The pages that people look at.
+
+    Args:
+        folder: its logs.
+        port: where it listens.
+        environment: what it needs to find the model server, S3 and the tables.
+        host: the address it listens on.
+    """
+
+    name = "Page"
+
+    def __init__(
+        self, folder: Path, port: int, environment: Mapping[str, str], host: str = HOST
+    ) -> None:
+        super().__init__(folder)
+        self.url = f"http://{host}:{port}"
+        self._environment = dict(environment)
+        self._options = {
+            "server.address": host,
+            "server.port": port,
+            "server.headless": "true",
+            "server.fileWatcherType": "none",
+            "server.maxUploadSize": MAX_UPLOAD_MB,
+            "browser.gatherUsageStats": "false",
+            # Errors stay in the log: a stack of calls helps nobody who looks at a page.
+            "client.showErrorDetails": "none",
+            "client.toolbarMode": "minimal",
+            "runner.magicEnabled": "false",
+            "theme.primaryColor": "#4477aa",
+        }
+
+    def start(self) -> None:
+        options = [f"--{name}={value}" for name, value in self._options.items()]
+        self.spawn("page", ["streamlit", "run", str(_MAIN), *options], self._environment)
+
+    def check_alive(self) -> None:
+        """Raises NotReady, with the end of its log, if it has ended by itself."""
+        for child in self.children.values():
+            if (code := child.exit_code()) is not None:
+                raise NotReady(f"the page ended with code {code}:\n{child.log_tail()}")
+
+    def check(self) -> str:
+        """It answers."""
+        try:
+            answer = httpx.get(f"{self.url}/_stcore/health", timeout=5)
+        except httpx.TransportError as error:
+            raise NotReady(str(error)) from error
+        if answer.status_code != 200:
+            raise NotReady(f"it answers HTTP {answer.status_code}")
+        return "it answers"

@@ -1,0 +1,88 @@
+"""The pictures of the page in the docs: python -m infra.pictures makes them anew.
+
+Takes Debian's Chromium, and half a minute more than the demo, whose photos they show.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from infra.local.demo import photos, run_demo
+from infra.local.page import PageService
+from infra.local.ports import Ports
+from infra.local.stack import Stack
+from moodlake.settings import PROJECT_ROOT
+
+CHROMIUM = Path("/usr/bin/chromium")
+_DOCS = PROJECT_ROOT / "docs"
+_SIZE = {"width": 1160, "height": 900}
+
+
+def take(url: str, folder: Path) -> None:
+    """Photograph each page that is worth showing."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            _try_it(_tab(browser, url), folder)
+            _results(_tab(browser, f"{url}/results?prefix=photos/"))
+            _runs(_tab(browser, f"{url}/runs"))
+        finally:
+            browser.close()
+
+
+def _tab(browser: Browser, address: str) -> Page:
+    page = browser.new_page(viewport=_SIZE)  # type: ignore[arg-type]
+    page.goto(address)
+    return page
+
+
+def _try_it(page: Page, folder: Path) -> None:
+    files = []
+    for name, data in photos().items():
+        files.append(folder / name.rsplit("/", 1)[-1])
+        files[-1].write_bytes(data)
+    page.locator("input[type=file]").set_input_files(files)
+    page.get_by_role("list", name="Emotions").wait_for()
+    _photograph(page, "look-try.png")
+
+
+def _results(page: Page) -> None:
+    page.get_by_role("list", name="Emotions").first.wait_for()
+    _photograph(page, "look-results.png")
+
+
+def _runs(page: Page) -> None:
+    page.frame_locator("iframe").get_by_text("Images a second").wait_for()
+    _photograph(page, "look-runs.png")
+
+
+def _photograph(page: Page, name: str) -> None:
+    """All of the page, however high it is."""
+    page.wait_for_timeout(1500)  # charts are drawn when their text is there already
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": _SIZE["width"], "height": height})
+    page.wait_for_timeout(500)
+    page.screenshot(path=_DOCS / name)
+
+
+def main() -> None:
+    """Start everything, let the demo score its photos, and take the pictures."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with Stack(folder / "stack", Ports.free()) as stack:
+            run_demo(stack, folder, print)
+            environment = stack.environment() | {"MOODLAKE_SHOW_IMAGES": "true"}
+            page = PageService(folder / "page", stack.ports.page, environment)
+            page.start()
+            try:
+                page.wait()
+                take(page.url, folder)
+            finally:
+                page.stop()
+
+
+if __name__ == "__main__":
+    main()

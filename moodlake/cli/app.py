@@ -1,0 +1,56 @@
+"""The command `app`: the page."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained, stopping_cleanly
+from moodlake.errors import MendableError
+
+_LOOK_SECONDS = 1.0
+
+
+def app(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Where it listens; 8501 if not given.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="The address it listens on; the page asks nobody for a password.")
+    ] = "127.0.0.1",
+    images: Annotated[
+        bool, typer.Option("--images", help="Read images out of buckets and show them.")
+    ] = False,
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Show the page: try images, look at runs and results; Ctrl-C stops it."""
+    with explained(), stopping_cleanly() as stopped:
+        from infra.local.page import STATE, PageService
+        from infra.local.ports import Ports, is_taken
+        from infra.local.service import NotReady
+
+        listening = port or Ports().page
+        if is_taken(listening, host):
+            raise MendableError(f"port {listening} is in use; --port chooses another")
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(("AWS_", "MOODLAKE_"))
+        }
+        if "MOODLAKE_RESULTS_URI" not in environment:
+            environment[STATE] = str(state.absolute())
+        if images:
+            environment["MOODLAKE_SHOW_IMAGES"] = "true"
+        page = PageService(state.absolute() / "app", listening, environment, host)
+        try:
+            page.start()
+            page.wait()
+            console.print(f"The page is at {page.url}. Ctrl-C stops it.", soft_wrap=True)
+            while not stopped.wait(_LOOK_SECONDS):
+                page.check_alive()
+        except NotReady as error:
+            raise MendableError(str(error)) from error
+        finally:
+            page.stop()

@@ -1,0 +1,100 @@
+"""The real app in a real browser, before the real stack."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from infra.local.demo import broken_files, face_crops, photos
+from infra.local.page import PageService
+from infra.local.ports import Ports
+from infra.local.stack import Stack
+from moodlake.bundle import read_meta
+from moodlake.scoring.s3 import s3_client
+from moodlake.scoring.work import RunParams
+from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE
+from tests.bundles import write_archive
+from tests.e2e.steps import fill, finish, run_dag, started
+
+SCREENSHOTS = PROJECT_ROOT / "build" / "screenshots"
+BUCKET = "moodlake-photos"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium, which Debian's package brings."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is absent: apt-get install chromium")
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    media = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=[*sandbox, *media])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """S3, TorchServe, Airflow and the page; two models have scored the same photos."""
+    folder = tmp_path_factory.mktemp("stack")
+    with started(Stack(folder, Ports.free(), page=True)) as running:
+        faces = {key: data for key, data in face_crops().items() if key < "sample/face-06"}
+        fill(s3_client(), BUCKET, photos() | broken_files() | faces)
+        assert run_dag(running, bucket=BUCKET) == "success"
+        running.versions.add(write_archive(folder / "newer.mar", version="8.0"))
+        running.use_version("8.0")
+        finish(running, "rescored", RunParams(BUCKET, faces="none"))
+        running.use_version(read_meta(RELEASED_ARCHIVE)["version"])
+        yield running
+
+
+@pytest.fixture(scope="package")
+def url(stack: Stack) -> str:
+    """Of the page that came with the stack, which may show no image of a bucket."""
+    assert stack.page
+    return stack.page.url
+
+
+@pytest.fixture(scope="package")
+def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a page that may show images of buckets."""
+    environment = stack.environment() | {"MOODLAKE_SHOW_IMAGES": "true"}
+    service = PageService(tmp_path_factory.mktemp("open"), Ports.free().page, environment)
+    service.start()
+    try:
+        service.wait()
+        yield service.url
+    finally:
+        service.stop()
+
+
+@pytest.fixture
+def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A tab of its own. At the end it is photographed, and must have asked nobody else."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    elsewhere: list[str] = []
+    page.on("request", lambda sent: None if _here(sent.url) else elsewhere.append(sent.url))
+    yield page
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png", full_page=True)
+    assert page.get_by_test_id("stException").count() == 0
+    context.close()
+    assert elsewhere == []
+
+
+def _here(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder for what is uploaded."""
+    return tmp_path

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from app.pages import about, compare, data, results, runs, try_images
+from app.views import about, compare, data, results, runs, try_images
+from app.views.try_images import DESK
 
 st.set_page_config("moodlake", layout="wide")
 pages = {
@@ -14,4 +15,8 @@ pages = {
     "about": st.Page(about.page, title="About", url_path="about"),
 }
 st.session_state["pages"] = pages
-st.navigation(list(pages.values()), position="top").run()
+chosen = st.navigation(list(pages.values()), position="top")
+if chosen != pages["try"]:
+    # Who is sent the address of another page must not find what was uploaded.
+    st.query_params.pop(DESK, None)
+chosen.run()

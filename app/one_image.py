@@ -11,6 +11,7 @@ import streamlit as st
 from app.desk import Desk, Item
 from app.installation import connect
 from app.words import bars, plain, uncertainty
+from moodlake.blazeface import MOST_FACES
 from moodlake.drawing import picture, preview
 from moodlake.emotions import (
     LabelSpace,
@@ -40,7 +41,8 @@ def show_image(item: Item, desk: Desk) -> None:
         _show_picture(item, faces)
     with right:
         if row["status"] == Status.REJECTED:
-            st.warning(f"{Reason(row['reason']).explanation} {plain(row['detail'])}")
+            st.warning(Reason(row["reason"]).explanation)
+            st.caption(plain(row["detail"] or ""))
             return
         distribution = _choose_face(row, faces, engine.space)
         _show_distribution(distribution, engine.space)
@@ -54,6 +56,8 @@ def _show_picture(item: Item, faces: tuple[FacePrediction, ...]) -> None:
         st.caption("There is no picture to show.")
         return
     found = f"{len(faces)} {'face' if len(faces) == 1 else 'faces'} found"
+    if len(faces) == MOST_FACES:
+        found += ", and no more are looked for"
     st.image(shown, width="stretch", alt=f"{item.name}, {found}", caption=found)
     st.download_button(
         "Picture with faces (PNG)",

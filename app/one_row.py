@@ -40,7 +40,8 @@ def show_row(row: dict[str, Any], emotions: tuple[str, ...]) -> None:
     with left:
         told = {name: whole[name] for name in emotions if whole.get(name) is not None}
         if whole["status"] == Status.REJECTED:
-            st.warning(f"{Reason(whole['reason']).explanation} {plain(whole['detail'] or '')}")
+            st.warning(Reason(whole["reason"]).explanation)
+            st.caption(plain(whole["detail"] or ""))
         else:
             st.html(bars(told))
             st.markdown(uncertainty(told, whole["entropy"]))

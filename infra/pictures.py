@@ -46,26 +46,27 @@ def _try_it(page: Page, folder: Path) -> None:
         files[-1].write_bytes(data)
     page.locator("input[type=file]").set_input_files(files)
     page.get_by_role("list", name="Emotions").wait_for()
-    _photograph(page, "look-try.png")
+    photograph(page, _DOCS / "look-try.png")
 
 
 def _results(page: Page) -> None:
     page.get_by_role("list", name="Emotions").first.wait_for()
-    _photograph(page, "look-results.png")
+    photograph(page, _DOCS / "look-results.png")
 
 
 def _runs(page: Page) -> None:
     page.frame_locator("iframe").get_by_text("Images a second").wait_for()
-    _photograph(page, "look-runs.png")
+    photograph(page, _DOCS / "look-runs.png")
 
 
-def _photograph(page: Page, name: str) -> None:
+def photograph(page: Page, path: Path) -> None:
     """All of the page, however high it is."""
     page.wait_for_timeout(1500)  # charts are drawn when their text is there already
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-    page.set_viewport_size({"width": _SIZE["width"], "height": height})
+    assert page.viewport_size
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
     page.wait_for_timeout(500)
-    page.screenshot(path=_DOCS / name)
+    page.screenshot(path=path)
 
 
 def main() -> None:

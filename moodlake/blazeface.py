@@ -44,7 +44,8 @@ _LOOK_SIDE = 64
 _LOOK_REACH = 1.25
 _MOST_OFF = 0.25
 _CANDIDATE = 0.2
-_MOST_CANDIDATES = 32
+MOST_FACES = 32
+"""Of one image: the likeliest candidates are looked at again."""
 _CONFIDENT = 0.6
 _OVERLAP = 0.3
 _GREY = 127
@@ -61,7 +62,7 @@ IDENTITY: Mapping[str, Any] = {
     "shapes": _SHAPES,
     "margin": (_MARGIN, *_MARGIN_SHAPE, _FILLED_SIDE, _FILLING),
     "look": (_LOOK_SIDE, _LOOK_REACH, _MOST_OFF),
-    "candidates": (_CANDIDATE, _MOST_CANDIDATES),
+    "candidates": (_CANDIDATE, MOST_FACES),
     "confident": _CONFIDENT,
     "overlap": _OVERLAP,
 }
@@ -114,7 +115,7 @@ def search(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> tuple[Faces, Sc
     fitted, scale, offset = _letterbox(pixels, shape)
     faces, scores = merge(*_network(_SEARCH, shape)(fitted))
     faces[:, _PLACES] -= offset
-    return faces[:_MOST_CANDIDATES] / scale, scores[:_MOST_CANDIDATES]
+    return faces[:MOST_FACES] / scale, scores[:MOST_FACES]
 
 
 def _letterbox(

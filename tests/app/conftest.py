@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from infra.local.demo import broken_files, face_crops, photos
 from infra.local.page import PageService
 from infra.local.ports import Ports
 from infra.local.stack import Stack
+from infra.pictures import photograph
 from moodlake.bundle import read_meta
 from moodlake.scoring.s3 import s3_client
 from moodlake.scoring.work import RunParams
@@ -21,6 +22,8 @@ from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE
 from tests.bundles import write_archive
 from tests.e2e.steps import fill, finish, run_dag, started
 
+# Tests wait for what is to come, not for a time.
+expect.set_options(timeout=30_000)
 SCREENSHOTS = PROJECT_ROOT / "build" / "screenshots"
 BUCKET = "moodlake-photos"
 
@@ -84,7 +87,7 @@ def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     page.on("request", lambda sent: None if _here(sent.url) else elsewhere.append(sent.url))
     yield page
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png", full_page=True)
+    photograph(page, SCREENSHOTS / f"{request.node.name}.png")
     assert page.get_by_test_id("stException").count() == 0
     context.close()
     assert elsewhere == []

@@ -14,6 +14,8 @@ from app.words import plain
 from moodlake.faces import FaceMode
 from moodlake.images import FORMATS, Limits
 
+DESK = "desk"
+"""The name of a desk, in the page's address and in its session."""
 _LOOK_SECONDS = 0.2
 _MODES = {
     FaceMode.ALL: "every face",
@@ -45,11 +47,11 @@ def page() -> None:
 
 def _desk() -> Desk:
     """That of the page's address, so that loading it anew loses nothing."""
-    asked = st.query_params.get("desk") or st.session_state.get("desk")
+    asked = st.query_params.get(DESK) or st.session_state.get(DESK)
     desk = desks().open(asked)
     if asked and desk.name != asked:
         st.info(f"What lay here was forgotten: nobody had looked at it for {KEPT_MINUTES} minutes.")
-    st.query_params["desk"] = st.session_state["desk"] = desk.name
+    st.query_params[DESK] = st.session_state[DESK] = desk.name
     return desk
 
 

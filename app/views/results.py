@@ -36,7 +36,7 @@ def page() -> None:
         st.info("No row is like that. Take back one of the filters.")
         return
     _charts(found, len(offered.emotions))
-    order = st.selectbox("Rows", list(ORDERS), bind=_IN_ADDRESS, key="order")
+    order = st.selectbox("First", list(ORDERS), bind=_IN_ADDRESS, key="order")
     rows = rows_of(uri, version, table, chosen, order, _SHOWN)
     if row := _choose(rows, found.rows):
         show_row(row, offered.emotions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import streamlit as st
 
 from app.installation import connect
@@ -52,9 +54,8 @@ def _served() -> None:
 
 
 def _show_card(card: str) -> None:
-    """Its text; the picture in it is a file beside it."""
-    for number, part in enumerate(card.split(f"({_FIGURES.name})")):
-        if number:
-            st.image(str(_FIGURES), alt="Learning curves, confusion matrix, reliability, scatter")
-        text, _, left = part.rpartition("![")
-        st.markdown(text if "]" not in left and text else part)
+    """Its text without the title; the picture in it is a file beside it."""
+    before, between, after = re.split(rf"!\[(.*)\]\({_FIGURES.name}\)", card.partition("\n")[2])
+    st.markdown(before)
+    st.image(str(_FIGURES), alt=between)
+    st.markdown(after)

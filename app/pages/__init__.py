@@ -1,1 +1,0 @@
-"""One module for each page; `app.main` lists them."""

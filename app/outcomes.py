@@ -34,6 +34,7 @@ def show_list(done: Sequence[Item], emotions: Sequence[str]) -> Item | None:
             "sure": st.column_config.ProgressColumn("sure", format="percent", max_value=1.0),
             "entropy": st.column_config.NumberColumn("entropy", format="%.2f"),
         },
+        placeholder="",
         alt="How each image reads; choose a row to see it",
         key="list",
     )

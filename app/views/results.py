@@ -16,6 +16,16 @@ from moodlake.scoring.queries import ORDERS, Choices, Filter, Overview
 
 _ALL = "all"
 _SHOWN = 200
+_COLUMNS = {
+    "bucket": "bucket",
+    "key": "key",
+    "dominant": "reads as",
+    "confidence": "sure",
+    "entropy": "entropy",
+    "reason": "not scored",
+    "model_version": "model",
+    "data_date": "changed",
+}
 _IN_ADDRESS: Literal["query-params"] = "query-params"
 
 
@@ -107,12 +117,17 @@ def _charts(found: Overview, emotions: int) -> None:
 
 
 def _choose(rows: list[dict[str, Any]], total: int) -> dict[str, Any] | None:
-    names = ["key", "dominant", "confidence", "entropy", "reason", "model_version", "data_date"]
+    """The row that is ticked; or the only one."""
     state = st.dataframe(
-        pd.DataFrame(rows)[["bucket", *names]],
+        pd.DataFrame(rows)[list(_COLUMNS)].rename(columns=_COLUMNS),
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
+        column_config={
+            "sure": st.column_config.NumberColumn(format="percent"),
+            "entropy": st.column_config.NumberColumn(format="%.2f"),
+        },
+        placeholder="",
         alt="Rows of the table; choose one to see all of it",
         key="rows",
     )
@@ -120,5 +135,5 @@ def _choose(rows: list[dict[str, Any]], total: int) -> dict[str, Any] | None:
         st.caption(
             f"{len(rows)} of {total:,} rows; `moodlake table --out results.parquet` exports all"
         )
-    picked = state["selection"]["rows"]
+    picked = state["selection"]["rows"] or ([0] if len(rows) == 1 else [])
     return rows[picked[0]] if picked and picked[0] < len(rows) else None

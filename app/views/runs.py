@@ -54,6 +54,7 @@ def page() -> None:
             "$ a million": st.column_config.NumberColumn(format="%.2f"),
             "ended": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
         },
+        placeholder="",
         alt="Runs, the newest first; choose one to see all of it",
         key="runs",
     )

@@ -10,9 +10,8 @@ from pathlib import Path
 import streamlit as st
 
 from app.desks import Desks
-from infra.local.page import STATE
 from moodlake.serving.client import ServerClient
-from moodlake.settings import Settings
+from moodlake.settings import STATE_VARIABLE, Settings
 
 _ATTEMPTS = 3
 _TIMEOUT = 60.0
@@ -22,7 +21,7 @@ _clients: dict[Settings, ServerClient] = {}
 
 def settings() -> Settings:
     """The addresses in the environment; or those of the local stack, as soon as one runs."""
-    if state := os.environ.get(STATE):
+    if state := os.environ.get(STATE_VARIABLE):
         from infra.local.stack import StackError, attach
 
         with contextlib.suppress(StackError), _lock:

@@ -16,6 +16,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 RELEASED_ARCHIVE = PROJECT_ROOT / "model_store" / "emotions.mar"
 CANDIDATE_ARCHIVE = PROJECT_ROOT / "build" / "emotions.mar"
 """What `dvc repro` builds."""
+STATE_VARIABLE = "MOODLAKE_STATE"
+"""For the page, in place of addresses: the folder of a local stack, to be found when it runs."""
 MODEL_NAME = "emotions"
 """The name that TorchServe serves the model under: POST /predictions/emotions."""
 

@@ -12,8 +12,6 @@ from infra.local.ports import HOST
 from infra.local.service import NotReady, Service
 from moodlake.settings import PROJECT_ROOT
 
-STATE = "MOODLAKE_STATE"
-"""The variable with the folder of a local stack that the page is to find, as soon as it runs."""
 _MAIN = PROJECT_ROOT / "app" / "main.py"
 
 

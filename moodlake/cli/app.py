@@ -27,9 +27,10 @@ def app(
 ) -> None:
     """Show the page: try images, look at runs and results; Ctrl-C stops it."""
     with explained(), stopping_cleanly() as stopped:
-        from infra.local.page import STATE, PageService
+        from infra.local.page import PageService
         from infra.local.ports import Ports, is_taken
         from infra.local.service import NotReady
+        from moodlake.settings import STATE_VARIABLE
 
         listening = port or Ports().page
         if is_taken(listening, host):
@@ -40,7 +41,7 @@ def app(
             if name.startswith(("AWS_", "MOODLAKE_"))
         }
         if "MOODLAKE_RESULTS_URI" not in environment:
-            environment[STATE] = str(state.absolute())
+            environment[STATE_VARIABLE] = str(state.absolute())
         if images:
             environment["MOODLAKE_SHOW_IMAGES"] = "true"
         page = PageService(state.absolute() / "app", listening, environment, host)

@@ -142,11 +142,9 @@ class Desk:
                 self._thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Whether all is done, or cannot be; waits so long for the next row."""
+        """Whether all is done, or cannot be; waits at most so long for it."""
         with self._changed:
-            if self._thread is not None:
-                self._changed.wait(seconds)
-            return self._thread is None
+            return self._changed.wait_for(lambda: self._thread is None, seconds)
 
     def _forget_rows(self) -> None:
         with self._changed:
@@ -196,7 +194,6 @@ class Desk:
                     if turn != self._turn:
                         return
                     item.row = row
-                    self._changed.notify_all()
 
 
 def _name(item: SourceObject, upload: str) -> str:

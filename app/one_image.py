@@ -37,16 +37,25 @@ def show_image(item: Item, desk: Desk) -> None:
     st.subheader(plain(item.name))
     faces = faces_in(row, engine.space.emotions)
     left, right = st.columns(2)
+    with right:  # first, for it is what people wait for
+        _show_reading(item, row, faces, desk, engine.space)
     with left:
         _show_picture(item, faces)
-    with right:
-        if row["status"] == Status.REJECTED:
-            st.warning(Reason(row["reason"]).explanation)
-            st.caption(plain(row["detail"] or ""))
-            return
-        distribution = _choose_face(row, faces, engine.space)
-        _show_distribution(distribution, engine.space)
-        _show_heat(item, row, desk, engine.space)
+
+
+def _show_reading(
+    item: Item,
+    row: Mapping[str, Any],
+    faces: tuple[FacePrediction, ...],
+    desk: Desk,
+    space: LabelSpace,
+) -> None:
+    if row["status"] == Status.REJECTED:
+        st.warning(Reason(row["reason"]).explanation)
+        st.caption(plain(row["detail"] or ""))
+        return
+    _show_distribution(_choose_face(row, faces, space), space)
+    _show_heat(item, row, desk, space)
 
 
 def _show_picture(item: Item, faces: tuple[FacePrediction, ...]) -> None:

@@ -16,6 +16,8 @@ from moodlake.images import FORMATS, Limits
 
 DESK = "desk"
 """The name of a desk, in the page's address and in its session."""
+_SOON_SECONDS = 0.5
+"""What ends by then needs no bar that tells how far it is."""
 _LOOK_SECONDS = 0.2
 _MODES = {
     FaceMode.ALL: "every face",
@@ -84,7 +86,7 @@ def _take_in(desk: Desk) -> None:
 
 def _follow(desk: Desk) -> None:
     """Tell how far it is, until all is scored."""
-    if not desk.wait(0):
+    if not desk.wait(_SOON_SECONDS):
         bar = st.progress(0.0, "Reading")
         while not desk.wait(_LOOK_SECONDS):
             items = desk.items

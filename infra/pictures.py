@@ -27,7 +27,7 @@ def take(url: str, folder: Path) -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
             _try_it(_tab(browser, url), folder)
-            _results(_tab(browser, f"{url}/results?prefix=photos/"))
+            _results(_tab(browser, f"{url}/results"))
             _runs(_tab(browser, f"{url}/runs"))
         finally:
             browser.close()
@@ -41,7 +41,7 @@ def _tab(browser: Browser, address: str) -> Page:
 
 def _try_it(page: Page, folder: Path) -> None:
     files = []
-    for name, data in photos().items():
+    for name, data in sorted(photos().items(), key=lambda item: "hopper" not in item[0]):
         files.append(folder / name.rsplit("/", 1)[-1])
         files[-1].write_bytes(data)
     page.locator("input[type=file]").set_input_files(files)

@@ -28,6 +28,7 @@ _MODES = {
 
 def page() -> None:
     st.title("How does it read?")
+    st.markdown("To people who look at it: a score says nothing of what anyone in it feels.")
     desk = _desk()
     _take_in(desk)
     faces = st.segmented_control(

@@ -14,8 +14,12 @@ from moodlake.scoring.report import colour_of
 _HEIGHT = 220
 
 
-def histogram(counts: Sequence[int], most: float, title: str, axis: str) -> None:
-    """Counts in equal steps from 0 to `most`."""
+Span = tuple[float, float]
+_PART = "part"
+
+
+def histogram(counts: Sequence[int], most: float, title: str, axis: str) -> Span | None:
+    """Counts in equal steps from 0 to `most`; returns the part over which a mouse was drawn."""
     step = most / len(counts)
     frame = pd.DataFrame(
         {
@@ -33,8 +37,13 @@ def histogram(counts: Sequence[int], most: float, title: str, axis: str) -> None
             alt.Y("images:Q", title="images"),
             tooltip=["from", "to", "images"],
         )
+        .add_params(alt.selection_interval(name=_PART, encodings=["x"]))
     )
-    show_chart(chart, frame, f"{title}: a histogram of {sum(counts):,} images by {axis}")
+    words = f"{title}: a histogram of {sum(counts):,} images by {axis}"
+    state = st.altair_chart(chart, width="stretch", alt=words, on_select="rerun", key=title)
+    _as_table(frame)
+    drawn = list(state["selection"].get(_PART, {}).values())
+    return (float(drawn[0][0]), float(drawn[0][-1])) if drawn and drawn[0] else None
 
 
 def by_day(means: Mapping[date, tuple[int, Mapping[str, float]]]) -> None:
@@ -68,5 +77,9 @@ def show_chart(
 ) -> None:
     """A chart, what it shows in words, and its numbers."""
     st.altair_chart(chart, width="stretch", alt=words)
+    _as_table(frame)
+
+
+def _as_table(frame: pd.DataFrame) -> None:
     with st.expander("As a table"):
         st.dataframe(frame, hide_index=True)

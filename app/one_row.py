@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from app.installation import settings
-from app.words import bars, plain, uncertainty
+from app.words import bars, plain, uncertainty, why
 from moodlake.drawing import preview
-from moodlake.reasons import Reason, Rejected, Status
+from moodlake.prediction import FacePrediction
+from moodlake.reasons import Rejected, Status
 from moodlake.scoring.lineage import trace
+from moodlake.scoring.objects import SourceError
 from moodlake.scoring.rows import IDENTITY, faces_in
 from moodlake.scoring.s3 import image_of, s3_client
 
@@ -40,19 +43,26 @@ def show_row(row: dict[str, Any], emotions: tuple[str, ...]) -> None:
     with left:
         told = {name: whole[name] for name in emotions if whole.get(name) is not None}
         if whole["status"] == Status.REJECTED:
-            st.warning(Reason(whole["reason"]).explanation)
+            st.warning(why(whole["reason"]))
             st.caption(plain(whole["detail"] or ""))
         else:
             st.html(bars(told))
             st.markdown(uncertainty(told, whole["entropy"]))
     with right:
-        _show_picture(whole, tuple(told))
+        show_stored(whole, faces_in(whole, tuple(told)) if told else ())
     for title, facts in item.sections().items():
         with st.expander(title.capitalize()):
-            st.table({"": list(facts), "value": [str(value) for value in facts.values()]})
+            values = [plain(str(value)) for value in facts.values()]
+            st.table({"": [plain(name) for name in facts], "value": values})
 
 
-def _show_picture(row: dict[str, Any], emotions: tuple[str, ...]) -> None:
+def show_stored(image: Mapping[str, Any], faces: Sequence[FacePrediction] = ()) -> None:
+    """An image out of its bucket, if this installation allows it.
+
+    Args:
+        image: its bucket, key, etag and size.
+        faces: to be drawn into it.
+    """
     if not settings().show_images:
         st.caption(
             "Images of buckets are not shown here. Started with `MOODLAKE_SHOW_IMAGES=true`, this "
@@ -60,9 +70,8 @@ def _show_picture(row: dict[str, Any], emotions: tuple[str, ...]) -> None:
         )
         return
     try:
-        data = image_of(s3_client(), row)
-        shown = preview(data, faces_in(row, emotions) if emotions else (), _SHORT_SIDE)
-    except Rejected as error:
+        shown = preview(image_of(s3_client(), image), faces, _SHORT_SIDE)
+    except (Rejected, SourceError) as error:
         st.caption(f"There is no picture to show: {plain(str(error))}")
         return
-    st.image(shown, width="stretch", alt=f"The image {row['key']}")
+    st.image(shown, width="stretch", alt=f"The image {image['key']}")

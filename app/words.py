@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from moodlake.reasons import Reason
 from moodlake.scoring.report import colour_of, percent
 
 _PEOPLE = 10
@@ -15,6 +16,16 @@ _PEOPLE = 10
 def plain(text: str) -> str:
     """Text, as of a file's name, that Markdown shows as it is."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
+def told_reason(reason: str, count: int) -> str:
+    """A line of Markdown: how many were rejected for this reason, and what it means."""
+    return f"- **{count:,}** {plain(reason)}: {why(reason)}"
+
+
+def why(reason: str) -> str:
+    """What a reason means; a newer version may have written one that is unknown here."""
+    return Reason(reason).explanation if reason in list(Reason) else f"Not scored: {plain(reason)}."
 
 
 def ranked(distribution: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 from deltalake import DeltaTable
 
+from app.one_row import show_stored
 from app.tables import choices_of, diff_of, results, with_tables
 from app.words import bars, plain
 from moodlake.scoring.changes import ChangedImage
@@ -115,3 +117,4 @@ def _side_by_side(image: ChangedImage, found: Diff) -> None:
         with column:
             st.markdown(f"**{plain(str(model))}**")
             st.html(bars(dict(zip(found.emotions, side, strict=True))))
+    show_stored(asdict(image))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -10,9 +11,10 @@ import streamlit as st
 from app.charts import by_day, histogram
 from app.one_row import show_row
 from app.tables import choices_of, most_entropy, overview_of, results, rows_of, with_tables
-from app.words import bars
+from app.words import bars, told_reason
 from moodlake.reasons import Reason, Status
 from moodlake.scoring.queries import ORDERS, Choices, Filter, Overview
+from moodlake.scoring.report import percent
 
 _ALL = "all"
 _SHOWN = 200
@@ -45,7 +47,7 @@ def page() -> None:
     if not found.rows:
         st.info("No row is like that. Take back one of the filters.")
         return
-    _charts(found, len(offered.emotions))
+    chosen = _charts(found, chosen, len(offered.emotions))
     order = st.selectbox("First", list(ORDERS), bind=_IN_ADDRESS, key="order")
     rows = rows_of(uri, version, table, chosen, order, _SHOWN)
     if row := _choose(rows, found.rows):
@@ -68,7 +70,12 @@ def _filter(offered: Choices) -> Filter:
         )
         sure = third.slider("Sure", 0, 100, (0, 100), format="%d %%", key="sure", bind=_IN_ADDRESS)
         days = fourth.date_input(
-            "Changed on", offered.days, min_value=offered.days[0], max_value=offered.days[1]
+            "Changed on",
+            offered.days,
+            min_value=offered.days[0],
+            max_value=offered.days[1],
+            key="days",
+            bind=_IN_ADDRESS,
         )
     first_day, last_day = (*days, None, None)[:2] if isinstance(days, tuple) else (days, days)
 
@@ -88,7 +95,8 @@ def _filter(offered: Choices) -> Filter:
     )
 
 
-def _charts(found: Overview, emotions: int) -> None:
+def _charts(found: Overview, chosen: Filter, emotions: int) -> Filter:
+    """What the rows say together; returns the filter of the part that was drawn over in a chart."""
     rejected = found.rows - found.scored
     counts = st.columns(3)
     counts[0].metric("Rows", f"{found.rows:,}")
@@ -104,16 +112,22 @@ def _charts(found: Overview, emotions: int) -> None:
             st.markdown("**Most probable emotion**")
             st.html(bars({name: n / found.scored for name, n in found.dominant.items()}))
     for reason, count in found.reasons.items():
-        st.markdown(f"- **{count:,}** {reason}: {Reason(reason).explanation}")
+        st.markdown(told_reason(reason, count))
     if not found.scored:
-        return
+        return chosen
     left, right = st.columns(2)
     with left:
-        histogram(found.confidence, 1.0, "How sure", "probability of the dominant emotion")
+        part = histogram(found.confidence, 1.0, "How sure", "probability of the dominant emotion")
     with right:
         histogram(found.entropy, most_entropy(emotions), "How mixed", "entropy, nats")
     if len(found.by_day) > 1:
         by_day(found.by_day)
+    if part is None:
+        st.caption("Draw over a part of *How sure* to see only its rows below.")
+        return chosen
+    least, most = max(part[0], chosen.least_sure), min(part[1], chosen.most_sure)
+    st.caption(f"Below: rows that are {percent(least)} to {percent(most)} sure.")
+    return replace(chosen, least_sure=least, most_sure=most)
 
 
 def _choose(rows: list[dict[str, Any]], total: int) -> dict[str, Any] | None:

@@ -11,8 +11,7 @@ import streamlit as st
 
 from app.installation import settings
 from app.tables import with_tables
-from app.words import plain
-from moodlake.reasons import Reason
+from app.words import plain, told_reason
 from moodlake.scoring import storage
 from moodlake.scoring.run_report import report_uri
 from moodlake.scoring.runs import find_run, newest_runs
@@ -79,7 +78,7 @@ def _show(run: dict[str, Any]) -> None:
     if rate := run.get("images_per_second"):
         facts[3].metric("Images a second", f"{rate:.1f}")
     for reason, count in json.loads(run["reasons"] or "{}").items():
-        st.markdown(f"- **{count:,}** {plain(reason)}: {Reason(reason).explanation}")
+        st.markdown(told_reason(reason, count))
     _links(run)
     _report(run)
     with st.expander("What it was asked, and which model answered"):

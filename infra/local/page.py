@@ -44,7 +44,9 @@ class PageService(Service):
             "client.showErrorDetails": "none",
             "client.toolbarMode": "minimal",
             "runner.magicEnabled": "false",
-            "theme.primaryColor": "#4477aa",
+            # Of both, so that the browser's wish for light or dark is followed.
+            "theme.light.primaryColor": "#4477aa",
+            "theme.dark.primaryColor": "#6699cc",
         }
 
     def start(self) -> None:

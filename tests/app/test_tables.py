@@ -79,6 +79,34 @@ def test_results_are_filtered_charted_and_traced(url: str, tab: Page) -> None:
     expect(tab.get_by_text(RELEASED["digest"])).to_be_visible()
 
 
+def test_a_part_of_a_chart_leads_to_its_rows(url: str, tab: Page) -> None:
+    tab.goto(f"{url}/results")
+    chart = tab.get_by_test_id("stVegaLiteChart").first
+    chart.scroll_into_view_if_needed()
+    place = chart.bounding_box()
+    assert place
+    middle = place["y"] + place["height"] / 2
+    tab.mouse.move(place["x"] + 0.6 * place["width"], middle)
+    tab.mouse.down()
+    tab.mouse.move(place["x"] + 0.9 * place["width"], middle, steps=5)
+    tab.mouse.up()
+    told = tab.get_by_text(re.compile(r"Below: rows that are \d+ % to \d+ % sure"))
+    expect(told).to_be_visible()
+    least, most = map(int, re.findall(r"(\d+) %", told.inner_text()))
+    assert 30 < least < most < 100
+
+
+def test_it_is_dark_where_the_browser_is(url: str, tab: Page) -> None:
+    tab.emulate_media(color_scheme="dark")
+    tab.goto(f"{url}/results")
+    expect(tab.get_by_role("list", name="Emotions").first).to_be_visible()
+    shades = "element => getComputedStyle(element).{}.match(/\\d+/g).slice(0, 3).map(Number)"
+    paper = tab.get_by_test_id("stApp").evaluate(shades.format("backgroundColor"))
+    ink = tab.get_by_role("listitem").first.evaluate(shades.format("color"))
+    assert max(paper) < 60
+    assert min(ink) > 180
+
+
 def test_an_image_of_a_bucket_is_shown_where_that_is_allowed(open_url: str, tab: Page) -> None:
     tab.goto(f"{open_url}/results?prefix=photos/astronaut&emotion=happiness")
     expect(tab.get_by_role("heading", name="Results")).to_be_visible()

@@ -18,8 +18,10 @@ Span = tuple[float, float]
 _PART = "part"
 
 
-def histogram(counts: Sequence[int], most: float, title: str, axis: str) -> Span | None:
-    """Counts in equal steps from 0 to `most`; returns the part over which a mouse was drawn."""
+def histogram(
+    counts: Sequence[int], most: float, title: str, axis: str, draw: bool = True
+) -> Span | None:
+    """Counts in equal steps from 0 to `most`; returns the part that was drawn over."""
     step = most / len(counts)
     frame = pd.DataFrame(
         {
@@ -37,9 +39,12 @@ def histogram(counts: Sequence[int], most: float, title: str, axis: str) -> Span
             alt.Y("images:Q", title="images"),
             tooltip=["from", "to", "images"],
         )
-        .add_params(alt.selection_interval(name=_PART, encodings=["x"]))
     )
     words = f"{title}: a histogram of {sum(counts):,} images by {axis}"
+    if not draw:
+        show_chart(chart, frame, words)
+        return None
+    chart = chart.add_params(alt.selection_interval(name=_PART, encodings=["x"]))
     state = st.altair_chart(chart, width="stretch", alt=words, on_select="rerun", key=title)
     _as_table(frame)
     drawn = list(state["selection"].get(_PART, {}).values())

@@ -18,7 +18,7 @@ from typing import Any
 from app.uploads import MAX_HELD_MB, UPLOADED, UploadError, source_of
 from moodlake.errors import MendableError
 from moodlake.faces import FaceMode
-from moodlake.scoring.objects import Source, SourceError, SourceObject
+from moodlake.scoring.objects import Source, SourceError, SourceObject, check_size
 from moodlake.scoring.scorer import Engine, score_objects
 from moodlake.serving.client import ServerError
 
@@ -42,7 +42,8 @@ class Item:
     row: dict[str, Any] | None = None
 
     def read(self) -> bytes:
-        """Its content; raises Rejected where it is damaged."""
+        """Its content; raises Rejected where it is damaged or too large."""
+        check_size(self.object)
         return self.source.read(self.object)
 
 
@@ -61,7 +62,7 @@ class Desk:
     All its rows are of one model: if another one answers later, all is scored again.
 
     Args:
-        connect: gives what predicts; given True, it has to ask the server anew.
+        connect: gives what predicts now; asked whenever scoring begins.
         faces: which part of an image is read.
 
     Attributes:
@@ -72,7 +73,7 @@ class Desk:
         last_seen: when a page showed it, in time.monotonic seconds.
     """
 
-    def __init__(self, connect: Callable[[bool], Engine], faces: FaceMode = FaceMode.ALL) -> None:
+    def __init__(self, connect: Callable[[], Engine], faces: FaceMode = FaceMode.ALL) -> None:
         self.name = secrets.token_urlsafe(16)
         self.uploads: dict[str, Upload] = {}
         self.faces = faces
@@ -118,6 +119,8 @@ class Desk:
         with self._changed:
             self.uploads.pop(number, None)
             self._turn += 1
+            if not self.uploads:
+                self.problem = None
 
     def clear(self) -> None:
         """Forget all."""
@@ -162,10 +165,10 @@ class Desk:
                     return
             try:
                 try:
-                    self._score(items, turn, anew=False)
+                    self._score(items, turn)
                 except ServerError:
-                    # It may have been started anew since, or serve another model.
-                    self._score([item for item in items if item.row is None], turn, anew=True)
+                    # It may have been started anew meanwhile, or serve another model now.
+                    self._score([item for item in items if item.row is None], turn)
             except MendableError as error:
                 self.problem = str(error)
             except Exception as error:
@@ -173,20 +176,18 @@ class Desk:
                 self.problem = f"scoring failed ({type(error).__name__}); the page's log has more"
 
     def _next(self) -> list[Item]:
-        """What is not scored of the first upload that has any such."""
-        for upload in self.uploads.values():
-            if items := [item for item in upload.items if item.row is None]:
-                return items
-        return []
+        """What is not scored yet."""
+        return [item for item in self.items if item.row is None]
 
-    def _score(self, items: list[Item], turn: int, anew: bool) -> None:
-        engine = self._connect(anew)
+    def _score(self, items: list[Item], turn: int) -> None:
+        engine = self._connect()
         if self.engine and engine.identity != self.engine.identity:
             self.engine = engine
             self._forget_rows()
             return
         self.engine = engine
-        source = Source([item.object for item in items], items[0].source.read)
+        by_object = {id(item.object): item for item in items}
+        source = Source([item.object for item in items], lambda found: by_object[id(found)].read())
         rows = score_objects(source, engine, run_id=f"page-{self.name[:6]}", faces=self.faces)
         with closing(rows):
             for item, row in zip(items, rows, strict=True):

@@ -24,7 +24,7 @@ class Desks:
     """
 
     def __init__(
-        self, connect: Callable[[bool], Engine], kept_seconds: float = 60 * KEPT_MINUTES
+        self, connect: Callable[[], Engine], kept_seconds: float = 60 * KEPT_MINUTES
     ) -> None:
         self._connect = connect
         self._kept = kept_seconds
@@ -41,6 +41,12 @@ class Desks:
                 self._desks[desk.name] = desk
             desk.last_seen = time.monotonic()
             return desk
+
+    def touch(self, name: str) -> None:
+        """Somebody looks at the desk of that name, if there is one."""
+        with self._lock:
+            if desk := self._desks.get(name):
+                desk.last_seen = time.monotonic()
 
     def sweep(self) -> None:
         """Forget the desks that were left; and, where all hold too much, the first of these."""

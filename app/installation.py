@@ -15,40 +15,38 @@ from moodlake.settings import STATE_VARIABLE, Settings
 
 _ATTEMPTS = 3
 _TIMEOUT = 60.0
-_lock = threading.Lock()
-_clients: dict[Settings, ServerClient] = {}
+_pointing = threading.Lock()
+_pointed: Settings | None = None
 
 
 def settings() -> Settings:
     """The addresses in the environment; or those of the local stack, as soon as one runs."""
-    if state := os.environ.get(STATE_VARIABLE):
-        from infra.local.stack import StackError, attach
-
-        with contextlib.suppress(StackError), _lock:
-            stack = attach(Path(state))
-            if Settings.from_environment() != stack.settings:
-                stack.point_here()
-    return Settings.from_environment()
+    with _pointing:
+        if state := os.environ.get(STATE_VARIABLE):
+            _point_at(Path(state))
+        return Settings.from_environment()
 
 
-def connect(anew: bool = False) -> ServerClient:
-    """The client of the model server, which all share.
+def _point_at(state: Path) -> None:
+    """Lead this process to the stack that runs from `state`, if one does; once."""
+    global _pointed
+    from infra.local.stack import StackError, attach
 
-    Args:
-        anew: ask again what it serves: the last answer was an error.
+    with contextlib.suppress(StackError):
+        stack = attach(state)
+        if stack.settings != _pointed:
+            stack.point_here()
+            _pointed = stack.settings
+
+
+def connect() -> ServerClient:
+    """A client of the model server, for the model that it uses now.
 
     Raises:
         ServerError: it is out of reach.
     """
     found = settings()
-    with _lock:
-        if anew and (old := _clients.pop(found, None)):
-            old.close()
-        if found not in _clients:
-            _clients[found] = ServerClient(
-                found.server_url, found.server_keys, attempts=_ATTEMPTS, timeout=_TIMEOUT
-            )
-        return _clients[found]
+    return ServerClient(found.server_url, found.server_keys, attempts=_ATTEMPTS, timeout=_TIMEOUT)
 
 
 @st.cache_resource

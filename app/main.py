@@ -1,10 +1,14 @@
 """What Streamlit runs: the list of pages."""
 
 import streamlit as st
+from starlette.formparsers import MultiPartParser
 
+from app.uploads import MAX_UPLOAD_MB
 from app.views import about, compare, data, results, runs, try_images
-from app.views.try_images import DESK
+from app.views.try_images import DESK, forget_widgets
 
+# Uploads stay in memory: Starlette would put those of more than 1 MB into files.
+MultiPartParser.spool_max_size = (MAX_UPLOAD_MB + 1) * 2**20
 st.set_page_config("moodlake", layout="wide")
 pages = {
     "try": st.Page(try_images.page, title="Try", url_path="try", default=True),
@@ -19,4 +23,5 @@ chosen = st.navigation(list(pages.values()), position="top")
 if chosen != pages["try"]:
     # Who is sent the address of another page must not find what was uploaded.
     st.query_params.pop(DESK, None)
+    forget_widgets()
 chosen.run()

@@ -9,7 +9,6 @@ import numpy as np
 import streamlit as st
 
 from app.desk import Desk, Item
-from app.installation import connect
 from app.words import bars, plain, uncertainty
 from moodlake.blazeface import MOST_FACES
 from moodlake.drawing import picture, preview
@@ -24,7 +23,7 @@ from moodlake.emotions import (
 from moodlake.prediction import FacePrediction
 from moodlake.reasons import Reason, Rejected, Status
 from moodlake.scoring.rows import faces_in
-from moodlake.serving.client import ServerError
+from moodlake.serving.client import ServerClient, ServerError
 
 _SHORT_SIDE = 640
 
@@ -54,8 +53,10 @@ def _show_reading(
         st.warning(Reason(row["reason"]).explanation)
         st.caption(plain(row["detail"] or ""))
         return
-    _show_distribution(_choose_face(row, faces, space), space)
-    _show_heat(item, row, desk, space)
+    number, distribution = _choose_face(row, faces, space)
+    _show_distribution(distribution, space)
+    if number == 1:  # the server explains the largest face
+        _show_heat(item, row, desk, space)
 
 
 def _show_picture(item: Item, faces: tuple[FacePrediction, ...]) -> None:
@@ -79,14 +80,14 @@ def _show_picture(item: Item, faces: tuple[FacePrediction, ...]) -> None:
 
 def _choose_face(
     row: Mapping[str, Any], faces: tuple[FacePrediction, ...], space: LabelSpace
-) -> dict[str, float]:
-    """The distribution of the face that is asked for; the largest one's is the image's own."""
+) -> tuple[int, dict[str, float]]:
+    """A face, from 1, and its distribution; that of the largest one is the image's own."""
     scored = [number for number, face in enumerate(faces, 1) if face.distribution]
     if len(scored) > 1:
         number = st.selectbox("Face (largest first)", scored)
         if distribution := faces[number - 1].distribution:
-            return distribution
-    return {emotion: row[emotion] for emotion in space.emotions}
+            return number, distribution
+    return 1, {emotion: row[emotion] for emotion in space.emotions}
 
 
 def _show_distribution(distribution: dict[str, float], space: LabelSpace) -> None:
@@ -107,10 +108,10 @@ def _choose_space(space: LabelSpace) -> LabelSpace:
     spaces = {space.name: space}
     for name in label_space_names():
         try:
-            shared_space(space, label_space(name))
+            told = shared_space(space, label_space(name))
         except ValueError:
             continue
-        spaces.setdefault(name, label_space(name))
+        spaces.setdefault(name, told)
     return spaces[st.selectbox("Emotions of", list(spaces))]
 
 
@@ -120,7 +121,8 @@ def _show_heat(item: Item, row: Mapping[str, Any], desk: Desk, space: LabelSpace
     emotions = list(space.emotions)
     emotion = st.selectbox("Heat map of", emotions, index=space.index(row["dominant"]))
     try:
-        heat = connect().explain(item.read(), emotion, faces=desk.faces)
+        assert isinstance(desk.engine, ServerClient)
+        heat = desk.engine.explain(item.read(), emotion, faces=desk.faces)
     except (ServerError, Rejected) as error:
         st.error(plain(str(error)))
         return

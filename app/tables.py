@@ -20,6 +20,8 @@ from moodlake.scoring.diff import Diff, compare
 from moodlake.scoring.queries import Choices, Filter, Overview, choices, first_rows, overview
 
 P = ParamSpec("P")
+State = tuple[str, int]
+"""A table and its version: what is kept of answers is of these."""
 _KEPT = 64
 
 
@@ -51,22 +53,20 @@ def results() -> DeltaTable | None:
 
 
 @st.cache_data(max_entries=_KEPT, show_spinner="Looking into the table")
-def choices_of(uri: str, version: int, _table: DeltaTable) -> Choices | None:
+def choices_of(state: State, _table: DeltaTable) -> Choices | None:
     """What the table can be filtered by."""
     return choices(_table)
 
 
 @st.cache_data(max_entries=_KEPT, show_spinner="Counting")
-def overview_of(
-    uri: str, version: int, _table: DeltaTable, chosen: Filter, most: float
-) -> Overview:
+def overview_of(state: State, _table: DeltaTable, chosen: Filter, most: float) -> Overview:
     """What the rows of a filter say together."""
     return overview(_table, chosen, most)
 
 
 @st.cache_data(max_entries=_KEPT, show_spinner="Looking for rows")
 def rows_of(
-    uri: str, version: int, _table: DeltaTable, chosen: Filter, order: str, count: int
+    state: State, _table: DeltaTable, chosen: Filter, order: str, count: int
 ) -> list[dict[str, Any]]:
     """The first rows of a filter."""
     return first_rows(_table, chosen, order, count).to_pylist()
@@ -79,8 +79,7 @@ def most_entropy(emotions: int) -> float:
 
 @st.cache_data(max_entries=_KEPT, show_spinner="Comparing")
 def diff_of(
-    uri: str,
-    version: int,
+    state: State,
     _table: DeltaTable,
     old: str,
     new: str,
@@ -89,3 +88,8 @@ def diff_of(
 ) -> Diff:
     """What two models say of the same images."""
     return compare(_table, old, new, bucket=bucket, prefix=prefix)
+
+
+def state_of(table: DeltaTable) -> State:
+    """What tells a table's answers of now from all others."""
+    return str(table.metadata().id), table.version()

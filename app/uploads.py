@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shlex
+import zipfile
 from datetime import UTC, datetime
 
 from moodlake.errors import MendableError
@@ -20,6 +22,10 @@ UPLOADED = "upload"
 """Stands as the bucket of single files."""
 
 
+# Others cannot be unpacked a part at a time.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
 class UploadError(MendableError):
     """A file that the page does not take; the message says why, and what to do."""
 
@@ -32,12 +38,13 @@ def source_of(name: str, data: bytes) -> Source:
         data: its content.
 
     Raises:
-        UploadError: a ZIP that is broken, empty or too large.
+        SourceError: a broken ZIP.
+        UploadError: a ZIP that is empty or too large.
     """
     if not (name.lower().endswith(".zip") or data.startswith(b"PK")):
         now = datetime.now(UTC).isoformat()
         return Source([SourceObject(UPLOADED, name, "", len(data), now)], lambda item: data, 1)
-    source = zip_source(io.BytesIO(data), name)
+    source = zip_source(io.BytesIO(data), name, _METHODS)
     objects = list(source.objects)
     if not objects:
         raise UploadError(f"{name} holds no files")
@@ -51,5 +58,5 @@ def source_of(name: str, data: bytes) -> Source:
 def _elsewhere(name: str) -> str:
     return (
         f"the page takes {MAX_FILES:,} files and {MAX_UNPACKED_MB:,} MB at a time: "
-        f"`moodlake score {name} --out results.csv` takes all of it"
+        f"`moodlake score {shlex.quote(name)} --out results.csv` takes all of it"
     )

@@ -54,7 +54,7 @@ def disagreement(distribution: Mapping[str, float]) -> float:
 def uncertainty(distribution: Mapping[str, float], entropy: float) -> str:
     """What people would say, and how much they would disagree, in Markdown."""
     counts = of_ten(distribution)
-    first, *others = (f"{count} would say **{name}**" for name, count in counts.items())
+    first, *others = (f"{count} would say **{plain(name)}**" for name, count in counts.items())
     told = ", ".join([first, *(other.replace(" would say", "") for other in others)])
     most = math.log(len(distribution))
     return (
@@ -64,8 +64,13 @@ def uncertainty(distribution: Mapping[str, float], entropy: float) -> str:
     )
 
 
-def bars(distribution: Mapping[str, float]) -> str:
-    """HTML of a bar for each emotion, longest first; names and numbers are text beside them."""
+def bars(distribution: Mapping[str, float], label: str = "Emotions") -> str:
+    """HTML of a bar for each emotion, longest first; names and numbers are text beside them.
+
+    Args:
+        distribution: emotion -> probability.
+        label: what a screen reader calls the list.
+    """
     lines = "".join(
         f'<li style="display:grid;grid-template-columns:6.5rem 1fr 3.2rem;gap:.6rem;'
         f'align-items:center;padding:.12rem 0"><span>{html.escape(name)}</span>'
@@ -75,4 +80,5 @@ def bars(distribution: Mapping[str, float]) -> str:
         f'<span style="text-align:right">{html.escape(percent(value))}</span></li>'
         for name, value in ranked(distribution)
     )
-    return f'<ul aria-label="Emotions" style="list-style:none;margin:0;padding:0">{lines}</ul>'
+    style = "list-style:none;margin:0;padding:0"
+    return f'<ul aria-label="{html.escape(label)}" style="{style}">{lines}</ul>'

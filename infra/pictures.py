@@ -50,7 +50,7 @@ def _try_it(page: Page, folder: Path) -> None:
 
 
 def _results(page: Page) -> None:
-    page.get_by_role("list", name="Emotions").first.wait_for()
+    page.get_by_role("list", name="Emotions on average").wait_for()
     photograph(page, _DOCS / "look-results.png")
 
 

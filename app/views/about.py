@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
 import streamlit as st
 
@@ -38,11 +39,11 @@ def page() -> None:
 def _served() -> None:
     """The model that answers, and its card."""
     try:
-        engine = connect()
+        with closing(connect()) as engine:
+            model, made = engine.identity, engine.provenance
     except ServerError as error:
         st.error(plain(str(error)))
         return
-    model, made = engine.identity, engine.provenance
     st.subheader(plain(f"The model: {model.name} {model.version}"))
     st.caption(f"digest {model.digest}")
     card = _CARD.read_text("utf-8") if _CARD.exists() else ""

@@ -11,7 +11,7 @@ import streamlit as st
 from deltalake import DeltaTable
 
 from app.one_row import show_stored
-from app.tables import choices_of, diff_of, results, with_tables
+from app.tables import choices_of, diff_of, results, state_of, with_tables
 from app.words import bars, plain
 from moodlake.scoring.changes import ChangedImage
 from moodlake.scoring.diff import Diff, DiffError
@@ -50,8 +50,8 @@ def page() -> None:
 
 def _ask(table: DeltaTable) -> Diff | None:
     """The two models and the place that are asked for; None if there are no two models."""
-    uri, version = table.table_uri, table.version()
-    offered = choices_of(uri, version, table)
+    state = state_of(table)
+    offered = choices_of(state, table)
     if offered is None or len(offered.models) < 2:
         return None
     models = {str(model): model.digest for model in offered.models}
@@ -63,7 +63,7 @@ def _ask(table: DeltaTable) -> Diff | None:
     if old == new:
         raise DiffError("Choose two different models.")
     of = None if bucket == _ALL else bucket
-    return diff_of(uri, version, table, models[old], models[new], of, prefix)
+    return diff_of(state, table, models[old], models[new], of, prefix)
 
 
 def _headline(found: Diff) -> None:
@@ -116,5 +116,6 @@ def _side_by_side(image: ChangedImage, found: Diff) -> None:
     ):
         with column:
             st.markdown(f"**{plain(str(model))}**")
-            st.html(bars(dict(zip(found.emotions, side, strict=True))))
+            told = dict(zip(found.emotions, side, strict=True))
+            st.html(bars(told, f"Emotions, says {model}"))
     show_stored(asdict(image))

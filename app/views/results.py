@@ -10,7 +10,15 @@ import streamlit as st
 
 from app.charts import by_day, histogram
 from app.one_row import show_row
-from app.tables import choices_of, most_entropy, overview_of, results, rows_of, with_tables
+from app.tables import (
+    choices_of,
+    most_entropy,
+    overview_of,
+    results,
+    rows_of,
+    state_of,
+    with_tables,
+)
 from app.words import bars, told_reason
 from moodlake.reasons import Reason, Status
 from moodlake.scoring.queries import ORDERS, Choices, Filter, Overview
@@ -37,20 +45,20 @@ def page() -> None:
     table = results()
     if table is None:
         return
-    uri, version = table.table_uri, table.version()
-    offered = choices_of(uri, version, table)
+    state = state_of(table)
+    offered = choices_of(state, table)
     if offered is None:
         st.info("The table has no rows yet.")
         return
     chosen = _filter(offered)
-    found = overview_of(uri, version, table, chosen, most_entropy(len(offered.emotions)))
+    found = overview_of(state, table, chosen, most_entropy(len(offered.emotions)))
     if not found.rows:
         st.info("No row is like that. Take back one of the filters.")
         return
     chosen = _charts(found, chosen, len(offered.emotions))
     order = st.selectbox("First", list(ORDERS), bind=_IN_ADDRESS, key="order")
-    rows = rows_of(uri, version, table, chosen, order, _SHOWN)
-    if row := _choose(rows, found.rows):
+    rows = rows_of(state, table, chosen, order, _SHOWN)
+    if row := _choose(rows):
         show_row(row, offered.emotions)
 
 
@@ -69,6 +77,7 @@ def _filter(offered: Choices) -> Filter:
             "Outcome", [_ALL, *Status, *Reason], key="outcome", bind=_IN_ADDRESS
         )
         sure = third.slider("Sure", 0, 100, (0, 100), format="%d %%", key="sure", bind=_IN_ADDRESS)
+        run = fourth.text_input("Run", key="run", bind=_IN_ADDRESS)
         days = fourth.date_input(
             "Changed on",
             offered.days,
@@ -88,6 +97,7 @@ def _filter(offered: Choices) -> Filter:
         first_day=first_day if first_day != offered.days[0] else None,
         last_day=last_day if last_day != offered.days[1] else None,
         model=models.get(model),
+        run=run or None,
         emotion=given(emotion),
         least_sure=sure[0] / 100,
         most_sure=sure[1] / 100,
@@ -106,11 +116,12 @@ def _charts(found: Overview, chosen: Filter, emotions: int) -> Filter:
     with left:
         if found.mean:
             st.markdown("**On average**")
-            st.html(bars(found.mean))
+            st.html(bars(found.mean, "Emotions on average"))
     with right:
         if found.dominant:
             st.markdown("**Most probable emotion**")
-            st.html(bars({name: n / found.scored for name, n in found.dominant.items()}))
+            shares = {name: n / found.scored for name, n in found.dominant.items()}
+            st.html(bars(shares, "Most probable emotions"))
     for reason, count in found.reasons.items():
         st.markdown(told_reason(reason, count))
     if not found.scored:
@@ -119,21 +130,23 @@ def _charts(found: Overview, chosen: Filter, emotions: int) -> Filter:
     with left:
         part = histogram(found.confidence, 1.0, "How sure", "probability of the dominant emotion")
     with right:
-        histogram(found.entropy, most_entropy(emotions), "How mixed", "entropy, nats")
+        histogram(found.entropy, most_entropy(emotions), "How mixed", "entropy, nats", draw=False)
     if len(found.by_day) > 1:
         by_day(found.by_day)
     if part is None:
-        st.caption("Draw over a part of *How sure* to see only its rows below.")
+        st.caption(
+            "Draw over a part of *How sure*, or move *Sure* above, to see only its rows below."
+        )
         return chosen
     least, most = max(part[0], chosen.least_sure), min(part[1], chosen.most_sure)
     st.caption(f"Below: rows that are {percent(least)} to {percent(most)} sure.")
     return replace(chosen, least_sure=least, most_sure=most)
 
 
-def _choose(rows: list[dict[str, Any]], total: int) -> dict[str, Any] | None:
+def _choose(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The row that is ticked; or the only one."""
     state = st.dataframe(
-        pd.DataFrame(rows)[list(_COLUMNS)].rename(columns=_COLUMNS),
+        pd.DataFrame(rows, columns=list(_COLUMNS)).rename(columns=_COLUMNS),
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
@@ -145,9 +158,9 @@ def _choose(rows: list[dict[str, Any]], total: int) -> dict[str, Any] | None:
         alt="Rows of the table; choose one to see all of it",
         key="rows",
     )
-    if total > len(rows):
+    if len(rows) == _SHOWN:
         st.caption(
-            f"{len(rows)} of {total:,} rows; `moodlake table --out results.parquet` exports all"
+            f"The first {_SHOWN}; `moodlake table --out results.parquet` exports the whole table"
         )
     picked = state["selection"]["rows"] or ([0] if len(rows) == 1 else [])
     return rows[picked[0]] if picked and picked[0] < len(rows) else None

@@ -90,8 +90,8 @@ def _links(run: dict[str, Any]) -> None:
     left, right = st.columns(2)
     left.page_link(
         st.session_state["pages"]["results"],
-        label="Rows of the same bucket and prefix",
-        query_params={"bucket": run["bucket"], "prefix": run["prefix"] or ""},
+        label="Rows of this run",
+        query_params={"run": run["run_id"]},
     )
     if (airflow := settings().airflow_url) and run.get("dag_id"):
         right.link_button(

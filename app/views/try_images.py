@@ -19,6 +19,8 @@ DESK = "desk"
 _SOON_SECONDS = 0.5
 """What ends by then needs no bar that tells how far it is."""
 _LOOK_SECONDS = 0.2
+_TOUCH_SECONDS = 300
+_TOLD = 5
 _MODES = {
     FaceMode.ALL: "every face",
     FaceMode.LARGEST: "the largest face",
@@ -40,12 +42,34 @@ def page() -> None:
     )
     desk.read_as(faces or desk.faces)
     _follow(desk)
-    for upload in desk.uploads.values():
-        if upload.refused:
-            st.error(plain(upload.refused))
+    _tell_refused([upload.refused for upload in desk.uploads.values() if upload.refused])
     done = [item for item in desk.items if item.row is not None]
     if done:
         _results(desk, done)
+    if desk.uploads and st.button("Clear all"):
+        desk.clear()
+        forget_widgets()
+        st.session_state["round"] = st.session_state.get("round", 0) + 1
+        st.rerun()
+    _keep(desk.name)
+
+
+def forget_widgets() -> None:
+    """What is no longer in the uploader was not taken back: it was not drawn, or is another one."""
+    st.session_state["sent"] = set()
+
+
+@st.fragment(run_every=_TOUCH_SECONDS)
+def _keep(name: str) -> None:
+    """An open page looks at its desk."""
+    desks().touch(name)
+
+
+def _tell_refused(problems: list[str]) -> None:
+    if problems:
+        more = len(problems) - _TOLD
+        lines = [plain(problem) for problem in problems[:_TOLD]]
+        st.error("  \n".join([*lines, *([f"and {more} more"] if more > 0 else [])]))
 
 
 def _desk() -> Desk:
@@ -53,7 +77,8 @@ def _desk() -> Desk:
     asked = st.query_params.get(DESK) or st.session_state.get(DESK)
     desk = desks().open(asked)
     if asked and desk.name != asked:
-        st.info(f"What lay here was forgotten: nobody had looked at it for {KEPT_MINUTES} minutes.")
+        st.info(f"What lay here was forgotten: the page was closed for {KEPT_MINUTES} minutes.")
+        forget_widgets()
     st.query_params[DESK] = st.session_state[DESK] = desk.name
     return desk
 
@@ -64,25 +89,26 @@ def _take_in(desk: Desk) -> None:
     if way == "Camera":
         photo = st.camera_input("Take a picture")
         files = [photo] if photo else []
+        forget_widgets()
     else:
         files = st.file_uploader(
-            "Images or ZIPs", accept_multiple_files=True, max_upload_size=MAX_UPLOAD_MB
+            "Images or ZIPs",
+            accept_multiple_files=True,
+            max_upload_size=MAX_UPLOAD_MB,
+            key=f"files-{st.session_state.get('round', 0)}",
         )
     st.caption(
         f"{', '.join(FORMATS)} up to {Limits().max_bytes // 2**20} MB, ZIPs of up to {MAX_FILES:,} "
-        f"files and {MAX_UPLOAD_MB} MB. Nothing of it is written to disk: it stays in memory until "
-        f"you clear it, or leave for {KEPT_MINUTES} minutes."
+        f"files and {MAX_UPLOAD_MB} MB. The page keeps no file: what you send stays in its memory "
+        f"until you clear it, or have closed the page for {KEPT_MINUTES} minutes."
     )
-    sent = {f"{file.file_id}": file for file in files}
+    sent = {str(file.file_id): file for file in files}
     known: set[str] = st.session_state.setdefault("sent", set())
-    if way == "Files":
-        for number in known - sent.keys():
-            desk.remove(number)
-            known.discard(number)
+    for number in known - sent.keys():
+        desk.remove(number)
     for number, file in sent.items():
-        if number not in known:
-            desk.add(number, file.name, file.getvalue())
-            known.add(number)
+        desk.add(number, file.name, file.getvalue())
+    st.session_state["sent"] = set(sent)
 
 
 def _follow(desk: Desk) -> None:
@@ -106,11 +132,8 @@ def _results(desk: Desk, done: list[Item]) -> None:
     chosen = done[0] if len(done) == 1 else show_list(done, desk.engine.space.emotions)
     if chosen:
         show_image(chosen, desk)
-    left, right, rest = st.columns([1, 1, 2])
+    left, right, _ = st.columns([1, 1, 2])
     with left:
         download(desk, done, "csv")
     with right:
         download(desk, done, "parquet")
-    if rest.button("Clear all"):
-        desk.clear()
-        st.rerun()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -33,11 +34,13 @@ class PageService(Service):
         super().__init__(folder)
         self.url = f"http://{host}:{port}"
         self._environment = dict(environment)
-        self._options = {
+        self._options: dict[str, Any] = {
             "server.address": host,
             "server.port": port,
             "server.headless": "true",
             "server.fileWatcherType": "none",
+            # Else a web site could let its own name lead here, and read along.
+            "server.allowedHosts": [host, "localhost"],
             "server.maxUploadSize": MAX_UPLOAD_MB,
             "browser.gatherUsageStats": "false",
             # Errors stay in the log: a stack of calls helps nobody who looks at a page.
@@ -50,7 +53,11 @@ class PageService(Service):
         }
 
     def start(self) -> None:
-        options = [f"--{name}={value}" for name, value in self._options.items()]
+        options = [
+            f"--{name}={value}"
+            for name, given in self._options.items()
+            for value in (given if isinstance(given, list) else [given])
+        ]
         self.spawn("page", ["streamlit", "run", str(_MAIN), *options], self._environment)
 
     def check_alive(self) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from moodlake.errors import MendableError
+from moodlake.images import Limits
+from moodlake.reasons import Reason, Rejected
 
 
 class SourceError(MendableError):
@@ -61,6 +63,12 @@ class Source:
     objects: Iterable[SourceObject]
     read: Callable[[SourceObject], bytes]
     total: int | None = None
+
+
+def check_size(item: SourceObject) -> None:
+    """Raises Rejected for an object that has more bytes than are read of an image."""
+    if item.size > (limit := Limits().max_bytes):
+        raise Rejected(Reason.TOO_LARGE, f"{item.size} bytes; the limit is {limit}")
 
 
 LISTING_SCHEMA = pa.schema(

@@ -33,6 +33,7 @@ from moodlake.scoring.objects import (
     Source,
     SourceError,
     SourceObject,
+    check_size,
     objects_of,
 )
 
@@ -225,6 +226,7 @@ def image_of(client: BaseClient, row: Mapping[str, Any]) -> bytes:
     """
     item = SourceObject(row["bucket"], row["key"], row["etag"], row["size"], "")
     try:
+        check_size(item)
         return read_object(client, item)
     except Rejected:
         return b""

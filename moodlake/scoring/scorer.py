@@ -16,8 +16,8 @@ from moodlake.faces import FaceMode
 from moodlake.images import Limits
 from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
-from moodlake.reasons import Reason, Rejected
-from moodlake.scoring.objects import Source, SourceObject, content_etag
+from moodlake.reasons import Rejected
+from moodlake.scoring.objects import Source, SourceObject, check_size, content_etag
 from moodlake.scoring.pace import Pace
 from moodlake.scoring.rows import make_row
 from moodlake.scoring.s3 import DOWNLOAD_THREADS as READERS
@@ -173,10 +173,8 @@ def _ask(
 
 
 def _read(source: Source, item: SourceObject, stopwatch: Stopwatch) -> bytes | Rejected:
-    limit = Limits().max_bytes
-    if item.size > limit:
-        return Rejected(Reason.TOO_LARGE, f"{item.size} bytes; the limit is {limit}")
     try:
+        check_size(item)
         with stopwatch.step("read"):
             return source.read(item)
     except Rejected as error:

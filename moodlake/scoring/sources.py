@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -58,7 +58,7 @@ def _readable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def zip_source(file: Path | BinaryIO, name: str) -> Source:
+def zip_source(file: Path | BinaryIO, name: str, methods: Collection[int] | None = None) -> Source:
     """The files in a ZIP but for hidden ones, read one at a time and never unpacked to disk.
 
     Of several members of one name the last counts, as it does for whoever unpacks them. A ZIP in
@@ -67,6 +67,7 @@ def zip_source(file: Path | BinaryIO, name: str) -> Source:
     Args:
         file: where it is, or its content.
         name: stands as the bucket of its files.
+        methods: of compression that are read, as `zipfile` numbers them; None for all.
 
     Raises:
         SourceError: the file is not a ZIP.
@@ -78,8 +79,16 @@ def zip_source(file: Path | BinaryIO, name: str) -> Source:
     members = {_readable(entry.filename): entry for entry in archive.infolist()}
 
     def read(item: SourceObject) -> bytes:
+        member = members[item.key]
+        if methods is not None and member.compress_type not in methods:
+            raise Rejected(
+                Reason.UNSUPPORTED_FORMAT,
+                f"compressed by method {member.compress_type} in the ZIP; use deflate",
+            )
         try:
-            data = archive.read(members[item.key])
+            with archive.open(member) as content:
+                # Not all that is there: it may be more than the ZIP says.
+                data = content.read(member.file_size + 1)
         except Exception as error:  # each compression method raises errors of its own
             raise Rejected(Reason.TRUNCATED, f"damaged in the ZIP: {error}"[:200]) from error
         if data.startswith(_ZIP_MAGIC):

@@ -46,9 +46,10 @@ def test_runs_tell_how_they_went_and_where_they_came_from(
     with tab.expect_download() as download:
         tab.get_by_role("button", name="Report (HTML)").click()
     assert BUCKET in Path(download.value.path()).read_text("utf-8")
-    tab.get_by_role("link", name="Rows of the same bucket and prefix").click()
+    tab.get_by_role("link", name="Rows of this run").click()
     expect(tab.get_by_role("heading", name="Results")).to_be_visible()
-    assert f"bucket={BUCKET}" in tab.url
+    assert "run=rescored" in tab.url
+    assert rows(tab) == 14
 
 
 def test_a_run_of_airflow_is_linked(url: str, tab: Page, stack: Stack) -> None:
@@ -71,7 +72,7 @@ def test_results_are_filtered_charted_and_traced(url: str, tab: Page) -> None:
     assert everything > 2
     assert "outcome=truncated" in tab.url
     tab.goto(f"{url}/results?emotion=neutral&prefix=sample/")
-    expect(tab.get_by_role("list", name="Emotions").first).to_be_visible()
+    expect(tab.get_by_role("list", name="Emotions on average")).to_be_visible()
     assert 0 < rows(tab) < everything
     choose_row(tab, "Rows")
     expect(tab.get_by_text("Images of buckets are not shown here")).to_be_visible()
@@ -94,12 +95,17 @@ def test_a_part_of_a_chart_leads_to_its_rows(url: str, tab: Page) -> None:
     expect(told).to_be_visible()
     least, most = map(int, re.findall(r"(\d+) %", told.inner_text()))
     assert 30 < least < most < 100
+    tab.mouse.move(place["x"] + 0.2 * place["width"], middle)
+    tab.mouse.down()
+    tab.mouse.move(place["x"] + 0.25 * place["width"], middle, steps=5)
+    tab.mouse.up()
+    expect(told).not_to_contain_text(f"{least} % to {most} %")
 
 
 def test_it_is_dark_where_the_browser_is(url: str, tab: Page) -> None:
     tab.emulate_media(color_scheme="dark")
     tab.goto(f"{url}/results")
-    expect(tab.get_by_role("list", name="Emotions").first).to_be_visible()
+    expect(tab.get_by_role("list", name="Emotions on average")).to_be_visible()
     shades = "element => getComputedStyle(element).{}.match(/\\d+/g).slice(0, 3).map(Number)"
     paper = tab.get_by_test_id("stApp").evaluate(shades.format("backgroundColor"))
     ink = tab.get_by_role("listitem").first.evaluate(shades.format("color"))
@@ -121,7 +127,7 @@ def test_a_filter_that_fits_nothing_says_so(url: str, tab: Page) -> None:
 def test_two_models_are_compared_side_by_side(url: str, tab: Page) -> None:
     tab.goto(f"{url}/compare")
     expect(tab.get_by_text("Scored by both")).to_be_visible()
-    expect(tab.get_by_role("list", name="Emotions")).to_have_count(2)
+    expect(tab.get_by_role("list", name="Emotions, says")).to_have_count(2)
     expect(tab.get_by_text("8.0").first).to_be_visible()
     frame = tab.frame_locator("iframe")
     expect(frame.get_by_text("Images that both scored")).to_be_visible()

@@ -7,6 +7,7 @@ import io
 import re
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -19,6 +20,13 @@ from tests.app.test_uploads import zipped
 from tests.images_made import astronaut, astronaut_image, encode, jpeg
 
 pytestmark = pytest.mark.e2e
+
+
+def at_rest(tab: Page) -> None:
+    """Wait until the page has said all it has to say."""
+    expect(tab.get_by_text("The page keeps no file")).to_be_visible()
+    state = "data-test-script-state"
+    expect(tab.get_by_test_id("stApp")).to_have_attribute(state, "notRunning")
 
 
 def upload(tab: Page, *paths: Path) -> None:
@@ -112,6 +120,38 @@ def test_a_refresh_loses_nothing_that_was_laid_there(url: str, tab: Page, files:
     expect(tab.get_by_text("60 scored, 0 rejected")).to_be_visible(timeout=60_000)
 
 
+def test_what_is_there_stays_until_it_is_taken_back(url: str, tab: Page, files: Path) -> None:
+    tab.goto(url)
+    upload(tab, *written(files, astronaut_png=astronaut(), words_png=b"only words"))
+    expect(tab.get_by_text("1 scored, 1 rejected")).to_be_visible()
+    tab.get_by_role("link", name="About", exact=True).click()
+    expect(tab.get_by_role("heading", name="What a score means")).to_be_visible()
+    tab.get_by_role("link", name="Try", exact=True).click()
+    expect(tab.get_by_text("1 scored, 1 rejected")).to_be_visible()
+    tab.get_by_text("Camera", exact=True).click()
+    tab.get_by_text("Files", exact=True).click()
+    at_rest(tab)
+    expect(tab.get_by_text("1 scored, 1 rejected")).to_be_visible()
+    upload(tab, *written(files, more_png=b"more words"))
+    expect(tab.get_by_text("1 scored, 2 rejected")).to_be_visible()
+    tab.get_by_role("button", name="Remove more.png").click()
+    expect(tab.get_by_text("1 scored, 1 rejected")).to_be_visible()
+
+
+def test_a_photo_is_on_no_disk(stack: Stack, url: str, tab: Page, files: Path) -> None:
+    """Not even for a moment in a file without a name, as a server's library may do."""
+    assert stack.page
+    page = psutil.Process(stack.page.children["page"].pid)
+    large = encode(astronaut_image().resize((3000, 3000)), "PNG")
+    assert len(large) > 4 * 2**20
+    before = page.io_counters().write_chars
+    tab.goto(url)
+    upload(tab, *written(files, large_png=large))
+    expect(tab.get_by_role("list", name="Emotions")).to_be_visible()
+    # The picture that it sends to the browser counts as well.
+    assert page.io_counters().write_chars - before < len(large) / 2
+
+
 def test_the_page_keeps_nothing_after_it_was_cleared(url: str, tab: Page, files: Path) -> None:
     tab.goto(url)
     upload(tab, *written(files, astronaut_png=astronaut()))
@@ -119,8 +159,9 @@ def test_the_page_keeps_nothing_after_it_was_cleared(url: str, tab: Page, files:
     tab.get_by_role("button", name="Clear all").click()
     expect(tab.get_by_role("list", name="Emotions")).not_to_be_visible()
     tab.reload()
-    expect(tab.get_by_role("heading", name="How does it read?")).to_be_visible()
-    expect(tab.get_by_role("list", name="Emotions")).not_to_be_visible()
+    at_rest(tab)
+    assert tab.get_by_role("list", name="Emotions").count() == 0
+    assert tab.get_by_text("astronaut.png").count() == 0
 
 
 def test_nobody_sees_what_another_laid_there(url: str, tab: Page, files: Path) -> None:
@@ -130,8 +171,9 @@ def test_nobody_sees_what_another_laid_there(url: str, tab: Page, files: Path) -
     assert tab.context.browser
     other = tab.context.browser.new_context().new_page()
     other.goto(url)
-    expect(other.get_by_role("heading", name="How does it read?")).to_be_visible()
+    at_rest(other)
     assert other.get_by_role("list", name="Emotions").count() == 0
+    assert other.url != tab.url
     other.context.close()
 
 

@@ -28,9 +28,12 @@ SCREENSHOTS = PROJECT_ROOT / "build" / "screenshots"
 BUCKET = "moodlake-photos"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium, which Debian's package brings."""
+    """Headless Chromium, which Debian's package brings.
+
+    Playwright runs an event loop in this thread until the end: no other test may meet it.
+    """
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("chromium is absent: apt-get install chromium")

@@ -138,7 +138,7 @@ def test_about_tells_the_model_its_limits_and_the_law(url: str, tab: Page) -> No
     expect(tab.get_by_text("EU law (AI Act, Art. 5(1)(f)) forbids").first).to_be_visible()
     expect(tab.get_by_text(RELEASED["digest"])).to_be_visible()
     expect(tab.get_by_role("cell", name="contempt", exact=True)).to_be_visible()
-    assert tab.get_by_role("img", name="Learning curves").count() == 1
+    expect(tab.get_by_role("img", name="Learning curves")).to_be_visible()
 
 
 def test_every_page_is_reached_by_keyboard(url: str, tab: Page) -> None:

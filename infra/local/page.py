@@ -39,8 +39,9 @@ class PageService(Service):
             "server.port": port,
             "server.headless": "true",
             "server.fileWatcherType": "none",
-            # Else a web site could let its own name lead here, and read along.
-            "server.allowedHosts": [host, "localhost"],
+            # Else a web site could let its own name lead here, and read along. By which names a
+            # page is reached that listens elsewhere, nobody knows here.
+            "server.allowedHosts": [host, "localhost"] if host == HOST else ["*"],
             "server.maxUploadSize": MAX_UPLOAD_MB,
             "browser.gatherUsageStats": "false",
             # Errors stay in the log: a stack of calls helps nobody who looks at a page.

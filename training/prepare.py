@@ -60,7 +60,6 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
         measures, groups, {groups[index] for index in kept if splits[index] == "train"}, data
     )
     given = {name: n for name, n in data.attributes.items() if isinstance(n, np.ndarray)}
-    numbers = {**measures, **given}
     raw = (
         [None] * len(data.ids) if data.raw_votes is None else data.raw_votes.astype(float).tolist()
     )
@@ -71,14 +70,8 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
         "votes": data.votes.astype(float).tolist(),
         "raw_votes": raw,
         "distribution": from_votes(data.votes).tolist(),  # of shares too: each row by its sum
-        "slices": [
-            [(name, str(values[index])) for name, values in slices.items()]
-            for index in range(len(data.ids))
-        ],
-        "measures": [
-            [(name, float(values[index])) for name, values in numbers.items()]
-            for index in range(len(data.ids))
-        ],
+        "slices": _by_row(slices, str),
+        "measures": _by_row({**measures, **given}, float),
     }
     samples.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(samples) as part, pq.ParquetWriter(part, SCHEMA) as writer:
@@ -98,6 +91,14 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
     }
     write_json(facts, content)
     return content
+
+
+def _by_row(
+    columns: Mapping[str, Sequence[Any] | Numbers], kind: type
+) -> list[list[tuple[str, Any]]]:
+    """Columns (N,) by name as names and values of each of N rows."""
+    rows = zip(*columns.values(), strict=True)
+    return [list(zip(columns, map(kind, row), strict=True)) for row in rows]
 
 
 def _measure(data: Annotated) -> tuple[list[str], Fingerprint, dict[str, Numbers]]:

@@ -57,6 +57,15 @@ def scan(
     return ds.Scanner.from_batches(batches, schema=schema, columns=wanted, filter=where)
 
 
+def starts_with(column: str, prefix: str) -> pc.Expression:
+    """Texts of a column that begin so; its bounds let files be left out by their statistics."""
+    text = pc.field(column)
+    found = (text >= prefix) & pc.starts_with(text, prefix)
+    last = ord(prefix[-1])
+    # The least text above all of them; beyond this, the next code point may be none.
+    return found & (text < prefix[:-1] + chr(last + 1)) if last < 0xD7FF else found
+
+
 def until_won(write: Callable[[], Result]) -> Result:
     """Call `write`, which reads the table and commits to it, until no other writer came between.
 

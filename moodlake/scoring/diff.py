@@ -21,7 +21,7 @@ from moodlake.emotions import LabelSpace, in_space, shared_space
 from moodlake.errors import MendableError
 from moodlake.reasons import Status
 from moodlake.scoring.changes import Changes, Tally
-from moodlake.scoring.delta import scan
+from moodlake.scoring.delta import scan, starts_with
 from moodlake.scoring.duck import database, fill
 from moodlake.scoring.rows import emotion_columns
 
@@ -174,8 +174,7 @@ def _find(models: Sequence[ScoredModel], text: str) -> ScoredModel:
 def _where(bucket: str | None, prefix: str) -> pc.Expression | None:
     chosen = None if bucket is None else pc.field("bucket") == bucket
     if prefix:
-        # The comparison lets whole files be left out by their statistics.
-        named = (pc.field("key") >= prefix) & pc.starts_with(pc.field("key"), prefix)
+        named = starts_with("key", prefix)
         chosen = named if chosen is None else chosen & named
     return chosen
 

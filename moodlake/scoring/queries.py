@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from moodlake.reasons import Reason
-from moodlake.scoring.delta import scan
+from moodlake.scoring.delta import scan, starts_with
 from moodlake.scoring.diff import ScoredModel, models_in
 from moodlake.scoring.duck import database
 from moodlake.scoring.rows import IDENTITY, emotion_columns
@@ -68,10 +68,7 @@ class Filter:
             if value is not None:
                 yield name, pc.field(name) == value
         if self.prefix:
-            key, end = pc.field("key"), _after(self.prefix)
-            yield "key", pc.starts_with(key, self.prefix)
-            # Statistics of files tell the least and the greatest key.
-            yield "key", (key >= self.prefix) & ((key < end) if end else pc.scalar(True))
+            yield "key", starts_with("key", self.prefix)
         if self.first_day:
             yield "data_date", pc.field("data_date") >= self.first_day
         if self.last_day:
@@ -80,12 +77,6 @@ class Filter:
             yield "confidence", pc.field("confidence") >= self.least_sure
         if self.most_sure < 1:
             yield "confidence", pc.field("confidence") <= self.most_sure
-
-
-def _after(prefix: str) -> str | None:
-    """The least text that is above all that start with `prefix`; None if it is hard to say."""
-    last = ord(prefix[-1])
-    return prefix[:-1] + chr(last + 1) if last < 0xD7FF else None
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ import streamlit as st
 from moodlake.scoring.report import colour_of
 
 _HEIGHT = 220
-
-
 Span = tuple[float, float]
 _PART = "part"
 
@@ -30,16 +28,7 @@ def histogram(
             "images": counts,
         }
     )
-    chart = (
-        alt.Chart(frame, height=_HEIGHT, title=title)
-        .mark_bar()
-        .encode(
-            alt.X("from:Q", bin="binned", title=axis),
-            alt.X2("to:Q"),
-            alt.Y("images:Q", title="images"),
-            tooltip=["from", "to", "images"],
-        )
-    )
+    chart = histogram_chart(frame, title, axis)
     words = f"{title}: a histogram of {sum(counts):,} images by {axis}"
     if not draw:
         show_chart(chart, frame, words)
@@ -49,6 +38,20 @@ def histogram(
     _as_table(frame)
     drawn = list(state["selection"].get(_PART, {}).values())
     return (float(drawn[0][0]), float(drawn[0][-1])) if drawn and drawn[0] else None
+
+
+def histogram_chart(frame: pd.DataFrame, title: str, axis: str | None = None) -> alt.Chart:
+    """Bars of the columns `from`, `to` and `images`."""
+    return (
+        alt.Chart(frame, height=_HEIGHT, title=title)
+        .mark_bar()
+        .encode(
+            alt.X("from:Q", bin="binned", title=axis),
+            alt.X2("to:Q"),
+            alt.Y("images:Q", title="images"),
+            tooltip=list(frame.columns),
+        )
+    )
 
 
 def by_day(means: Mapping[date, tuple[int, Mapping[str, float]]]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
+from app.choose import choose_row
 from app.desk import Desk, Item
 from app.words import ranked
 from moodlake.cli.results import outcomes
@@ -24,22 +25,13 @@ def show_list(done: Sequence[Item], emotions: Sequence[str]) -> Item | None:
     """A table of the images; returns the one that was chosen, at first the first."""
     rows = [item.row for item in done if item.row]
     st.markdown(outcomes(Counter(row["reason"] or row["status"] for row in rows)))
-    state = st.dataframe(
-        pd.DataFrame([_told(item, emotions) for item in done]),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": [0], "columns": [], "cells": []}},
-        column_config={
-            "sure": st.column_config.ProgressColumn("sure", format="percent", max_value=1.0),
-            "entropy": st.column_config.NumberColumn("entropy", format="%.2f"),
-        },
-        placeholder="",
-        alt="How each image reads; choose a row to see it",
-        key="list",
-    )
-    chosen = state["selection"]["rows"]
-    return done[chosen[0]] if chosen and chosen[0] < len(done) else None
+    shown = {
+        "sure": st.column_config.ProgressColumn("sure", format="percent", max_value=1.0),
+        "entropy": st.column_config.NumberColumn("entropy", format="%.2f"),
+    }
+    frame = pd.DataFrame([_told(item, emotions) for item in done])
+    place = choose_row(frame, "list", "How each image reads; choose a row to see it", shown)
+    return None if place is None else done[place]
 
 
 def _told(item: Item, emotions: Sequence[str]) -> dict[str, Any]:

@@ -76,13 +76,9 @@ def main() -> None:
         with Stack(folder / "stack", Ports.free()) as stack:
             run_demo(stack, folder, print)
             environment = stack.environment() | {"MOODLAKE_SHOW_IMAGES": "true"}
-            page = PageService(folder / "page", stack.ports.page, environment)
-            page.start()
-            try:
+            with PageService(folder / "page", stack.ports.page, environment) as page:
                 page.wait()
                 take(page.url, folder)
-            finally:
-                page.stop()
 
 
 if __name__ == "__main__":

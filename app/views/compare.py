@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 import streamlit as st
 from deltalake import DeltaTable
 
+from app.choose import choose_row, show_report
 from app.one_row import show_stored
 from app.tables import choices_of, diff_of, results, state_of, with_tables
 from app.words import bars, plain
@@ -18,7 +18,6 @@ from moodlake.scoring.diff import Diff, DiffError
 from moodlake.scoring.diff_report import render_diff
 
 _ALL = "all"
-_REPORT_HEIGHT = 900
 
 
 @with_tables
@@ -39,13 +38,7 @@ def page() -> None:
     image = _choose(found)
     if image:
         _side_by_side(image, found)
-    page = render_diff(found).encode()
-    st.download_button("Report (HTML)", page, "diff.html", "text/html", on_click="ignore")
-    st.iframe(
-        f"data:text/html;charset=utf-8;base64,{base64.b64encode(page).decode()}",
-        height=_REPORT_HEIGHT,
-        alt="What changes, as a report",
-    )
+    show_report(render_diff(found).encode(), "diff.html", "What changes, as a report")
 
 
 def _ask(table: DeltaTable) -> Diff | None:
@@ -95,18 +88,10 @@ def _choose(found: Diff) -> ChangedImage | None:
         }
     )
     st.markdown("**Most changed first**")
-    state = st.dataframe(
-        frame,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": [0], "columns": [], "cells": []}},
-        column_config={"distance": st.column_config.NumberColumn(format="%.3f")},
-        alt="The most changed images; choose one to see both distributions",
-        key="changed",
-    )
-    picked = state["selection"]["rows"]
-    return images[picked[0]] if picked and picked[0] < len(images) else None
+    shown = {"distance": st.column_config.NumberColumn(format="%.3f")}
+    words = "The most changed images; choose one to see both distributions"
+    place = choose_row(frame, "changed", words, shown)
+    return None if place is None else images[place]
 
 
 def _side_by_side(image: ChangedImage, found: Diff) -> None:

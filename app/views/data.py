@@ -9,12 +9,12 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from app.charts import emotion_colours, show_chart
+from app.charts import emotion_colours, histogram_chart, show_chart
 from app.words import bars, plain
 from moodlake.settings import PROJECT_ROOT
 
 _FOLDER = PROJECT_ROOT / "data" / "overview"
-_HEIGHT = 200
+_HEIGHT = 400
 
 
 def page() -> None:
@@ -61,25 +61,15 @@ def _histograms(found: dict[str, Any]) -> None:
             for split, counts in told["counts"].items()
             for low, high, count in zip(edges, edges[1:], counts, strict=False)
         )
-        chart = (
-            alt.Chart(frame, height=_HEIGHT, title=title)
-            .mark_bar()
-            .encode(
-                alt.X("from:Q", bin="binned", title=None),
-                alt.X2("to:Q"),
-                alt.Y("images:Q", title="images"),
-                alt.Row("split:N", title=None),
-                tooltip=["split", "from", "to", "images"],
-            )
-            .resolve_scale(y="independent")
-        )
+        chart = histogram_chart(frame, title).encode(alt.Row("split:N", title=None))
+        chart = chart.resolve_scale(y="independent")
         show_chart(chart, frame, f"Histogram by split: {title}")
 
 
 def _plane(points: list[list[Any]]) -> None:
     frame = pd.DataFrame(points, columns=["valence", "arousal", "emotion"])
     chart = (
-        alt.Chart(frame, height=2 * _HEIGHT, title="Valence and arousal")
+        alt.Chart(frame, height=_HEIGHT, title="Valence and arousal")
         .mark_point()
         .encode(
             alt.X("valence:Q").scale(zero=False),

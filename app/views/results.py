@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts import by_day, histogram
+from app.choose import choose_row
 from app.one_row import show_row
 from app.tables import (
     choices_of,
@@ -145,22 +146,17 @@ def _charts(found: Overview, chosen: Filter, emotions: int) -> Filter:
 
 def _choose(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The row that is ticked; or the only one."""
-    state = st.dataframe(
-        pd.DataFrame(rows, columns=list(_COLUMNS)).rename(columns=_COLUMNS),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        column_config={
-            "sure": st.column_config.NumberColumn(format="percent"),
-            "entropy": st.column_config.NumberColumn(format="%.2f"),
-        },
-        placeholder="",
-        alt="Rows of the table; choose one to see all of it",
-        key="rows",
-    )
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS)).rename(columns=_COLUMNS)
+    shown = {
+        "sure": st.column_config.NumberColumn(format="percent"),
+        "entropy": st.column_config.NumberColumn(format="%.2f"),
+    }
+    words = "Rows of the table; choose one to see all of it"
+    place = choose_row(frame, "rows", words, shown, first=False)
+    if place is None and len(rows) == 1:
+        place = 0
     if len(rows) == _SHOWN:
         st.caption(
             f"The first {_SHOWN}; `moodlake table --out results.parquet` exports the whole table"
         )
-    picked = state["selection"]["rows"] or ([0] if len(rows) == 1 else [])
-    return rows[picked[0]] if picked and picked[0] < len(rows) else None
+    return None if place is None else rows[place]

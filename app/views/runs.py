@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from app.choose import choose_row, show_report
 from app.installation import settings
 from app.tables import with_tables
 from app.words import plain, told_reason
@@ -17,7 +17,6 @@ from moodlake.scoring.run_report import report_uri
 from moodlake.scoring.runs import find_run, newest_runs
 
 _SHOWN = 500
-_REPORT_HEIGHT = 900
 _COLUMNS = {
     "run_id": "run",
     "bucket": "bucket",
@@ -42,24 +41,15 @@ def page() -> None:
         st.info("No run has ended yet: `moodlake run` starts one.")
         return
     frame = pd.DataFrame(runs).reindex(columns=list(_COLUMNS)).rename(columns=_COLUMNS)
-    state = st.dataframe(
-        frame,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        selection_default={"selection": {"rows": [0], "columns": [], "cells": []}},
-        column_config={
-            "images/s": st.column_config.NumberColumn(format="%.1f"),
-            "$ a million": st.column_config.NumberColumn(format="%.2f"),
-            "ended": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
-        },
-        placeholder="",
-        alt="Runs, the newest first; choose one to see all of it",
-        key="runs",
-    )
-    picked = state["selection"]["rows"]
-    if picked and picked[0] < len(runs):
-        chosen = runs[picked[0]]
+    shown = {
+        "images/s": st.column_config.NumberColumn(format="%.1f"),
+        "$ a million": st.column_config.NumberColumn(format="%.2f"),
+        "ended": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
+    }
+    words = "Runs, the newest first; choose one to see all of it"
+    place = choose_row(frame, "runs", words, shown)
+    if place is not None:
+        chosen = runs[place]
         run = find_run(settings().runs_table, chosen["run_id"], chosen["started_at"])
         if run:
             _show(run)
@@ -100,17 +90,9 @@ def _links(run: dict[str, Any]) -> None:
 
 
 def _report(run: dict[str, Any]) -> None:
-    """The run's own page. As a data: address it has no access to this one."""
+    """The run's own page."""
     content = storage.read_bytes(report_uri(settings().results_uri, run["run_id"]))
     if content is None:
         st.caption("This run has no report; `moodlake report` makes one.")
         return
-    st.download_button(
-        "Report (HTML)", content, f"{run['run_id']}.html", "text/html", on_click="ignore"
-    )
-    encoded = base64.b64encode(content).decode()
-    st.iframe(
-        f"data:text/html;charset=utf-8;base64,{encoded}",
-        height=_REPORT_HEIGHT,
-        alt="The report of this run",
-    )
+    show_report(content, f"{run['run_id']}.html", "The report of this run")

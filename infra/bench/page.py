@@ -72,14 +72,11 @@ def upload(announce: Callable[[str], None], out: Table) -> None:
                 server_url=started.front.url,
                 server_keys=started.front.keys,
             )
-            page = PageService(folder / "page", Ports.free().page, settings.to_environment())
-            page.start()
-            try:
+            environment = settings.to_environment()
+            with PageService(folder / "page", Ports.free().page, environment) as page:
                 page.wait()
                 announce(f"photos of {len(files[0]) / 1e6:.1f} MB, {_TURNS} turns")
                 bare, shown = _by_turns(Server(started.address, started.token), page.url, files)
-            finally:
-                page.stop()
     limit = 1.5 * np.median(bare) + 0.3
     out.add_row(
         "12-megapixel photo to bars",

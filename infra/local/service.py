@@ -53,7 +53,7 @@ class StartedInside(ABC):
         self.stop()
 
 
-class Service(ABC):
+class Service(StartedInside):
     """A server of one or more processes.
 
     Attributes:

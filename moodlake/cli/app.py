@@ -44,14 +44,11 @@ def app(
             environment[STATE_VARIABLE] = str(state.absolute())
         if images:
             environment["MOODLAKE_SHOW_IMAGES"] = "true"
-        page = PageService(state.absolute() / "app", listening, environment, host)
         try:
-            page.start()
-            page.wait()
-            console.print(f"The page is at {page.url}. Ctrl-C stops it.", soft_wrap=True)
-            while not stopped.wait(_LOOK_SECONDS):
-                page.check_alive()
+            with PageService(state.absolute() / "app", listening, environment, host) as page:
+                page.wait()
+                console.print(f"The page is at {page.url}. Ctrl-C stops it.", soft_wrap=True)
+                while not stopped.wait(_LOOK_SECONDS):
+                    page.check_alive()
         except NotReady as error:
             raise MendableError(str(error)) from error
-        finally:
-            page.stop()

@@ -71,13 +71,10 @@ def url(stack: Stack) -> str:
 def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a page that may show images of buckets."""
     environment = stack.environment() | {"MOODLAKE_SHOW_IMAGES": "true"}
-    service = PageService(tmp_path_factory.mktemp("open"), Ports.free().page, environment)
-    service.start()
-    try:
+    folder = tmp_path_factory.mktemp("open")
+    with PageService(folder, Ports.free().page, environment) as service:
         service.wait()
         yield service.url
-    finally:
-        service.stop()
 
 
 @pytest.fixture

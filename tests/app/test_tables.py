@@ -25,13 +25,16 @@ RELEASED = read_meta(RELEASED_ARCHIVE)
 
 def rows(tab: Page) -> int:
     """How many the page says there are."""
-    return int(tab.get_by_test_id("stMetricValue").first.inner_text().replace(",", ""))
+    told = tab.get_by_test_id("stMetricValue").first
+    expect(told).to_have_text(re.compile(r"\d"))
+    return int((told.text_content() or "").replace(",", ""))
 
 
 def choose_row(tab: Page, name: str, number: int = 0) -> None:
     """Tick a row of the table of that name."""
     table = tab.get_by_test_id("stDataFrame").filter(has=tab.locator(f"[aria-label*='{name}']"))
     place = {"x": 15, "y": 35 * (number + 1) + 17}
+    table.scroll_into_view_if_needed()  # waits until it moves no more
     table.locator("canvas").first.click(position=place, force=True)
 
 
@@ -83,7 +86,7 @@ def test_results_are_filtered_charted_and_traced(url: str, tab: Page) -> None:
 def test_a_part_of_a_chart_leads_to_its_rows(url: str, tab: Page) -> None:
     tab.goto(f"{url}/results")
     chart = tab.get_by_test_id("stVegaLiteChart").first
-    chart.scroll_into_view_if_needed()
+    chart.hover()  # waits until it moves no more
     place = chart.bounding_box()
     assert place
     middle = place["y"] + place["height"] / 2
@@ -159,13 +162,9 @@ def alone(tmp_path: Path) -> Iterator[str]:
         "MOODLAKE_SERVER_URL": "http://127.0.0.1:9",
         "MOODLAKE_RESULTS_URI": str(tmp_path / "lake"),
     }
-    service = PageService(tmp_path / "page", Ports.free().page, environment)
-    service.start()
-    try:
+    with PageService(tmp_path / "page", Ports.free().page, environment) as service:
         service.wait()
         yield service.url
-    finally:
-        service.stop()
 
 
 def test_without_server_and_tables_each_page_says_what_to_do(
@@ -194,13 +193,9 @@ def test_tables_that_cannot_be_read_are_told(tab: Page, tmp_path: Path) -> None:
         "AWS_REGION": "us-east-1",
         "AWS_ALLOW_HTTP": "true",
     }
-    service = PageService(tmp_path / "page", Ports.free().page, environment)
-    service.start()
-    try:
+    with PageService(tmp_path / "page", Ports.free().page, environment) as service:
         service.wait()
         tab.goto(f"{service.url}/results")
         told = tab.get_by_text("cannot be read")
         expect(told).to_be_visible(timeout=90_000)
         assert "secret-of-nobody" not in tab.content()
-    finally:
-        service.stop()

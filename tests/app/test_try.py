@@ -44,8 +44,11 @@ def written(folder: Path, **files: bytes) -> list[Path]:
 
 def bars(tab: Page) -> dict[str, str]:
     """The emotions and their numbers, as they stand on the page."""
-    lines = tab.get_by_role("list", name="Emotions").get_by_role("listitem").all_inner_texts()
-    return dict(re.split(r"\n+", line.strip(), maxsplit=1) for line in lines)
+    shown = tab.get_by_role("list", name="Emotions")
+    expect(shown).to_be_visible()
+    # In one go and without the layout, for the page may be drawing it anew.
+    ends = "lines => lines.map(line => [line.firstChild.textContent, line.lastChild.textContent])"
+    return dict(shown.get_by_role("listitem").evaluate_all(ends))
 
 
 def test_an_image_is_shown_with_its_face_and_its_distribution(
@@ -200,6 +203,8 @@ def test_of_forty_faces_each_that_is_found_is_told(url: str, tab: Page, files: P
     expect(tab.get_by_text("and no more are looked for")).to_be_visible()
     tab.get_by_role("combobox", name="Face (largest first)").fill("32")
     tab.get_by_role("option", name="32", exact=True).click()
+    # The server explains the largest face only.
+    expect(tab.get_by_text("Where does the model see it?")).not_to_be_visible()
     assert next(iter(bars(tab))) == "happiness"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -14,6 +15,7 @@ from moodlake.scoring.report import colour_of
 _HEIGHT = 220
 Span = tuple[float, float]
 _PART = "part"
+_OF_SPLITS = ["#4477aa", "#cc6677", "#999933"]
 
 
 def histogram(
@@ -28,7 +30,16 @@ def histogram(
             "images": counts,
         }
     )
-    chart = histogram_chart(frame, title, axis)
+    chart = (
+        alt.Chart(frame, height=_HEIGHT, title=title)
+        .mark_bar()
+        .encode(
+            alt.X("from:Q", bin="binned", title=axis),
+            alt.X2("to:Q"),
+            alt.Y("images:Q", title="images"),
+            tooltip=["from", "to", "images"],
+        )
+    )
     words = f"{title}: a histogram of {sum(counts):,} images by {axis}"
     if not draw:
         show_chart(chart, frame, words)
@@ -40,18 +51,49 @@ def histogram(
     return (float(drawn[0][0]), float(drawn[0][-1])) if drawn and drawn[0] else None
 
 
-def histogram_chart(frame: pd.DataFrame, title: str, axis: str | None = None) -> alt.Chart:
-    """Bars of the columns `from`, `to` and `images`."""
-    return (
+def by_split(edges: Sequence[float], counts: Mapping[str, Sequence[int]], title: str) -> None:
+    """Histograms of several splits, each as shares of its own images, one upon the other."""
+    frame = pd.DataFrame(
+        {"from": low, "to": high, "split": split, "images": count, "share": count / sum(told)}
+        for split, told in counts.items()
+        for low, high, count in zip(edges, edges[1:], told, strict=False)
+    )
+    chart = (
         alt.Chart(frame, height=_HEIGHT, title=title)
-        .mark_bar()
+        .mark_line(interpolate="step-after")
         .encode(
-            alt.X("from:Q", bin="binned", title=axis),
-            alt.X2("to:Q"),
-            alt.Y("images:Q", title="images"),
-            tooltip=list(frame.columns),
+            alt.X("from:Q", title=None).scale(zero=False),
+            alt.Y("share:Q", title="share of its images", axis=alt.Axis(format="%")),
+            alt.Color("split:N").scale(range=_OF_SPLITS),
+            alt.StrokeDash("split:N"),
+            tooltip=["split", "from", "to", "images"],
         )
     )
+    show_chart(chart, frame, f"Histogram by split: {title}")
+
+
+def plane(points: Sequence[Sequence[Any]], titles: Sequence[str]) -> None:
+    """Images as points; the shape tells their emotion, and so does the colour.
+
+    Args:
+        points: the value on each axis, and the emotion.
+        titles: of the two axes.
+    """
+    across, up = titles
+    frame = pd.DataFrame(points, columns=[across, up, "emotion"])
+    chart = (
+        alt.Chart(frame, height=2 * _HEIGHT, title=f"{across} and {up}".capitalize())
+        .mark_point()
+        .encode(
+            alt.X(f"{across}:Q").scale(zero=False),
+            alt.Y(f"{up}:Q").scale(zero=False),
+            alt.Shape("emotion:N"),
+            alt.Color("emotion:N", scale=emotion_colours(frame["emotion"])),
+            tooltip=[across, up, "emotion"],
+        )
+    )
+    words = f"Images by {across} and {up}; the shape tells the leading emotion"
+    show_chart(chart, frame, words)
 
 
 def by_day(means: Mapping[date, tuple[int, Mapping[str, float]]]) -> None:
@@ -80,9 +122,7 @@ def emotion_colours(emotions: pd.Series) -> alt.Scale:
     return alt.Scale(domain=names, range=[colour_of(name) for name in names])
 
 
-def show_chart(
-    chart: alt.Chart | alt.LayerChart | alt.FacetChart, frame: pd.DataFrame, words: str
-) -> None:
+def show_chart(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame, words: str) -> None:
     """A chart, what it shows in words, and its numbers."""
     st.altair_chart(chart, width="stretch", alt=words)
     _as_table(frame)

@@ -14,8 +14,7 @@ import streamlit as st
 from app.choose import choose_row
 from app.desk import Desk, Item
 from app.words import ranked
-from moodlake.cli.results import outcomes
-from moodlake.reasons import Status
+from moodlake.reasons import Status, outcomes
 from moodlake.scoring.outputs import open_writer
 
 _TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}

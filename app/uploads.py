@@ -18,12 +18,15 @@ MAX_UNPACKED_MB = 1000
 """Of all that a ZIP holds."""
 MAX_HELD_MB = 500
 """Of all that one person has laid on the page."""
+_MAX_ENTRIES = 100_000
+"""Of a ZIP's directory, which is read as a whole; some 700 bytes of memory for each."""
 UPLOADED = "upload"
 """Stands as the bucket of single files."""
 
 
 # Others cannot be unpacked a part at a time.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENTRY = b"PK\x01\x02"  # begins each entry of a ZIP's directory (APPNOTE 4.3.12)
 
 
 class UploadError(MendableError):
@@ -44,6 +47,8 @@ def source_of(name: str, data: bytes) -> Source:
     if not (name.lower().endswith(".zip") or data.startswith(b"PK")):
         now = datetime.now(UTC).isoformat()
         return Source([SourceObject(UPLOADED, name, "", len(data), now)], lambda item: data, 1)
+    if (entries := data.count(_ENTRY)) > _MAX_ENTRIES:
+        raise UploadError(f"{name} holds some {entries:,} files; {_elsewhere(name)}")
     source = zip_source(io.BytesIO(data), name, _METHODS)
     objects = list(source.objects)
     if not objects:

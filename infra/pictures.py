@@ -8,29 +8,25 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from infra.browser import chromium
 from infra.local.demo import photos, run_demo
 from infra.local.page import PageService
 from infra.local.ports import Ports
 from infra.local.stack import Stack
 from moodlake.settings import PROJECT_ROOT
 
-CHROMIUM = Path("/usr/bin/chromium")
 _DOCS = PROJECT_ROOT / "docs"
 _SIZE = {"width": 1160, "height": 900}
 
 
 def take(url: str, folder: Path) -> None:
     """Photograph each page that is worth showing."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        try:
-            _try_it(_tab(browser, url), folder)
-            _results(_tab(browser, f"{url}/results"))
-            _runs(_tab(browser, f"{url}/runs"))
-        finally:
-            browser.close()
+    with chromium() as browser:
+        _try_it(_tab(browser, url), folder)
+        _results(_tab(browser, f"{url}/results"))
+        _runs(_tab(browser, f"{url}/runs"))
 
 
 def _tab(browser: Browser, address: str) -> Page:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -55,6 +56,20 @@ _EXPLANATIONS = {
     Reason.UNREADABLE: "The object is listed, but the store does not hand it out.",
     Reason.MODEL_ERROR: "The model failed on this image.",
 }
+
+
+def outcomes(counts: Mapping[str, int]) -> str:
+    """In words: how many were scored, and how many rejected for which reasons.
+
+    Args:
+        counts: by reason, and of what was scored.
+    """
+    rejected = {name: count for name, count in counts.items() if name != Status.SCORED}
+    told = f"{counts.get(Status.SCORED, 0)} scored, {sum(rejected.values())} rejected"
+    if rejected:
+        by_count = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
+        told += f" ({', '.join(f'{count} {name}' for name, count in by_count)})"
+    return told
 
 
 class Rejected(Exception):

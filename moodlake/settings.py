@@ -16,6 +16,8 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 RELEASED_ARCHIVE = PROJECT_ROOT / "model_store" / "emotions.mar"
 CANDIDATE_ARCHIVE = PROJECT_ROOT / "build" / "emotions.mar"
 """What `dvc repro` builds."""
+DATA_OVERVIEW = PROJECT_ROOT / "data" / "overview"
+"""What the DVC stage of that name writes."""
 STATE_VARIABLE = "MOODLAKE_STATE"
 """For the page, in place of addresses: the folder of a local stack, to be found when it runs."""
 MODEL_NAME = "emotions"
@@ -35,6 +37,7 @@ class Settings:
             None if there is none.
         airflow_url: Airflow's page, for links to it; None if there is none.
         show_images: the page may read images out of buckets and show them.
+        data_overview: the folder with what the page tells of the training data.
     """
 
     images_bucket: str = "moodlake-images"
@@ -44,6 +47,7 @@ class Settings:
     arrivals_queue: str | None = None
     airflow_url: str | None = None
     show_images: bool = False
+    data_overview: Path = DATA_OVERVIEW
 
     @property
     def results_table(self) -> str:
@@ -58,7 +62,7 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read MOODLAKE_IMAGES_BUCKET, _RESULTS_URI, _SERVER_URL, _SERVER_KEYS,
-        _ARRIVALS_QUEUE, _AIRFLOW_URL and _SHOW_IMAGES ("true")."""
+        _ARRIVALS_QUEUE, _AIRFLOW_URL, _SHOW_IMAGES ("true") and _DATA_OVERVIEW."""
         keys = environ.get("MOODLAKE_SERVER_KEYS")
         return cls(
             images_bucket=environ.get("MOODLAKE_IMAGES_BUCKET", cls.images_bucket),
@@ -68,6 +72,7 @@ class Settings:
             arrivals_queue=environ.get("MOODLAKE_ARRIVALS_QUEUE") or None,
             airflow_url=environ.get("MOODLAKE_AIRFLOW_URL") or None,
             show_images=environ.get("MOODLAKE_SHOW_IMAGES") == "true",
+            data_overview=Path(environ.get("MOODLAKE_DATA_OVERVIEW", DATA_OVERVIEW)),
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -85,4 +90,6 @@ class Settings:
             environment["MOODLAKE_AIRFLOW_URL"] = self.airflow_url
         if self.show_images:
             environment["MOODLAKE_SHOW_IMAGES"] = "true"
+        if self.data_overview != DATA_OVERVIEW:
+            environment["MOODLAKE_DATA_OVERVIEW"] = str(self.data_overview)
         return environment

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from pathlib import Path
 from typing import Any
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
-from app.charts import emotion_colours, histogram_chart, show_chart
+from app.charts import by_split, plane
+from app.installation import settings
 from app.words import bars, plain
-from moodlake.settings import PROJECT_ROOT
-
-_FOLDER = PROJECT_ROOT / "data" / "overview"
-_HEIGHT = 400
 
 
 def page() -> None:
     st.title("Training data")
-    file = _FOLDER / "overview.json"
+    folder = settings().data_overview
+    file = folder / "overview.json"
     if not file.exists():
         st.info("No data is prepared here: `dvc repro` prepares it, and writes what is shown here.")
         return
@@ -29,14 +28,14 @@ def page() -> None:
     rows = found["rows"]
     for column, (split, count) in zip(st.columns(len(rows)), rows.items(), strict=True):
         column.metric(plain(split), f"{count:,}")
-    _emotions(found)
+    _emotions(found, folder)
     _histograms(found)
     if found["plane"]:
-        _plane(found["plane"])
+        plane(found["plane"], ("valence", "arousal"))
     _problems(found)
 
 
-def _emotions(found: dict[str, Any]) -> None:
+def _emotions(found: dict[str, Any], folder: Path) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("**How many images each emotion leads in**")
@@ -46,40 +45,19 @@ def _emotions(found: dict[str, Any]) -> None:
         st.html(bars(found["mean"]))
     st.markdown("**What most people name so, the surest first**")
     for emotion in found["mean"]:
-        picture = _FOLDER / f"{emotion}.png"
+        picture = folder / f"{emotion}.png"
         if picture.exists():
             st.image(str(picture), caption=emotion, alt=f"Training images that read as {emotion}")
 
 
 def _histograms(found: dict[str, Any]) -> None:
     titles = {"vote_entropy": "How much annotators disagree (entropy of the votes, nats)"}
-    for name, told in {"vote_entropy": found["vote_entropy"], **found["measures"]}.items():
-        title = titles.get(name, name.replace("_", " ").capitalize())
-        edges = told["edges"]
-        frame = pd.DataFrame(
-            {"from": low, "to": high, "split": split, "images": count}
-            for split, counts in told["counts"].items()
-            for low, high, count in zip(edges, edges[1:], counts, strict=False)
-        )
-        chart = histogram_chart(frame, title).encode(alt.Row("split:N", title=None))
-        chart = chart.resolve_scale(y="independent")
-        show_chart(chart, frame, f"Histogram by split: {title}")
-
-
-def _plane(points: list[list[Any]]) -> None:
-    frame = pd.DataFrame(points, columns=["valence", "arousal", "emotion"])
-    chart = (
-        alt.Chart(frame, height=_HEIGHT, title="Valence and arousal")
-        .mark_point()
-        .encode(
-            alt.X("valence:Q").scale(zero=False),
-            alt.Y("arousal:Q").scale(zero=False),
-            alt.Shape("emotion:N"),
-            alt.Color("emotion:N", scale=emotion_colours(frame["emotion"])),
-            tooltip=["valence", "arousal", "emotion"],
-        )
-    )
-    show_chart(chart, frame, "Images by valence and arousal; the shape tells the leading emotion")
+    told = {"vote_entropy": found["vote_entropy"], **found["measures"]}
+    sides = itertools.cycle(st.columns(2))
+    for side, (name, histogram) in zip(sides, told.items(), strict=False):
+        with side:
+            title = titles.get(name, name.replace("_", " ").capitalize())
+            by_split(histogram["edges"], histogram["counts"], title)
 
 
 def _problems(found: dict[str, Any]) -> None:

@@ -137,3 +137,5 @@ def _results(desk: Desk, done: list[Item]) -> None:
         download(desk, done, "csv")
     with right:
         download(desk, done, "parquet")
+    model = desk.engine.identity
+    st.caption(f"Read by {plain(model.name)} {plain(model.version)}, digest {model.digest[:12]}.")

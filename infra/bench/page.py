@@ -19,12 +19,13 @@ import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from rich.console import Console
 from rich.table import Table
 
 from infra.bench.serve import Server
 from infra.bench.tasks import peak_memory
+from infra.browser import CHROMIUM, MISSING, chromium
 from infra.local.demo import photos
 from infra.local.page import PageService
 from infra.local.ports import Ports
@@ -34,7 +35,6 @@ from moodlake.scoring.queries import Filter, choices, first_rows, overview
 from moodlake.scoring.rows import results_schema
 from moodlake.settings import RELEASED_ARCHIVE, Settings
 
-CHROMIUM = Path("/usr/bin/chromium")
 _PIXELS = (4000, 3000)
 _TURNS = 9
 _ROWS, _COMMITS, _DAYS = 1_000_000, 20, 30
@@ -87,8 +87,7 @@ def upload(announce: Callable[[str], None], out: Table) -> None:
 
 def _by_turns(server: Server, url: str, files: list[bytes]) -> tuple[list[float], list[float]]:
     bare, shown = [], []
-    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with tempfile.TemporaryDirectory() as temporary, chromium() as browser:
         context = browser.new_context()  # with its cache, as a person's browser has it
         for number, data in enumerate(files):
             path = Path(temporary, f"{number}.jpg")
@@ -101,7 +100,6 @@ def _by_turns(server: Server, url: str, files: list[bytes]) -> tuple[list[float]
             tab.goto(url)
             shown.append(_until_bars(tab, path))
             tab.close()
-        browser.close()
     return bare[1:], shown[1:]  # the first of each warms up
 
 
@@ -193,8 +191,8 @@ if __name__ == "__main__":
         console.print(f"[dim]›[/] {line}")
 
     filters(told, results)
-    if CHROMIUM.exists():
+    if CHROMIUM:
         upload(told, results)
     else:
-        console.print("the photo was not measured: it takes apt-get install chromium")
+        console.print(f"the photo was not measured: {MISSING}")
     console.print(results)

@@ -48,9 +48,13 @@ class PageService(Service):
             "client.showErrorDetails": "none",
             "client.toolbarMode": "minimal",
             "runner.magicEnabled": "false",
-            # Of both, so that the browser's wish for light or dark is followed.
-            "theme.light.primaryColor": "#4477aa",
+            # Of both, so that the browser's wish for light or dark is followed. Dark enough on
+            # light ground that small and faded text is read (WCAG 1.4.3).
+            "theme.light.primaryColor": "#3a6a99",
+            "theme.light.textColor": "#111111",
+            "theme.light.codeTextColor": "#111111",
             "theme.dark.primaryColor": "#6699cc",
+            "theme.dark.codeTextColor": "#fafafa",
         }
 
     def start(self) -> None:

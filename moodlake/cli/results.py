@@ -7,7 +7,7 @@ import math
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +29,7 @@ from moodlake.cli.console import (
 )
 from moodlake.errors import MendableError
 from moodlake.faces import FaceMode
-from moodlake.reasons import Status
+from moodlake.reasons import Status, outcomes
 from moodlake.settings import CANDIDATE_ARCHIVE, RELEASED_ARCHIVE, Settings
 
 if TYPE_CHECKING:
@@ -87,20 +87,6 @@ def score(
             f"{known} of them were in the table already, scored by this model, and stay as they "
             "were; use another table to score them in another way"
         )
-
-
-def outcomes(counts: Mapping[str, int]) -> str:
-    """In words: how many were scored, and how many rejected for which reasons.
-
-    Args:
-        counts: by reason, and of what was scored.
-    """
-    rejected = {name: count for name, count in counts.items() if name != Status.SCORED}
-    told = f"{counts.get(Status.SCORED, 0)} scored, {sum(rejected.values())} rejected"
-    if rejected:
-        by_count = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
-        told += f" ({', '.join(f'{count} {name}' for name, count in by_count)})"
-    return told
 
 
 def table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -13,20 +12,27 @@ from moodlake.scoring import storage
 from moodlake.scoring.changes import ChangedImage, Changes
 from moodlake.scoring.delta import open_table
 from moodlake.scoring.diff import NO_ROW, Diff, DiffError, compare
-from moodlake.scoring.report import REPORTS, colour_of, percent, render_page, thumbnail
+from moodlake.scoring.report import (
+    REPORTS,
+    ReadImage,
+    colour_of,
+    percent,
+    render_page,
+    thumbnail,
+)
 from moodlake.settings import Settings
 
 _BARS = 25
 _WHOLE = 0.999
 
 
-def render_diff(diff: Diff, *, read_image: Callable[[dict[str, Any]], bytes] | None = None) -> str:
+def render_diff(diff: Diff, *, read_image: ReadImage | None = None) -> str:
     """The page as HTML.
 
     Args:
         diff: what to show.
-        read_image: gives the bytes of an image, by its bucket, key, etag and size, of which a
-            small copy is put into the page; None keeps all pixels out of it.
+        read_image: of what it reads a small copy is put into the page; None keeps all pixels out
+            of it.
     """
     changes = diff.changes
     return render_page(
@@ -149,7 +155,7 @@ def _histogram(changes: Changes) -> list[dict[str, Any]]:
 def _card(
     image: ChangedImage,
     emotions: tuple[str, ...],
-    read_image: Callable[[dict[str, Any]], bytes] | None,
+    read_image: ReadImage | None,
 ) -> dict[str, Any]:
     sides = [
         {
@@ -162,7 +168,7 @@ def _card(
         {"emotion": emotion, "colour": colour_of(emotion), "old": 100 * old, "new": 100 * new}
         for emotion, old, new in zip(emotions, image.old, image.new, strict=True)
     ]
-    small = thumbnail(read_image(asdict(image))) if read_image else None
+    small = thumbnail(asdict(image), read_image)
     return {
         "key": image.key,
         "distance": image.distance,

@@ -27,6 +27,8 @@ _COLOURS = {
     "contempt": "#aa4499",
 }  # fmt: skip
 _OTHER_COLOUR = "#5b6878"
+ReadImage = Callable[[dict[str, Any]], bytes]
+"""Gives an image by its bucket, key, etag and size; raises Rejected where it cannot."""
 
 
 def render_report(
@@ -34,7 +36,7 @@ def render_report(
     *,
     title: str,
     facts: Sequence[tuple[str, str]],
-    read_image: Callable[[dict[str, Any]], bytes] | None = None,
+    read_image: ReadImage | None = None,
 ) -> str:
     """The page as HTML.
 
@@ -42,8 +44,8 @@ def render_report(
         rows: of the results table.
         title: the heading.
         facts: (name, value) pairs shown on top.
-        read_image: gives the bytes of a row's image, of which a small copy is put into the page;
-            None keeps all pixels out of it.
+        read_image: of what it reads a small copy is put into the page; None keeps all pixels out
+            of it.
     """
     emotions = emotion_columns(rows.schema)
     records = rows.to_pylist()
@@ -70,7 +72,7 @@ def colour_of(emotion: str) -> str:
 def _card(
     row: dict[str, Any],
     emotions: Sequence[str],
-    read_image: Callable[[dict[str, Any]], bytes] | None,
+    read_image: ReadImage | None,
 ) -> dict[str, Any]:
     present = [emotion for emotion in emotions if row[emotion] is not None]
     bars = [
@@ -82,13 +84,21 @@ def _card(
         }
         for emotion in sorted(present, key=lambda emotion: -row[emotion])
     ]
-    small = thumbnail(read_image(row)) if read_image else None
+    small = thumbnail(row, read_image)
     return {**row, "bars": bars, "thumbnail": small, "most_entropy": math.log(len(present))}
 
 
-def thumbnail(data: bytes) -> str | None:
-    """A small JPEG as a data URI; None if the image can no longer be read."""
+def thumbnail(image_of: dict[str, Any], read_image: ReadImage | None) -> str | None:
+    """A small JPEG as a data URI; None if the image can no longer be read, or is not to be.
+
+    Args:
+        image_of: bucket, key, etag and size.
+        read_image: reads it; None for no image at all.
+    """
+    if read_image is None:
+        return None
     try:
+        data = read_image(image_of)
         image = Image.fromarray(decode(data, short_side=_THUMBNAIL_HEIGHT).pixels)
     except Rejected:
         return None

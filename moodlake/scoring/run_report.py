@@ -9,7 +9,7 @@ import json
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,12 +20,11 @@ from moodlake.reasons import Reason
 from moodlake.scoring import storage
 from moodlake.scoring.drift import LAST_RUNS, TRAINING
 from moodlake.scoring.policy import Report
-from moodlake.scoring.report import REPORTS, colour_of, render_page, thumbnail
+from moodlake.scoring.report import REPORTS, ReadImage, colour_of, render_page, thumbnail
 from moodlake.scoring.s3 import image_of, s3_client
 from moodlake.scoring.summary import Examples
 
 log = logging.getLogger(__name__)
-ReadImage = Callable[[dict[str, Any]], bytes]
 
 _IN_WORDS = {
     "emotions": "emotions",
@@ -62,8 +61,8 @@ def render_run(
     Args:
         record: a row of the table of runs; what an older version did not write is left out.
         examples: of its rows.
-        read_image: gives the bytes of a row's image, of which a small copy is put into the page;
-            None keeps all pixels out of it.
+        read_image: of what it reads a small copy is put into the page; None keeps all pixels out
+            of it.
     """
     drift = _json(record, "drift")
     references = drift.get("references", {})
@@ -195,7 +194,7 @@ def _row(
     return {
         **row,
         "parts": [(name, colour_of(name), row[name] or 0.0) for name in ranked],
-        "thumbnail": thumbnail(read_image(row)) if read_image else None,
+        "thumbnail": thumbnail(row, read_image),
     }
 
 

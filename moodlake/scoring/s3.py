@@ -219,17 +219,10 @@ def _open(client: BaseClient, item: SourceObject) -> StreamingBody:
 
 
 def image_of(client: BaseClient, row: Mapping[str, Any]) -> bytes:
-    """What a row of results was read from, to be shown; b"" if it is no longer there.
-
-    Raises:
-        SourceError: S3 is out of reach or refuses the credentials.
-    """
+    """What a row of results was read from; raises as `read_object` and `check_size`."""
     item = SourceObject(row["bucket"], row["key"], row["etag"], row["size"], "")
-    try:
-        check_size(item)
-        return read_object(client, item)
-    except Rejected:
-        return b""
+    check_size(item)
+    return read_object(client, item)
 
 
 def explained(error: Exception, bucket: str) -> SourceError:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from infra.browser import CHROMIUM, MISSING, chromium
 from infra.local.demo import broken_files, face_crops, photos
 from infra.local.page import PageService
 from infra.local.ports import Ports
@@ -30,19 +29,13 @@ BUCKET = "moodlake-photos"
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium, which Debian's package brings.
-
-    Playwright runs an event loop in this thread until the end: no other test may meet it.
-    """
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("chromium is absent: apt-get install chromium")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    media = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=[*sandbox, *media])
+    """Chromium with a camera that is none. No other test may meet Playwright's event loop."""
+    if CHROMIUM is None:
+        pytest.skip(MISSING)
+    with chromium(
+        "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"
+    ) as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="package")

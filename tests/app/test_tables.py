@@ -105,17 +105,6 @@ def test_a_part_of_a_chart_leads_to_its_rows(url: str, tab: Page) -> None:
     expect(told).not_to_contain_text(f"{least} % to {most} %")
 
 
-def test_it_is_dark_where_the_browser_is(url: str, tab: Page) -> None:
-    tab.emulate_media(color_scheme="dark")
-    tab.goto(f"{url}/results")
-    expect(tab.get_by_role("list", name="Emotions on average")).to_be_visible()
-    shades = "element => getComputedStyle(element).{}.match(/\\d+/g).slice(0, 3).map(Number)"
-    paper = tab.get_by_test_id("stApp").evaluate(shades.format("backgroundColor"))
-    ink = tab.get_by_role("listitem").first.evaluate(shades.format("color"))
-    assert max(paper) < 60
-    assert min(ink) > 180
-
-
 def test_an_image_of_a_bucket_is_shown_where_that_is_allowed(open_url: str, tab: Page) -> None:
     tab.goto(f"{open_url}/results?prefix=photos/astronaut&emotion=happiness")
     expect(tab.get_by_role("heading", name="Results")).to_be_visible()
@@ -142,17 +131,6 @@ def test_about_tells_the_model_its_limits_and_the_law(url: str, tab: Page) -> No
     expect(tab.get_by_text(RELEASED["digest"])).to_be_visible()
     expect(tab.get_by_role("cell", name="contempt", exact=True)).to_be_visible()
     expect(tab.get_by_role("img", name="Learning curves")).to_be_visible()
-
-
-def test_every_page_is_reached_by_keyboard(url: str, tab: Page) -> None:
-    tab.goto(url)
-    expect(tab.get_by_role("heading", name="How does it read?")).to_be_visible()
-    for name in ("Runs", "Results", "Compare", "Data", "About"):
-        link = tab.get_by_role("link", name=name, exact=True)
-        link.focus()
-        tab.keyboard.press("Enter")
-        expect(tab).to_have_url(re.compile(f"^{url}/{name.lower()}"))
-    expect(tab).to_have_url(f"{url}/about")  # the desk's name stays with its page
 
 
 @pytest.fixture

@@ -15,11 +15,15 @@ from playwright.sync_api import Page, expect
 
 from app.uploads import MAX_FILES, MAX_UPLOAD_MB
 from infra.local.stack import Stack
+from moodlake.bundle import read_meta
 from moodlake.images import decode
+from moodlake.settings import RELEASED_ARCHIVE
 from tests.app.test_uploads import zipped
 from tests.images_made import astronaut, astronaut_image, encode, jpeg
 
 pytestmark = pytest.mark.e2e
+
+RELEASED = read_meta(RELEASED_ARCHIVE)
 
 
 def at_rest(tab: Page) -> None:
@@ -139,6 +143,23 @@ def test_what_is_there_stays_until_it_is_taken_back(url: str, tab: Page, files: 
     expect(tab.get_by_text("1 scored, 2 rejected")).to_be_visible()
     tab.get_by_role("button", name="Remove more.png").click()
     expect(tab.get_by_text("1 scored, 1 rejected")).to_be_visible()
+
+
+def test_another_model_reads_all_of_it_anew(stack: Stack, url: str, tab: Page, files: Path) -> None:
+    tab.goto(url)
+    upload(tab, *written(files, astronaut_png=astronaut()))
+    expect(tab.get_by_text(f"Read by emotions {RELEASED['version']}")).to_be_visible()
+    stack.use_version("8.0")
+    try:
+        upload(tab, *written(files, again_png=astronaut()))
+        expect(tab.get_by_text("2 scored, 0 rejected")).to_be_visible()
+        expect(tab.get_by_text("Read by emotions 8.0")).to_be_visible()
+        with tab.expect_download() as download:
+            tab.get_by_role("button", name="Results (Parquet)").click()
+    finally:
+        stack.use_version(RELEASED["version"])
+    table = pq.read_table(download.value.path())
+    assert table["model_version"].to_pylist() == ["8.0", "8.0"]
 
 
 def test_a_photo_is_on_no_disk(stack: Stack, url: str, tab: Page, files: Path) -> None:

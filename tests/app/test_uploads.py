@@ -56,6 +56,21 @@ def test_a_zip_of_too_many_files_says_what_to_do() -> None:
         source_of("many.zip", data)
 
 
+def test_a_zip_of_very_many_files_is_refused_before_its_directory_is_read() -> None:
+    data = zipped({"a.jpg": b""})
+    start = data.index(b"PK\x01\x02")
+    end = data.index(b"PK\x05\x06")
+    data = data[:start] + 300_000 * data[start:end]
+    data += struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 65535, 65535, len(data) - start, start, 0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UploadError, match="holds some 300,000 files"):
+            source_of("many.zip", data)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_bomb_is_refused_by_what_it_says_it_unpacks_to() -> None:
     data = zipped({f"{n}.bmp": bytes(60_000_000) for n in range(17)}, zipfile.ZIP_DEFLATED)
     assert len(data) < 2_000_000

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,22 +12,7 @@ import yaml
 from moodlake.model import Model
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg
-
-STAGES: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
-
-
-def run(stage: str, folder: Path) -> str:
-    command = [sys.executable, *STAGES[stage]["cmd"].split()[1:]]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={"PATH": "", "PYTHONPATH": str(PROJECT_ROOT), "HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.training.stages import STAGES, run_stage
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "params.yaml").write_text(yaml.safe_dump(params))
     (made / "handlers").mkdir()
     for stage in STAGES:
-        run(stage, made)
+        run_stage(stage, made)
     return made
 
 

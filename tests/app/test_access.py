@@ -1,0 +1,88 @@
+"""Who can use the page: by keyboard, with a screen reader, in the dark; and who cannot."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from pathlib import Path
+from typing import Literal
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.app.test_try import upload, written
+from tests.images_made import astronaut
+
+pytestmark = pytest.mark.e2e
+
+SHOWN = {
+    "": "Of ten people asked",
+    "runs": "Rows of this run",
+    "results": "Most probable emotions",
+    "compare": "Most changed first",
+    "data": "Training data",
+    "about": "What a score means",
+}
+
+
+@pytest.mark.parametrize("name", list(SHOWN))
+@pytest.mark.parametrize("shade", ["light", "dark"])
+def test_axe_finds_nothing_to_mend(
+    url: str, tab: Page, files: Path, name: str, shade: Literal["light", "dark"]
+) -> None:
+    """By the rules of WCAG 2.1, levels A and AA, that a program can check."""
+    tab.emulate_media(color_scheme=shade)
+    tab.goto(f"{url}/{name}")
+    if name == "":
+        upload(tab, *written(files, astronaut_png=astronaut(), words_png=b"only words"))
+    expect(tab.get_by_text(SHOWN[name]).first).to_be_visible()
+    expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    # Vega draws what is chosen of a chart, also where that is nothing, and gives it no name.
+    context = {"exclude": [["[class*=part_brush]"]]}
+    levels = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+    found = Axe().run(tab, context, {"runOnly": levels, "resultTypes": ["violations"]})
+    assert found.response["passes"]
+    assert [
+        (item["id"], node["html"], node["failureSummary"])
+        for item in found.response["violations"]
+        for node in item["nodes"]
+    ] == []
+
+
+def test_it_is_dark_where_the_browser_is(url: str, tab: Page) -> None:
+    tab.emulate_media(color_scheme="dark")
+    tab.goto(f"{url}/results")
+    expect(tab.get_by_role("list", name="Emotions on average")).to_be_visible()
+    shades = "element => getComputedStyle(element).{}.match(/\\d+/g).slice(0, 3).map(Number)"
+    paper = tab.get_by_test_id("stApp").evaluate(shades.format("backgroundColor"))
+    ink = tab.get_by_role("listitem").first.evaluate(shades.format("color"))
+    assert max(paper) < 60
+    assert min(ink) > 180
+
+
+def test_every_page_is_reached_by_keyboard(url: str, tab: Page) -> None:
+    tab.goto(url)
+    expect(tab.get_by_role("heading", name="How does it read?")).to_be_visible()
+    for name in ("Runs", "Results", "Compare", "Data", "About"):
+        link = tab.get_by_role("link", name=name, exact=True)
+        link.focus()
+        tab.keyboard.press("Enter")
+        expect(tab).to_have_url(re.compile(f"^{url}/{name.lower()}"))
+    expect(tab).to_have_url(f"{url}/about")  # the desk's name stays with its page
+
+
+def test_another_sites_name_does_not_lead_here(url: str) -> None:
+    """Else that site could let its own name lead to 127.0.0.1, and read along."""
+    socket = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": b64encode(bytes(16)).decode(),
+    }
+    answers = {
+        host: httpx.get(f"{url}/_stcore/stream", headers={"Host": host, **socket}).status_code
+        for host in ("127.0.0.1", "localhost", "evil.example")
+    }
+    assert answers == {"127.0.0.1": 101, "localhost": 101, "evil.example": 403}

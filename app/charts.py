@@ -58,8 +58,12 @@ def by_split(edges: Sequence[float], counts: Mapping[str, Sequence[int]], title:
         for split, told in counts.items()
         for low, high, count in zip(edges, edges[1:], told, strict=False)
     )
+    ends = frame.drop_duplicates("split", keep="last")
     chart = (
-        alt.Chart(frame, height=_HEIGHT, title=title)
+        # Where the last step ends is a point as well.
+        alt.Chart(
+            pd.concat([frame, ends.assign(**{"from": ends["to"]})]), height=_HEIGHT, title=title
+        )
         .mark_line(interpolate="step-after")
         .encode(
             alt.X("from:Q", title=None).scale(zero=False),

@@ -32,9 +32,11 @@ class Settings:
         images_bucket: bucket that the scheduled DAG scores.
         results_uri: folder or s3:// prefix that holds the Delta tables and the work in hand.
         server_url: the model server's address.
-        server_keys: its key_file.json, or None where no token is wanted.
+        server_keys: its key_file.json, or the ARN of a secret; None where no token is wanted.
         arrivals_queue: URL of an SQS queue that S3 tells of what is put into `images_bucket`;
             None if there is none.
+        dead_letters: URL of an SQS queue for what cannot be used of these notifications; None if
+            there is none.
         airflow_url: Airflow's page, for links to it; None if there is none.
         show_images: the page may read images out of buckets and show them.
         data_overview: the folder with what the page tells of the training data.
@@ -43,8 +45,9 @@ class Settings:
     images_bucket: str = "moodlake-images"
     results_uri: str = "s3://moodlake-results"
     server_url: str = "http://127.0.0.1:8080"
-    server_keys: Path | None = None
+    server_keys: Path | str | None = None
     arrivals_queue: str | None = None
+    dead_letters: str | None = None
     airflow_url: str | None = None
     show_images: bool = False
     data_overview: Path = DATA_OVERVIEW
@@ -62,14 +65,14 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read MOODLAKE_IMAGES_BUCKET, _RESULTS_URI, _SERVER_URL, _SERVER_KEYS,
-        _ARRIVALS_QUEUE, _AIRFLOW_URL, _SHOW_IMAGES ("true") and _DATA_OVERVIEW."""
-        keys = environ.get("MOODLAKE_SERVER_KEYS")
+        _ARRIVALS_QUEUE, _DEAD_LETTERS, _AIRFLOW_URL, _SHOW_IMAGES ("true") and _DATA_OVERVIEW."""
         return cls(
             images_bucket=environ.get("MOODLAKE_IMAGES_BUCKET", cls.images_bucket),
             results_uri=environ.get("MOODLAKE_RESULTS_URI", cls.results_uri),
             server_url=environ.get("MOODLAKE_SERVER_URL", cls.server_url),
-            server_keys=Path(keys) if keys else None,
+            server_keys=_keys(environ.get("MOODLAKE_SERVER_KEYS")),
             arrivals_queue=environ.get("MOODLAKE_ARRIVALS_QUEUE") or None,
+            dead_letters=environ.get("MOODLAKE_DEAD_LETTERS") or None,
             airflow_url=environ.get("MOODLAKE_AIRFLOW_URL") or None,
             show_images=environ.get("MOODLAKE_SHOW_IMAGES") == "true",
             data_overview=Path(environ.get("MOODLAKE_DATA_OVERVIEW", DATA_OVERVIEW)),
@@ -86,6 +89,8 @@ class Settings:
             environment["MOODLAKE_SERVER_KEYS"] = str(self.server_keys)
         if self.arrivals_queue:
             environment["MOODLAKE_ARRIVALS_QUEUE"] = self.arrivals_queue
+        if self.dead_letters:
+            environment["MOODLAKE_DEAD_LETTERS"] = self.dead_letters
         if self.airflow_url:
             environment["MOODLAKE_AIRFLOW_URL"] = self.airflow_url
         if self.show_images:
@@ -93,3 +98,10 @@ class Settings:
         if self.data_overview != DATA_OVERVIEW:
             environment["MOODLAKE_DATA_OVERVIEW"] = str(self.data_overview)
         return environment
+
+
+def _keys(text: str | None) -> Path | str | None:
+    """As a person writes it: a path, or an ARN."""
+    if not text:
+        return None
+    return text if text.startswith("arn:") else Path(text)

@@ -16,12 +16,12 @@ from urllib.parse import unquote_plus
 
 import pyarrow as pa
 
+from moodlake.scoring.dead_letters import DeadLetter
 from moodlake.scoring.objects import LISTING_SCHEMA
 
 _CREATED = "ObjectCreated:"
 _CREATED_DETAIL = "Object Created"
 _MOST_BYTES = 2**63 - 1
-_LONGEST_SHOWN = 120
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,12 @@ class Arrivals:
 
     Attributes:
         listing: the objects that were put into the bucket, each version once; in LISTING_SCHEMA.
-        elsewhere: how many were put into other buckets.
-        unread: records that could not be understood, each in words; their neighbours are kept.
+        unused: records that could not be understood, or are of other buckets; their neighbours
+            are kept.
     """
 
     listing: pa.RecordBatch
-    elsewhere: int
-    unread: tuple[str, ...]
+    unused: tuple[DeadLetter, ...]
 
 
 def arrivals(messages: Iterable[str], bucket: str) -> Arrivals:
@@ -45,27 +44,26 @@ def arrivals(messages: Iterable[str], bucket: str) -> Arrivals:
     Removals and S3's test message tell of no object.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    elsewhere = 0
-    unread: list[str] = []
-    for record in _records(messages, unread):
+    unused: list[DeadLetter] = []
+    for record in _records(messages, unused):
         try:
             created = _created(record)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            unread.append(f"{error!r} in {_shown(record)}")
+            unused.append(DeadLetter(_message(record), f"it cannot be understood: {error!r}"))
             continue
         if created is None:
             continue
         name, row = created
         if name != bucket:
-            elsewhere += 1
+            unused.append(DeadLetter(_message(record), f"of the bucket {name!r}, not {bucket!r}"))
         else:
             found[row["key"], row["etag"]] = row
     listing = pa.RecordBatch.from_pylist(list(found.values()), schema=LISTING_SCHEMA)
-    return Arrivals(listing, elsewhere, tuple(unread))
+    return Arrivals(listing, tuple(unused))
 
 
-def _records(messages: Iterable[str], unread: list[str]) -> Iterator[Any]:
-    """The records of all messages; a message that is none is added to `unread`."""
+def _records(messages: Iterable[str], unused: list[DeadLetter]) -> Iterator[Any]:
+    """The records of all messages; a message that is none is added to `unused`."""
     for message in messages:
         try:
             content = json.loads(message)
@@ -77,7 +75,7 @@ def _records(messages: Iterable[str], unread: list[str]) -> Iterator[Any]:
             if not isinstance(records, list):
                 raise ValueError("Records is not a list")
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            unread.append(f"{error!r} in {_shown(message)}")
+            unused.append(DeadLetter(message, f"it cannot be understood: {error!r}"))
         else:
             yield from records
 
@@ -130,8 +128,6 @@ def _utc(value: str) -> datetime:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).replace(tzinfo=None)
 
 
-def _shown(record: Any) -> str:
-    try:
-        return repr(record)[:_LONGEST_SHOWN]
-    except RecursionError:
-        return "a record that is nested too deep"
+def _message(record: Any) -> str:
+    """A message of this record alone."""
+    return json.dumps({"Records": [record]})

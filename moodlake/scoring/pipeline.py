@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from moodlake.faces import FaceMode
 from moodlake.scoring.backlog import Backlog
+from moodlake.scoring.dead_letters import put_aside
 from moodlake.scoring.drift import judge
 from moodlake.scoring.events import arrivals
 from moodlake.scoring.failures import in_words
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 MAX_SHARDS = 300
 """In one run, so that Airflow stays quick; the oldest objects come first."""
 _CHUNK_ROWS = 1_000
+_SHOWN = 120
 
 
 class RunIncomplete(SetupError):
@@ -167,13 +169,14 @@ def plan_asked(
 def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> list[str]:
     """As `plan_run`, of what SQS messages tell of the installation's bucket.
 
-    What cannot be understood is logged: a run that lists the bucket finds what was meant.
+    What cannot be used is logged, and put aside where the installation has a queue for it: a run
+    that lists the bucket finds what was meant.
     """
     found = arrivals(messages, settings.images_bucket)
-    for record in found.unread:
-        log.warning("a notification was passed over: %s", record)
-    if found.elsewhere:
-        log.warning("%d objects of other buckets were passed over", found.elsewhere)
+    for letter in found.unused:
+        log.warning("a notification was passed over: %s: %s", letter.why, letter.body[:_SHOWN])
+    if found.unused and settings.dead_letters:
+        put_aside(settings.dead_letters, found.unused)
     params = RunParams(settings.images_bucket)
     return plan_run(run_id, params, settings, "arrival", found.listing)
 

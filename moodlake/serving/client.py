@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +14,8 @@ from moodlake.emotions import LabelSpace
 from moodlake.faces import FaceMode
 from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
-from moodlake.serving.protocol import Exchange, Protocol, Result, ServerError
+from moodlake.serving.protocol import Exchange, Protocol, Result
+from moodlake.serving.token import Keys, ServerError
 
 __all__ = ["AsyncServerClient", "ServerClient", "ServerError"]
 
@@ -56,8 +56,8 @@ class ServerClient(_Served):
 
     Args:
         url: the address of the server.
-        keys: its key_file.json, or None if the server wants no token. It is read again when
-            the server refuses a token, since a restart may write new ones.
+        keys: its key_file.json, or the ARN of a secret, or None if the server wants no token. It
+            is read again when the server refuses a token, since a restart may write new ones.
         attempts: how often a request is tried before it counts as failed.
         timeout: seconds for one answer.
         version: of the model; None for the one that the server uses.
@@ -69,7 +69,7 @@ class ServerClient(_Served):
     def __init__(
         self,
         url: str,
-        keys: Path | None = None,
+        keys: Keys = None,
         *,
         attempts: int = 6,
         timeout: float = 120,
@@ -152,7 +152,7 @@ class AsyncServerClient(_Served):
     def __init__(
         self,
         url: str,
-        keys: Path | None = None,
+        keys: Keys = None,
         *,
         attempts: int = 6,
         timeout: float = 120,

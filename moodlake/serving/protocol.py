@@ -6,19 +6,17 @@ It does no input or output of its own: `moodlake.serving.client` carries its ste
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
-from moodlake.errors import MendableError
 from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
+from moodlake.serving.token import Keys, ServerError, read_token
 from moodlake.settings import MODEL_NAME
 from moodlake.timings import Stopwatch
 
@@ -29,10 +27,6 @@ _TOO_MUCH = 413
 _BATCH_FAILED = {_TOO_MUCH, 500}
 _PART_TYPE = "application/octet-stream"
 _LONGEST_WAIT = 5.0
-
-
-class ServerError(MendableError):
-    """The model server is out of reach or refuses; the message says what to do."""
 
 
 class _Unavailable(Exception):
@@ -73,13 +67,11 @@ Exchange = Generator[Post | float, Any, Result]
 class Protocol:
     """Decides what to send; shared by threads and tasks."""
 
-    def __init__(
-        self, url: str, keys: Path | None, attempts: int, version: str | None = None
-    ) -> None:
+    def __init__(self, url: str, keys: Keys, attempts: int, version: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._keys = keys
         self._attempts = attempts
-        self._token = self._read_token()
+        self._token = read_token(keys)
         self._version = version
         self.identity: ModelIdentity | None = None
         self.refusals = 0
@@ -187,7 +179,7 @@ class Protocol:
             response: httpx.Response = answer
             return response
         if answer.status_code == 401:
-            if token == (fresh := self._read_token()):
+            if token == (fresh := read_token(self._keys)):
                 raise ServerError(
                     f"{self.url} refuses the token; --keys or MOODLAKE_SERVER_KEYS must name the "
                     "key_file.json of the server that runs there"
@@ -207,17 +199,6 @@ class Protocol:
         if answer.status_code in _BATCH_FAILED:
             raise _BatchFailed(message, certain=answer.status_code == _TOO_MUCH)
         raise ServerError(f"{self.url} refuses the request: {message}")
-
-    def _read_token(self) -> str | None:
-        if self._keys is None:
-            return None
-        try:
-            return str(json.loads(self._keys.read_text("utf-8"))["inference"]["key"])
-        except (OSError, ValueError, KeyError) as error:
-            raise ServerError(
-                f"cannot read the server's token from {self._keys}: {error}; "
-                "is the server running? MOODLAKE_SERVER_KEYS names its key_file.json"
-            ) from error
 
     def arguments(self, post: Post) -> dict[str, Any]:
         """Of httpx's `build_request`."""

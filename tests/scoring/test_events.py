@@ -71,12 +71,16 @@ def test_what_tells_of_no_new_object_is_passed_over() -> None:
     test_event = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "photos"})
     deleted = json.dumps({"detail-type": "Object Deleted", "detail": {}})
     found = arrivals([message(removed), test_event, deleted], "photos")
-    assert (found.listing.num_rows, found.unread) == (0, ())
+    assert (found.listing.num_rows, found.unused) == (0, ())
 
 
-def test_objects_of_other_buckets_are_counted() -> None:
-    found = arrivals([message(record(), record())], "elsewhere")
-    assert (found.listing.num_rows, found.elsewhere) == (0, 2)
+def test_objects_of_other_buckets_are_put_aside() -> None:
+    found = arrivals([message(record("one"), record("two"))], "elsewhere")
+    assert found.listing.num_rows == 0
+    assert [letter.why for letter in found.unused] == 2 * [
+        "of the bucket 'photos', not 'elsewhere'"
+    ]
+    assert keys(*(letter.body for letter in found.unused)) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,8 @@ def test_a_bad_record_is_told_and_its_neighbours_are_kept(bad: Any) -> None:
     first = message(record("one"), bad, record("two"))
     found = arrivals([first, message(record("three"))], "photos")
     assert found.listing["key"].to_pylist() == ["one", "two", "three"]
-    assert len(found.unread) == 1
+    (letter,) = found.unused
+    assert json.loads(letter.body) == {"Records": [bad]}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,8 @@ def test_a_bad_record_is_told_and_its_neighbours_are_kept(bad: Any) -> None:
 def test_a_message_that_is_none_is_told(body: str) -> None:
     found = arrivals([body, message(record())], "photos")
     assert found.listing.num_rows == 1
-    assert len(found.unread) == 1
+    (letter,) = found.unused
+    assert letter.body == body
 
 
 fields = st.sampled_from(["eventName", "eventTime", "s3", "detail", "time", "Event"])

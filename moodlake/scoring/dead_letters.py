@@ -1,0 +1,80 @@
+"""Notifications that could not be used: put aside in a queue of their own, and sent back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import boto3
+from botocore.client import BaseClient
+from botocore.exceptions import BotoCoreError, ClientError
+
+from moodlake.scoring.objects import SourceError
+
+REASON = "reason"
+"""The attribute of a message that says why it is here."""
+_LONGEST_REASON = 256
+_AT_ONCE = 10  # the most that SQS hands out
+_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """What could not be used of a message.
+
+    Attributes:
+        body: as SQS would hand it out; of several records in a message only this one.
+        why: in words.
+    """
+
+    body: str
+    why: str
+
+
+def put_aside(queue: str, letters: Iterable[DeadLetter]) -> None:
+    """Send them to the queue of that URL.
+
+    Raises:
+        SourceError: it is out of reach, or refuses.
+    """
+    client = boto3.client("sqs")
+    for letter in letters:
+        reason = {"DataType": "String", "StringValue": letter.why[:_LONGEST_REASON]}
+        try:
+            client.send_message(
+                QueueUrl=queue, MessageBody=letter.body, MessageAttributes={REASON: reason}
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise SourceError(
+                f"a notification cannot be put aside in {queue}: {error}; check "
+                "MOODLAKE_DEAD_LETTERS and the permission sqs:SendMessage"
+            ) from error
+
+
+def replay(client: BaseClient, source: str, target: str) -> int:
+    """Send all messages of one queue to another; returns how many.
+
+    Each is there before it is deleted here: one that breaks off leaves some twice, and none lost.
+    Those that come meanwhile stay.
+
+    Args:
+        client: of SQS.
+        source: URL of the queue with what was put aside.
+        target: URL of the queue that is watched.
+    """
+    told = client.get_queue_attributes(
+        QueueUrl=source, AttributeNames=["ApproximateNumberOfMessages"]
+    )
+    waiting = int(told["Attributes"]["ApproximateNumberOfMessages"])
+    moved = 0
+    while moved < waiting:
+        messages = client.receive_message(
+            QueueUrl=source, MaxNumberOfMessages=_AT_ONCE, WaitTimeSeconds=_SECONDS
+        ).get("Messages", ())
+        if not messages:
+            break
+        for message in messages:
+            client.send_message(QueueUrl=target, MessageBody=message["Body"])
+            client.delete_message(QueueUrl=source, ReceiptHandle=message["ReceiptHandle"])
+        moved += len(messages)
+    return moved

@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS := train,serve,schedule,local,page,demo,dev
 
 FER := .bench/fer
+EMULATOR := $(VENV)/emulator
 
 .PHONY: install demo test bench bench-fer soak lint clean
 
@@ -20,8 +21,14 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/moodlake demo
 
-test: install
+test: install $(EMULATOR)/installed
 	$(BIN)/python -m pytest
+
+# AWS for the tests. It wants versions of its own.
+$(EMULATOR)/installed: infra/aws/emulator.txt
+	$(PYTHON) -m venv $(EMULATOR)
+	$(EMULATOR)/bin/pip install --quiet -r infra/aws/emulator.txt
+	touch $@
 
 bench: install
 	$(BIN)/python -m training.bench

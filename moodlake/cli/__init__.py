@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from moodlake.cli import app as page
-from moodlake.cli import diff, local, maintain, report, results, trace, versions
+from moodlake.cli import cloud, diff, local, maintain, report, results, trace, versions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,3 +33,4 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(versions.app, name="model")
+app.add_typer(cloud.app, name="cloud")

@@ -1,0 +1,108 @@
+"""AWS on this machine: ministack, which asks for permissions and speaks TLS, as AWS does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import trustme
+
+from infra.local.ports import HOST
+from infra.local.service import NotReady, Service
+from moodlake.settings import PROJECT_ROOT
+
+PROGRAM = PROJECT_ROOT / ".venv" / "emulator" / "bin" / "ministack"
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+
+
+class Emulator(Service):
+    """An account of its own, empty at first.
+
+    Args:
+        folder: its certificates and logs.
+        port: where it listens.
+    """
+
+    name = "AWS"
+
+    def __init__(self, folder: Path, port: int) -> None:
+        super().__init__(folder)
+        self.url = f"https://{HOST}:{port}"
+        self._port = port
+        folder.mkdir(parents=True, exist_ok=True)
+        authority = trustme.CA()
+        self._issued = authority.issue_cert(HOST, "localhost")
+        self._authority = folder / "authority.pem"
+        authority.cert_pem.write_to_path(str(self._authority))
+
+    def start(self) -> None:
+        chain, key = self.folder / "chain.pem", self.folder / "key.pem"
+        chain.write_bytes(b"".join(pem.bytes() for pem in self._issued.cert_chain_pems))
+        self._issued.private_key_pem.write_to_path(str(key))
+        options = {
+            "AUTH": "true",
+            "BIND_HOST": HOST,
+            "GATEWAY_PORT": str(self._port),
+            "MINISTACK_ACCOUNT_ID": ACCOUNT,
+            "MINISTACK_SSL_CERT": str(chain),
+            "MINISTACK_SSL_KEY": str(key),
+            "SFTP_ENABLED": "0",
+            "USE_SSL": "1",
+        }
+        self.spawn("aws", [str(PROGRAM)], options)
+
+    def check(self) -> str:
+        try:
+            self.client("sts").get_caller_identity()
+        except Exception as error:
+            raise NotReady(str(error)) from error
+        return "it answers"
+
+    def environment(
+        self, key: str = "test", secret: str = "test", token: str = ""
+    ) -> dict[str, str]:
+        """What leads programs here, as the root user or as somebody else."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            **({"AWS_SESSION_TOKEN": token} if token else {}),
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CA_BUNDLE": str(self._authority),
+            "SSL_CERT_FILE": str(self._authority),
+        }
+
+    def client(self, service: str) -> Any:
+        """As the root user."""
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            region_name=REGION,
+            verify=str(self._authority),
+        )
+
+    def acting_as(self, role: str) -> dict[str, str]:
+        """The environment of whoever has the role of that ARN.
+
+        On AWS a service takes it; here the role is changed so that the root user may, too. And
+        where AWS asks for sqs:DeleteMessage, this asks for an action that AWS does not know.
+        """
+        name, iam = role.rsplit("/", 1)[-1], self.client("iam")
+        trusted = {"Action": "sts:AssumeRole", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}
+        batches = {"Action": "sqs:DeleteMessageBatch", "Resource": "*"}
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=_allowing(trusted))
+        iam.put_role_policy(RoleName=name, PolicyName="batches", PolicyDocument=_allowing(batches))
+        taken = self.client("sts").assume_role(RoleArn=role, RoleSessionName="tests")["Credentials"]
+        return self.environment(
+            taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"]
+        )
+
+
+def _allowing(statement: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})

@@ -1,0 +1,130 @@
+"""Deploying, again, and taking down, against an account that asks for permissions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.aws.cloud import Cloud
+from infra.aws.stack import CloudError
+from moodlake.cli import app
+from tests.aws.emulator import ACCOUNT, REGION, Emulator
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    """What a command prints."""
+    done = CliRunner().invoke(app, ["cloud", *arguments], env={"COLUMNS": "200"})
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.aws.stack._POLL_SECONDS", 0.1)
+
+
+@pytest.fixture
+def nothing_there(aws: Emulator, quick: None) -> Iterator[None]:
+    """An account in which nothing is deployed, before and after."""
+    yield
+    for each in ("moodlake", "other"):
+        list(Cloud(each).destroy())
+    s3 = aws.client("s3")
+    for bucket in s3.list_buckets()["Buckets"]:
+        for item in s3.list_objects_v2(Bucket=bucket["Name"]).get("Contents", ()):
+            s3.delete_object(Bucket=bucket["Name"], Key=item["Key"])
+        s3.delete_bucket(Bucket=bucket["Name"])
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_a_plan_shows_all_and_changes_nothing(aws: Emulator) -> None:
+    told = run("plan")
+    assert "AWS::S3::Bucket" in told
+    assert "AirflowRole" in told
+    assert aws.client("s3").list_buckets()["Buckets"] == []
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_it_is_deployed_once_however_often_that_is_asked(aws: Emulator) -> None:
+    told = run("deploy", "--yes")
+    assert f"account {ACCOUNT}" in told
+    assert "CREATE_COMPLETE" in told
+    assert "nothing changes" in run("deploy", "--yes")
+    exported = dict(line.removeprefix("export ").split("=", 1) for line in run("env").splitlines())
+    assert exported["MOODLAKE_IMAGES_BUCKET"] == f"moodlake-images-{ACCOUNT}-{REGION}"
+    assert exported["AWS_REGION"] == exported["AWS_DEFAULT_REGION"] == REGION
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
+    run("deploy", "--yes")
+    outputs = Cloud("moodlake").outputs()
+    s3 = aws.client("s3")
+    s3.put_object(Bucket=outputs["Images"], Key="a.jpg", Body=b"theirs")
+    s3.put_object(Bucket=outputs["Code"], Key="airflow/a.py", Body=b"ours")
+    s3.put_object(Bucket=outputs["Code"], Key="airflow/a.py", Body=b"ours, a second version")
+    told = run("destroy", "--yes")
+    assert f"aws s3 rb --force s3://{outputs['Images']}" in told
+    names = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    assert names == {outputs[part] for part in ("Images", "Results", "Remote")}
+    assert s3.get_object(Bucket=outputs["Images"], Key="a.jpg")["Body"].read() == b"theirs"
+    # The emulator plans to take them up, but cannot (it takes their names for taken).
+    taken_up = {
+        change.name for change in Cloud("moodlake").plan("base", {}) if change.action == "Import"
+    }
+    assert taken_up == {"Images", "Results", "Remote"}
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_a_name_that_is_taken_is_told_with_a_way_out(aws: Emulator) -> None:
+    run("deploy", "--yes", "--images-bucket", "holidays")
+    told = run("deploy", "--yes", "--name", "other", "--images-bucket", "holidays", code=1)
+    assert "holidays" in told
+    assert "another --images-bucket" in told
+    # What was begun is gone: another name works at once.
+    assert "CREATE_COMPLETE" in run("deploy", "--yes", "--name", "other")
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_who_may_not_deploy_is_told_what_is_missing(
+    aws: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iam = aws.client("iam")
+    iam.create_user(UserName="guest")
+    allowed = {"Effect": "Allow", "Action": "cloudformation:Describe*", "Resource": "*"}
+    iam.put_user_policy(
+        UserName="guest",
+        PolicyName="look",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allowed]}),
+    )
+    key = iam.create_access_key(UserName="guest")["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    told = run("deploy", "--yes", code=1)
+    assert "cloudformation:CreateChangeSet" in told
+    assert "permission" in told
+
+
+def test_a_region_that_does_not_exist_is_told(aws: Emulator) -> None:
+    with pytest.raises(CloudError, match="no region 'mars-north-1'"):
+        Cloud("moodlake", "mars-north-1")
+
+
+def test_the_region_comes_from_the_environment(
+    aws: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert Cloud("moodlake").region == "eu-central-1"
+
+
+def test_a_region_has_to_be_given(aws: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(CloudError, match="--region"):
+        Cloud("moodlake")

@@ -14,6 +14,8 @@ from moodlake.errors import MendableError
 
 _CHANGES = "moodlake"
 _POLL_SECONDS = 2.0
+_ONLY_PLANNED = "REVIEW_IN_PROGRESS"
+"""The state of a stack that was never deployed."""
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId")
@@ -85,8 +87,8 @@ class CloudStack:
             for _ in self.delete():
                 pass
             told = status = None
-        new = status in (None, "REVIEW_IN_PROGRESS")
-        self.forget_plan()
+        new = status in (None, _ONLY_PLANNED)
+        self._delete_plan()
         self._ask(
             "create_change_set",
             ChangeSetName=_CHANGES,
@@ -121,9 +123,20 @@ class CloudStack:
         return [_change(item["ResourceChange"]) for item in changes]
 
     def forget_plan(self) -> None:
-        """Leave no plan behind."""
-        if self._told():
-            self._ask("delete_change_set", ChangeSetName=_CHANGES)
+        """Leave no plan behind; nor a stack that has nothing but its plan."""
+        self._delete_plan()
+        if self.status() == _ONLY_PLANNED:
+            self._ask("delete_stack")
+
+    def _delete_plan(self) -> None:
+        if self._told() is None:
+            return
+        try:
+            self._client.delete_change_set(StackName=self.name, ChangeSetName=_CHANGES)
+        except self._client.exceptions.ChangeSetNotFoundException:
+            pass
+        except (ClientError, BotoCoreError) as error:
+            raise explained(error) from error
 
     def apply(self) -> Iterator[str]:
         """Do what was planned; yields a line for each step.
@@ -137,11 +150,10 @@ class CloudStack:
 
     def delete(self) -> Iterator[str]:
         """Take all of it down but for what the template retains; yields a line for each step."""
-        if self._told() is None:
+        told = self._told()
+        if told is None:
             return
         since = self._newest_event()
-        told = self._told()
-        assert told
         self._ask("delete_stack")
         # By its id it is found when it is gone, too.
         yield from self._follow(since, ("DELETE_COMPLETE",), told["StackId"])
@@ -198,7 +210,7 @@ class CloudStack:
         return dict(found)
 
     def _check(self, status: str | None) -> None:
-        if status and status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
+        if status and status.endswith("_IN_PROGRESS") and status != _ONLY_PLANNED:
             raise CloudError(f"{self.name} is being changed already ({status}); wait for its end")
         if status == "UPDATE_ROLLBACK_FAILED":
             raise CloudError(
@@ -221,7 +233,8 @@ def _change(told: Mapping[str, Any]) -> Change:
 
 def _failure(name: str, status: str, problems: list[str]) -> str:
     told = "; ".join(problems) or "its events tell why"
-    return f"{name} ended as {status}, and what was done is taken back: {told}{_hint(told)}"
+    back = ", and what was done is taken back" if status.endswith("ROLLBACK_COMPLETE") else ""
+    return f"{name} ended as {status}{back}: {told}{_hint(told)}"
 
 
 def _hint(why: str) -> str:

@@ -47,6 +47,7 @@ def test_a_plan_shows_all_and_changes_nothing(aws: Emulator) -> None:
     assert "AWS::S3::Bucket" in told
     assert "AirflowRole" in told
     assert aws.client("s3").list_buckets()["Buckets"] == []
+    assert Cloud("moodlake").stacks["base"].status() is None
 
 
 @pytest.mark.usefixtures("nothing_there")

@@ -54,7 +54,13 @@ def histogram(
 def by_split(edges: Sequence[float], counts: Mapping[str, Sequence[int]], title: str) -> None:
     """Histograms of several splits, each as shares of its own images, one upon the other."""
     frame = pd.DataFrame(
-        {"from": low, "to": high, "split": split, "images": count, "share": count / sum(told)}
+        {
+            "from": low,
+            "to": high,
+            "split": split,
+            "images": count,
+            "share": count / max(1, sum(told)),
+        }
         for split, told in counts.items()
         for low, high, count in zip(edges, edges[1:], told, strict=False)
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError, UnknownRegionError
+from botocore.exceptions import UnknownRegionError
 
-from infra.aws.stack import Change, CloudError, CloudStack, explained
-from infra.aws.template import body
+from infra.aws.stack import Change, CloudError, CloudStack, in_words
+from infra.aws.template import NAME_PATTERN, NAME_WORDS, body
 from moodlake.scoring.dead_letters import replay
 from moodlake.settings import Settings
 
@@ -27,25 +29,27 @@ class Cloud:
         poll_seconds: between two looks at what AWS is doing.
 
     Raises:
-        CloudError: no credentials or no region, or a region that lacks a service.
+        CloudError: a name that nothing can have, no region, or one that lacks a service.
     """
 
     def __init__(
         self, name: str, region: str | None = None, poll_seconds: float | None = None
     ) -> None:
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise CloudError(f"{name!r} is no name: it takes {NAME_WORDS}")
         self.name = name
         # boto3 by itself reads AWS_DEFAULT_REGION only.
-        self._session = boto3.session.Session(region_name=region or os.environ.get("AWS_REGION"))
-        self.region = self._checked_region()
-        client = self._session.client("cloudformation")
+        region = region or os.environ.get("AWS_REGION")
+        with in_words():
+            self._session = boto3.session.Session(region_name=region)
+            self.region = self._checked_region()
+            client = self._session.client("cloudformation")
         self.stacks = {part: CloudStack(client, f"{name}-{part}", poll_seconds) for part in STACKS}
 
     def identity(self) -> dict[str, str]:
         """`Account` and `Arn` of who is signed in; raises CloudError where nobody is."""
-        try:
+        with in_words():
             told = self._session.client("sts").get_caller_identity()
-        except (ClientError, BotoCoreError) as error:
-            raise explained(error) from error
         return {name: str(told[name]) for name in ("Account", "Arn")}
 
     def plan(self, part: str, given: Mapping[str, str]) -> list[Change]:
@@ -68,9 +72,7 @@ class Cloud:
         Raises:
             CloudError: it is not deployed.
         """
-        outputs = self.outputs()
-        if not outputs:
-            raise CloudError(f"there is no {self.name} in {self.region}; `moodlake cloud deploy`")
+        outputs = self._deployed()
         return Settings(
             images_bucket=outputs["Images"],
             results_uri=f"s3://{outputs['Results']}",
@@ -87,11 +89,11 @@ class Cloud:
 
     def destroy(self) -> Iterator[str]:
         """Take it down, the last stack first; yields a line for each step."""
-        code = self.outputs().get("Code")
+        answers = self._deployed().get("Answers")
         for part in reversed(STACKS):
-            if part == "base" and code:
-                yield f"emptying {code}"
-                self._empty(code)
+            if part == "base" and answers:
+                yield f"emptying {answers}"
+                self._empty(answers)
             yield from self.stacks[part].delete()
 
     def kept(self) -> list[str]:
@@ -101,18 +103,26 @@ class Cloud:
 
     def replay(self) -> int:
         """Send what was put aside back to the queue of arrivals; returns how many there were."""
-        self.settings()
-        outputs = self.outputs()
-        return replay(self._session.client("sqs"), outputs["DeadLetters"], outputs["Arrivals"])
+        outputs = self._deployed()
+        with in_words():
+            sqs = self._session.client("sqs")
+            return replay(sqs, outputs["DeadLetters"], outputs["Arrivals"])
+
+    def _deployed(self) -> dict[str, str]:
+        """The outputs; raises CloudError where nothing is deployed."""
+        if not any(stack.status() for stack in self.stacks.values()):
+            raise CloudError(f"there is no {self.name} in {self.region}; `moodlake cloud deploy`")
+        return self.outputs()
 
     def _empty(self, bucket: str) -> None:
-        """A bucket with versions has to be empty before it can go."""
-        s3 = self._session.client("s3")
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            gone = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
-            if gone:
-                s3.delete_objects(Bucket=bucket, Delete={"Objects": gone, "Quiet": True})
+        """A bucket has to be empty before it can go."""
+        with in_words():
+            s3 = self._session.client("s3")
+            with contextlib.suppress(s3.exceptions.NoSuchBucket):  # gone at an earlier try
+                for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                    gone = [{"Key": each["Key"]} for each in page.get("Contents", ())]
+                    if gone:
+                        s3.delete_objects(Bucket=bucket, Delete={"Objects": gone, "Quiet": True})
 
     def _checked_region(self) -> str:
         region = self._session.region_name

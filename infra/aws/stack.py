@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,8 @@ _CHANGES = "moodlake"
 _POLL_SECONDS = 2.0
 _ONLY_PLANNED = "REVIEW_IN_PROGRESS"
 """The state of a stack that was never deployed."""
+_NOT_BEGUN = "ROLLBACK_COMPLETE"
+"""Its first deployment failed, and nothing of it is left."""
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId")
@@ -54,6 +58,7 @@ class CloudStack:
     def __init__(self, client: BaseClient, name: str, poll_seconds: float | None = None) -> None:
         self.name = name
         self._client = client
+        self._plan = ""
         self._poll = _POLL_SECONDS if poll_seconds is None else poll_seconds
 
     def status(self) -> str | None:
@@ -67,9 +72,11 @@ class CloudStack:
         return {item["OutputKey"]: item["OutputValue"] for item in (told or {}).get("Outputs", ())}
 
     def parameters(self) -> dict[str, str]:
-        """As it was deployed last; empty where there is no such stack."""
-        given = (self._told() or {}).get("Parameters", ())
-        return {item["ParameterKey"]: item["ParameterValue"] for item in given}
+        """As it was deployed last; empty where it never was."""
+        told = self._told()
+        if told is None or told["StackStatus"] in (_ONLY_PLANNED, _NOT_BEGUN):
+            return {}
+        return {item["ParameterKey"]: item["ParameterValue"] for item in told.get("Parameters", ())}
 
     def plan(
         self, body: str, parameters: Mapping[str, str], tags: Mapping[str, str]
@@ -79,17 +86,15 @@ class CloudStack:
         Raises:
             CloudError: AWS refuses the template, or the stack is in no state to be changed.
         """
-        told = self._told()
-        status = told["StackStatus"] if told else None
+        status = self.status()
         self._check(status)
-        if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED"):
-            # Its first deployment failed: nothing of it is left that could be changed.
+        if status == _NOT_BEGUN:
             for _ in self.delete():
                 pass
-            told = status = None
+            status = None
         new = status in (None, _ONLY_PLANNED)
         self._delete_plan()
-        self._ask(
+        self._plan = self._ask(
             "create_change_set",
             ChangeSetName=_CHANGES,
             ChangeSetType="CREATE" if new else "UPDATE",
@@ -101,11 +106,11 @@ class CloudStack:
             Capabilities=["CAPABILITY_NAMED_IAM"],
             # Buckets that an earlier deployment left behind are taken up again.
             ImportExistingResources=new,
-        )
+        )["Id"]
         return self._changes()
 
     def _changes(self) -> list[Change]:
-        while (found := self._ask("describe_change_set", ChangeSetName=_CHANGES))["Status"] in (
+        while (found := self._ask("describe_change_set", ChangeSetName=self._plan))["Status"] in (
             "CREATE_PENDING",
             "CREATE_IN_PROGRESS",
         ):
@@ -118,7 +123,7 @@ class CloudStack:
             raise CloudError(f"{self.name} cannot be deployed: {why}{_hint(why)}")
         changes = list(found["Changes"])
         while token := found.get("NextToken"):
-            found = self._ask("describe_change_set", ChangeSetName=_CHANGES, NextToken=token)
+            found = self._ask("describe_change_set", ChangeSetName=self._plan, NextToken=token)
             changes += found["Changes"]
         return [_change(item["ResourceChange"]) for item in changes]
 
@@ -126,26 +131,23 @@ class CloudStack:
         """Leave no plan behind; nor a stack that has nothing but its plan."""
         self._delete_plan()
         if self.status() == _ONLY_PLANNED:
-            self._ask("delete_stack")
+            for _ in self.delete():
+                pass
 
     def _delete_plan(self) -> None:
         if self._told() is None:
             return
-        try:
+        with in_words(), contextlib.suppress(self._client.exceptions.ChangeSetNotFoundException):
             self._client.delete_change_set(StackName=self.name, ChangeSetName=_CHANGES)
-        except self._client.exceptions.ChangeSetNotFoundException:
-            pass
-        except (ClientError, BotoCoreError) as error:
-            raise explained(error) from error
 
     def apply(self) -> Iterator[str]:
-        """Do what was planned; yields a line for each step.
+        """Do what `plan` told, and nothing that another one planned since; a line for each step.
 
         Raises:
             CloudError: a resource could not be made or changed; what was done is taken back.
         """
         since = self._newest_event()
-        self._ask("execute_change_set", ChangeSetName=_CHANGES)
+        self._ask("execute_change_set", ChangeSetName=self._plan)
         yield from self._follow(since, ("CREATE_COMPLETE", "UPDATE_COMPLETE"))
 
     def delete(self) -> Iterator[str]:
@@ -162,16 +164,17 @@ class CloudStack:
         self, since: str | None, wanted: tuple[str, ...], by: str | None = None
     ) -> Iterator[str]:
         problems: list[str] = []
+        begun = False  # until then its status is that of before
         while True:
             told = self._told(by)
             for event in self._events_after(since, by):
-                since = event["EventId"]
+                since, begun = event["EventId"], True
                 status, why = event["ResourceStatus"], event.get("ResourceStatusReason", "")
                 if status.endswith("FAILED") and "cancelled" not in why:
                     problems.append(f"{event['LogicalResourceId']}: {why}")
                 yield f"{status:<28} {event['LogicalResourceId']}"
             status = told["StackStatus"] if told else "DELETE_COMPLETE"
-            if not status.endswith("_IN_PROGRESS"):
+            if begun and not status.endswith("_IN_PROGRESS"):
                 break
             time.sleep(self._poll)
         if status not in wanted:
@@ -180,18 +183,15 @@ class CloudStack:
     def _events_after(self, since: str | None, by: str | None) -> list[dict[str, Any]]:
         """Oldest first."""
         found: list[dict[str, Any]] = []
-        try:
-            pages = self._client.get_paginator("describe_stack_events").paginate(
-                StackName=by or self.name
-            )
+        pages = self._client.get_paginator("describe_stack_events").paginate(
+            StackName=by or self.name
+        )
+        with in_words():
             for page in pages:
                 for event in page["StackEvents"]:
                     if event["EventId"] == since:
                         return found[::-1]
                     found.append(event)
-        except ClientError as error:
-            if "does not exist" not in str(error):
-                raise explained(error) from error
         return found[::-1]
 
     def _newest_event(self) -> str | None:
@@ -199,19 +199,19 @@ class CloudStack:
         return events[-1]["EventId"] if events else None
 
     def _told(self, by: str | None = None) -> dict[str, Any] | None:
-        try:
-            found = self._client.describe_stacks(StackName=by or self.name)["Stacks"][0]
-        except ClientError as error:
-            if "does not exist" in str(error):
-                return None
-            raise explained(error) from error
-        except BotoCoreError as error:
-            raise explained(error) from error
-        return dict(found)
+        with in_words():
+            try:
+                return dict(self._client.describe_stacks(StackName=by or self.name)["Stacks"][0])
+            except ClientError as error:
+                if "does not exist" in str(error):
+                    return None
+                raise
 
     def _check(self, status: str | None) -> None:
         if status and status.endswith("_IN_PROGRESS") and status != _ONLY_PLANNED:
             raise CloudError(f"{self.name} is being changed already ({status}); wait for its end")
+        if status in ("DELETE_FAILED", "ROLLBACK_FAILED"):
+            raise CloudError(f"{self.name} is half taken down ({status}): `moodlake cloud destroy`")
         if status == "UPDATE_ROLLBACK_FAILED":
             raise CloudError(
                 f"{self.name} could not be set back ({status}); mend what its events tell of, then "
@@ -220,14 +220,12 @@ class CloudStack:
 
     def _ask(self, operation: str, **values: Any) -> dict[str, Any]:
         call: Callable[..., dict[str, Any]] = getattr(self._client, operation)
-        try:
+        with in_words():
             return call(StackName=self.name, **values)
-        except (ClientError, BotoCoreError) as error:
-            raise explained(error) from error
 
 
 def _change(told: Mapping[str, Any]) -> Change:
-    replaced = {"True": True, "False": False, None: False}.get(told.get("Replacement"))
+    replaced = {"True": True, "Conditional": None}.get(told.get("Replacement", ""), False)
     return Change(told["Action"], told["LogicalResourceId"], told["ResourceType"], replaced)
 
 
@@ -246,11 +244,18 @@ def _hint(why: str) -> str:
     return ""
 
 
-def explained(error: Exception) -> CloudError:
-    """What went wrong with AWS, and what to do about it."""
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-    if code in _DENIED:
-        return CloudError(f"AWS refuses: {error}. These credentials need that permission")
-    if code in _EXPIRED:
-        return CloudError(f"the credentials are not valid any more ({code}); sign in again")
-    return CloudError(f"{error}; check the credentials, the region and the network")
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turn what AWS refuses into CloudError, with what to do about it."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in _DENIED:
+            raise CloudError(f"AWS refuses: {error}. Ask for that permission") from error
+        if code in _EXPIRED:
+            told = f"the credentials are not valid any more ({code}); sign in again"
+            raise CloudError(told) from error
+        raise CloudError(f"AWS answers: {error}") from error
+    except BotoCoreError as error:
+        raise CloudError(f"{error}; check credentials, region and network") from error

@@ -11,11 +11,13 @@ from typing import Any
 import yaml
 
 _FOLDER = Path(__file__).parent
+NAME_PATTERN = "[a-z][a-z0-9-]{1,19}"
+NAME_WORDS = "2 to 20 lower-case letters, digits and hyphens, a letter first"
 _NAME = {
     "Type": "String",
     "Default": "moodlake",
-    "AllowedPattern": "[a-z][a-z0-9-]{1,19}",
-    "ConstraintDescription": "2 to 20 lower-case letters, digits and hyphens, a letter first",
+    "AllowedPattern": NAME_PATTERN,
+    "ConstraintDescription": NAME_WORDS,
     "Description": "What the names of everything begin with",
 }
 
@@ -42,7 +44,7 @@ _Loader.add_multi_constructor("!", _long_form)
 
 
 def template(name: str) -> dict[str, Any]:
-    """One template: `base`, what has to be there first and outlives a deployment, or `run`.
+    """The template of one folder, such as `base`.
 
     Raises:
         ValueError: two files define the same.

@@ -24,6 +24,7 @@ ImagesBucket = Annotated[
     str | None, typer.Option(help="Name of the bucket with the images, where the usual is taken.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_REPLACED = {True: "is replaced", None: "may be replaced", False: ""}
 _COLOURS = {"Add": "green", "Modify": "yellow", "Remove": "red"}
 
 
@@ -59,12 +60,13 @@ def deploy(
             _show(part, changes)
             if not changes:
                 continue
-            if not yes and not typer.confirm("Go on?"):
+            if not yes and not _agreed():
                 cloud.stacks[part].forget_plan()
                 raise typer.Exit(1)
             for line in cloud.stacks[part].apply():
                 console.print(f"[dim]{escape(line)}")
-    console.print(f"`moodlake cloud env --name {name}` leads the other commands there")
+    there = f"moodlake cloud env --name {name} --region {cloud.region}"
+    console.print(f'eval "$({there})" leads the other commands there', soft_wrap=True)
 
 
 @app.command()
@@ -98,6 +100,7 @@ def env(name: Name = "moodlake", region: Region = None) -> None:
             "AWS_DEFAULT_REGION",
         )  # some programs read one, some the other
         environment = cloud.settings().to_environment() | dict.fromkeys(region_names, cloud.region)
+    del environment["MOODLAKE_SERVER_URL"]  # it runs elsewhere
     for key, value in environment.items():
         typer.echo(f"export {key}={shlex.quote(value)}")
 
@@ -117,6 +120,14 @@ def _show_place(cloud: Cloud) -> None:
     console.print(f"{cloud.region}, account {who['Account']}, as {who['Arn']}", soft_wrap=True)
 
 
+def _agreed() -> bool:
+    """Ctrl-C means no."""
+    try:
+        return typer.confirm("Go on?")
+    except typer.Abort:
+        return False
+
+
 def _parameters(images_bucket: str | None) -> dict[str, str]:
     return {"ImagesBucket": images_bucket} if images_bucket else {}
 
@@ -127,7 +138,7 @@ def _show(part: str, changes: list[Change]) -> None:
         return
     shown = Table("", part, "kind", "")
     for change in changes:
-        replaced = "is replaced" if change.replaced else ""
         style = _COLOURS.get(change.action)
-        shown.add_row(change.action, change.name, change.kind, replaced, style=style)
+        told = _REPLACED[change.replaced]
+        shown.add_row(change.action, change.name, change.kind, told, style=style)
     console.print(shown)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ REASON = "reason"
 _LONGEST_REASON = 256
 _AT_ONCE = 10  # the most that SQS hands out
 _SECONDS = 2
+_EMPTY = 2  # answers in a row: one alone may be of servers that have none
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,19 @@ def put_aside(queue: str, letters: Iterable[DeadLetter]) -> None:
     Raises:
         SourceError: it is out of reach, or refuses.
     """
-    client = boto3.client("sqs")
-    for letter in letters:
-        reason = {"DataType": "String", "StringValue": letter.why[:_LONGEST_REASON]}
-        try:
+    try:
+        # boto3 by itself reads AWS_DEFAULT_REGION only.
+        client = boto3.client("sqs", region_name=os.environ.get("AWS_REGION"))
+        for letter in letters:
+            reason = {"DataType": "String", "StringValue": letter.why[:_LONGEST_REASON]}
             client.send_message(
                 QueueUrl=queue, MessageBody=letter.body, MessageAttributes={REASON: reason}
             )
-        except (ClientError, BotoCoreError) as error:
-            raise SourceError(
-                f"a notification cannot be put aside in {queue}: {error}; check "
-                "MOODLAKE_DEAD_LETTERS and the permission sqs:SendMessage"
-            ) from error
+    except (ClientError, BotoCoreError) as error:
+        raise SourceError(
+            f"a notification cannot be put aside in {queue}: {error}; check "
+            "MOODLAKE_DEAD_LETTERS and the permission sqs:SendMessage"
+        ) from error
 
 
 def replay(client: BaseClient, source: str, target: str) -> int:
@@ -62,19 +66,19 @@ def replay(client: BaseClient, source: str, target: str) -> int:
         source: URL of the queue with what was put aside.
         target: URL of the queue that is watched.
     """
-    told = client.get_queue_attributes(
-        QueueUrl=source, AttributeNames=["ApproximateNumberOfMessages"]
-    )
-    waiting = int(told["Attributes"]["ApproximateNumberOfMessages"])
-    moved = 0
-    while moved < waiting:
+    started, moved, empty = time.time() * 1000, 0, 0
+    while empty < _EMPTY:
         messages = client.receive_message(
-            QueueUrl=source, MaxNumberOfMessages=_AT_ONCE, WaitTimeSeconds=_SECONDS
+            QueueUrl=source,
+            MaxNumberOfMessages=_AT_ONCE,
+            WaitTimeSeconds=_SECONDS,
+            MessageSystemAttributeNames=["SentTimestamp"],
         ).get("Messages", ())
-        if not messages:
-            break
+        empty = 0 if messages else empty + 1
         for message in messages:
+            if int(message["Attributes"]["SentTimestamp"]) >= started:
+                return moved
             client.send_message(QueueUrl=target, MessageBody=message["Body"])
             client.delete_message(QueueUrl=source, ReceiptHandle=message["ReceiptHandle"])
-        moved += len(messages)
+            moved += 1
     return moved

@@ -45,25 +45,27 @@ def arrivals(messages: Iterable[str], bucket: str) -> Arrivals:
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     unused: list[DeadLetter] = []
-    for record in _records(messages, unused):
+    for record, message in _records(messages, unused):
         try:
             created = _created(record)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            unused.append(DeadLetter(_message(record), f"it cannot be understood: {error!r}"))
+            why = f"it cannot be understood: {error!r}"
+            unused.append(DeadLetter(_alone(record, message), why))
             continue
         if created is None:
             continue
         name, row = created
         if name != bucket:
-            unused.append(DeadLetter(_message(record), f"of the bucket {name!r}, not {bucket!r}"))
+            why = f"of the bucket {name!r}, not {bucket!r}"
+            unused.append(DeadLetter(_alone(record, message), why))
         else:
             found[row["key"], row["etag"]] = row
     listing = pa.RecordBatch.from_pylist(list(found.values()), schema=LISTING_SCHEMA)
     return Arrivals(listing, tuple(unused))
 
 
-def _records(messages: Iterable[str], unused: list[DeadLetter]) -> Iterator[Any]:
-    """The records of all messages; a message that is none is added to `unused`."""
+def _records(messages: Iterable[str], unused: list[DeadLetter]) -> Iterator[tuple[Any, str]]:
+    """The records of all messages, each with its message; what is none is added to `unused`."""
     for message in messages:
         try:
             content = json.loads(message)
@@ -77,7 +79,7 @@ def _records(messages: Iterable[str], unused: list[DeadLetter]) -> Iterator[Any]
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             unused.append(DeadLetter(message, f"it cannot be understood: {error!r}"))
         else:
-            yield from records
+            yield from ((record, message) for record in records)
 
 
 def _created(record: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
@@ -128,6 +130,9 @@ def _utc(value: str) -> datetime:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).replace(tzinfo=None)
 
 
-def _message(record: Any) -> str:
-    """A message of this record alone."""
-    return json.dumps({"Records": [record]})
+def _alone(record: Any, message: str) -> str:
+    """A message of this record alone; the one it came in, where it is nested too deep for that."""
+    try:
+        return json.dumps({"Records": [record]})
+    except RecursionError:
+        return message

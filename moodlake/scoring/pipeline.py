@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 MAX_SHARDS = 300
 """In one run, so that Airflow stays quick; the oldest objects come first."""
 _CHUNK_ROWS = 1_000
-_SHOWN = 120
+_SHOWN = 1000
 
 
 class RunIncomplete(SetupError):
@@ -175,10 +175,12 @@ def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> l
     found = arrivals(messages, settings.images_bucket)
     for letter in found.unused:
         log.warning("a notification was passed over: %s: %s", letter.why, letter.body[:_SHOWN])
+    params = RunParams(settings.images_bucket)
+    planned = plan_run(run_id, params, settings, "arrival", found.listing)
+    # Last, so that it stops nothing, and a plan that is tried again puts nothing aside twice.
     if found.unused and settings.dead_letters:
         put_aside(settings.dead_letters, found.unused)
-    params = RunParams(settings.images_bucket)
-    return plan_run(run_id, params, settings, "arrival", found.listing)
+    return planned
 
 
 @in_words

@@ -181,8 +181,8 @@ class Protocol:
         if answer.status_code == 401:
             if token == (fresh := read_token(self._keys)):
                 raise ServerError(
-                    f"{self.url} refuses the token; --keys or MOODLAKE_SERVER_KEYS must name the "
-                    "key_file.json of the server that runs there"
+                    f"{self.url} refuses the token of {self._keys}; --keys or MOODLAKE_SERVER_KEYS "
+                    "must name the key_file.json of the server that runs there, or its secret"
                 )
             self._token = fresh
             return (yield from self._post(address, options, parts))

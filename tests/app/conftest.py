@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from playwright.sync_api import Browser, Page, expect
 
 from infra.browser import CHROMIUM, MISSING, chromium
@@ -15,16 +17,21 @@ from infra.local.ports import Ports
 from infra.local.stack import Stack
 from infra.pictures import photograph
 from moodlake.bundle import read_meta
+from moodlake.emotions import label_space
 from moodlake.scoring.s3 import s3_client
 from moodlake.scoring.work import RunParams
-from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE
+from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 from tests.bundles import write_archive
 from tests.e2e.steps import fill, finish, run_dag, started
+from tests.training.published import EMOTION6_HEADER, image, write_table
+from tests.training.stages import run_stage
 
 # Tests wait for what is to come, not for a time.
 expect.set_options(timeout=30_000)
 SCREENSHOTS = PROJECT_ROOT / "build" / "screenshots"
 BUCKET = "moodlake-photos"
+IMAGES = 60
+"""Of the data set that the page Data tells of."""
 
 
 @pytest.fixture(scope="package")
@@ -94,3 +101,34 @@ def _here(url: str) -> bool:
 def files(tmp_path: Path) -> Path:
     """A folder for what is uploaded."""
     return tmp_path
+
+
+def many_of_emotion6(folder: Path) -> Path:
+    """In the format that Emotion6 is published in."""
+    rng = np.random.default_rng(6)
+    emotions = label_space("emotion6").emotions
+    rows: list[list[object]] = []
+    for number in range(IMAGES):
+        shares = rng.multinomial(15, rng.dirichlet(np.ones(len(emotions)))) / 15
+        feeling = rng.uniform(1, 9, 2).round(2)
+        rows.append([f"joy/{number}.jpg", *feeling.tolist(), *shares.round(7).tolist()])
+        image(folder / "images" / f"joy/{number}.jpg", number)
+    write_table(folder / "ground_truth.txt", EMOTION6_HEADER, rows, tab=True)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def data_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a page that has a data set to tell of."""
+    folder = tmp_path_factory.mktemp("data")
+    params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text("utf-8"))
+    params["data"] |= {"name": "emotion6", "path": str(many_of_emotion6(folder / "emotion6"))}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    for stage in ("prepare", "validate", "overview"):
+        run_stage(stage, folder)
+    settings = Settings(
+        results_uri=str(folder / "lake"), data_overview=folder / "data" / "overview"
+    )
+    with PageService(folder / "page", Ports.free().page, settings.to_environment()) as service:
+        service.wait()
+        yield service.url

@@ -222,6 +222,7 @@ def test_of_forty_faces_each_that_is_found_is_told(url: str, tab: Page, files: P
     upload(tab, *written(files, crowd_png=encode(crowd, "PNG")))
     expect(tab.get_by_role("img", name="crowd.png, 32 faces found")).to_be_visible()
     expect(tab.get_by_text("and no more are looked for")).to_be_visible()
+    expect(tab.get_by_text("Where does the model see it?")).to_be_visible()
     tab.get_by_role("combobox", name="Face (largest first)").fill("32")
     tab.get_by_role("option", name="32", exact=True).click()
     # The server explains the largest face only.

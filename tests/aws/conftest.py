@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -35,8 +34,3 @@ def cloud(aws: Emulator) -> Cloud:
     made.plan("base", {})
     list(made.stacks["base"].apply())
     return made
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    return tmp_path

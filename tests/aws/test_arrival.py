@@ -74,7 +74,7 @@ def wait_for_rows(settings: Settings, count: int) -> pa.Table:
 
 
 def waiting(aws: Emulator, queue: str) -> dict[str, str]:
-    """What was put aside: body -> reason; it stays where it is."""
+    """What was put aside: body -> reason; each once, and it stays where it is."""
     found = aws.client("sqs").receive_message(
         QueueUrl=queue,
         MaxNumberOfMessages=10,
@@ -82,10 +82,12 @@ def waiting(aws: Emulator, queue: str) -> dict[str, str]:
         WaitTimeSeconds=1,
         MessageAttributeNames=[REASON],
     )
-    return {
-        message["Body"]: message["MessageAttributes"][REASON]["StringValue"]
+    told = [
+        (message["Body"], message["MessageAttributes"][REASON]["StringValue"])
         for message in found.get("Messages", ())
-    }
+    ]
+    assert len(dict(told)) == len(told)
+    return dict(told)
 
 
 def test_what_is_dropped_is_scored_without_a_listing(

@@ -33,7 +33,7 @@ def nothing_there(aws: Emulator, quick: None) -> Iterator[None]:
     """An account in which nothing is deployed, before and after."""
     yield
     for each in ("moodlake", "other"):
-        list(Cloud(each).destroy())
+        list(Cloud(each).stacks["base"].delete())
     s3 = aws.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
         for item in s3.list_objects_v2(Bucket=bucket["Name"]).get("Contents", ()):
@@ -58,6 +58,7 @@ def test_it_is_deployed_once_however_often_that_is_asked(aws: Emulator) -> None:
     assert "nothing changes" in run("deploy", "--yes")
     exported = dict(line.removeprefix("export ").split("=", 1) for line in run("env").splitlines())
     assert exported["MOODLAKE_IMAGES_BUCKET"] == f"moodlake-images-{ACCOUNT}-{REGION}"
+    assert "MOODLAKE_SERVER_URL" not in exported
     assert exported["AWS_REGION"] == exported["AWS_DEFAULT_REGION"] == REGION
 
 
@@ -67,8 +68,7 @@ def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
     outputs = Cloud("moodlake").outputs()
     s3 = aws.client("s3")
     s3.put_object(Bucket=outputs["Images"], Key="a.jpg", Body=b"theirs")
-    s3.put_object(Bucket=outputs["Code"], Key="airflow/a.py", Body=b"ours")
-    s3.put_object(Bucket=outputs["Code"], Key="airflow/a.py", Body=b"ours, a second version")
+    s3.put_object(Bucket=outputs["Answers"], Key="athena/a.csv", Body=b"an answer")
     told = run("destroy", "--yes")
     assert f"aws s3 rb --force s3://{outputs['Images']}" in told
     names = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
@@ -109,6 +109,31 @@ def test_who_may_not_deploy_is_told_what_is_missing(
     told = run("deploy", "--yes", code=1)
     assert "cloudformation:CreateChangeSet" in told
     assert "permission" in told
+
+
+def test_what_is_not_there_cannot_be_taken_down(aws: Emulator) -> None:
+    assert "there is no other" in run("destroy", "--yes", "--name", "other", code=1)
+
+
+def test_a_name_that_nothing_can_have_is_told(aws: Emulator) -> None:
+    assert "2 to 20 lower-case letters" in run("plan", "--name", "My_Lake", code=1)
+
+
+def test_a_profile_that_does_not_exist_is_told(
+    aws: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert "nobody" in run("plan", code=1)
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_what_another_one_planned_meanwhile_is_not_done(aws: Emulator) -> None:
+    mine, theirs = Cloud("moodlake", poll_seconds=0.1), Cloud("moodlake", poll_seconds=0.1)
+    assert mine.plan("base", {})
+    assert theirs.plan("base", {"ImagesBucket": "theirs"})
+    with pytest.raises(CloudError):
+        list(mine.stacks["base"].apply())
+    assert aws.client("s3").list_buckets()["Buckets"] == []
 
 
 def test_a_region_that_does_not_exist_is_told(aws: Emulator) -> None:

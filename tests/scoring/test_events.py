@@ -118,6 +118,14 @@ def test_a_message_that_is_none_is_told(body: str) -> None:
     assert letter.body == body
 
 
+def test_however_deep_a_record_is_its_neighbours_are_kept() -> None:
+    for depth in range(900, 1100):
+        deep = '{"Records": [{"x": ' + "[" * depth + "]" * depth + "}]}"
+        found = arrivals([deep, message(record())], "photos")
+        assert found.listing.num_rows == 1
+        assert len(found.unused) == 1
+
+
 fields = st.sampled_from(["eventName", "eventTime", "s3", "detail", "time", "Event"])
 altered = st.dictionaries(fields, anything | st.datetimes().map(datetime.isoformat)).map(
     lambda changes: record() | changes

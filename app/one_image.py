@@ -20,6 +20,7 @@ from moodlake.emotions import (
     label_space_names,
     shared_space,
 )
+from moodlake.faces import FaceMode
 from moodlake.prediction import FacePrediction
 from moodlake.reasons import Reason, Rejected, Status
 from moodlake.scoring.rows import faces_in
@@ -53,6 +54,8 @@ def _show_reading(
         st.warning(Reason(row["reason"]).explanation)
         st.caption(plain(row["detail"] or ""))
         return
+    if desk.engine and row["face_mode"] == FaceMode.NONE != desk.engine.faces:
+        st.warning("This model learnt from faces: what it says of a whole image means little.")
     number, distribution = _choose_face(row, faces, space)
     _show_distribution(distribution, space)
     if number == 1:  # the server explains the largest face
@@ -65,10 +68,10 @@ def _show_picture(item: Item, faces: tuple[FacePrediction, ...]) -> None:
     except Rejected:
         st.caption("There is no picture to show.")
         return
-    found = f"{len(faces)} {'face' if len(faces) == 1 else 'faces'} found"
-    if len(faces) == MOST_FACES:
-        found += ", and no more are looked for"
+    found = _found(len(faces), item)
     st.image(shown, width="stretch", alt=f"{item.name}, {found}", caption=found)
+    if not faces:
+        return
     st.download_button(
         "Picture with faces (PNG)",
         lambda: picture(item.read(), faces),
@@ -76,6 +79,14 @@ def _show_picture(item: Item, faces: tuple[FacePrediction, ...]) -> None:
         mime="image/png",
         on_click="ignore",
     )
+
+
+def _found(faces: int, item: Item) -> str:
+    assert item.row
+    if item.row["face_mode"] == FaceMode.NONE:
+        return "faces were not looked for"
+    told = f"{faces} {'face' if faces == 1 else 'faces'} found"
+    return f"{told}, and no more are looked for" if faces == MOST_FACES else told
 
 
 def _choose_face(

@@ -65,8 +65,8 @@ def show_stored(image: Mapping[str, Any], faces: Sequence[FacePrediction] = ()) 
     """
     if not settings().show_images:
         st.caption(
-            "Images of buckets are not shown here. Started with `MOODLAKE_SHOW_IMAGES=true`, this "
-            "page reads them with its own credentials."
+            "Images of buckets are not shown here. A page that `moodlake app --images` starts "
+            "reads them with its own credentials."
         )
         return
     try:

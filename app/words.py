@@ -11,11 +11,12 @@ from moodlake.reasons import Reason
 from moodlake.scoring.report import colour_of, percent
 
 _PEOPLE = 10
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def plain(text: str) -> str:
-    """Text, as of a file's name, that Markdown shows as it is."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+    """Text, as of a file's name, that Markdown shows as it is; without a terminal's colours."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(_COLOURS.sub("", text).split()))
 
 
 def told_reason(reason: str, count: int) -> str:

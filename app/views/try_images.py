@@ -33,12 +33,10 @@ def page() -> None:
     st.markdown("To people who look at it: a score says nothing of what anyone in it feels.")
     desk = _desk()
     _take_in(desk)
+    # A default that changes would make another control of it, which forgets what was chosen.
+    st.session_state.setdefault("faces", desk.faces)
     faces = st.segmented_control(
-        "What is read",
-        list(_MODES),
-        format_func=_MODES.__getitem__,
-        default=desk.faces,
-        required=True,
+        "What is read", list(_MODES), format_func=_MODES.__getitem__, key="faces", required=True
     )
     desk.read_as(faces or desk.faces)
     _follow(desk)

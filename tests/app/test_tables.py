@@ -176,4 +176,5 @@ def test_tables_that_cannot_be_read_are_told(tab: Page, tmp_path: Path) -> None:
         tab.goto(f"{service.url}/results")
         told = tab.get_by_text("cannot be read")
         expect(told).to_be_visible(timeout=90_000)
+        assert "[31m" not in (told.text_content() or "")
         assert "secret-of-nobody" not in tab.content()

@@ -86,6 +86,20 @@ def test_another_label_space_tells_the_same_in_its_emotions(
     assert set(bars(tab)) == {"happy", "sad", "angry"}
 
 
+def test_that_a_whole_image_is_no_face_is_told(url: str, tab: Page, files: Path) -> None:
+    tab.goto(url)
+    upload(tab, *written(files, astronaut_png=astronaut()))
+    expect(tab.get_by_role("img", name="astronaut.png, 1 face found")).to_be_visible()
+    whole = tab.get_by_text("This model learnt from faces")
+    for _ in range(2):
+        tab.get_by_text("the whole image", exact=True).click()
+        expect(whole).to_be_visible()
+        expect(tab.get_by_role("img", name="faces were not looked for")).to_be_visible()
+        tab.get_by_text("the largest face", exact=True).click()
+        expect(whole).not_to_be_visible()
+        expect(tab.get_by_role("img", name="astronaut.png, 1 face found")).to_be_visible()
+
+
 def test_a_heat_map_on_demand(url: str, tab: Page, files: Path) -> None:
     tab.goto(url)
     upload(tab, *written(files, astronaut_png=astronaut()))

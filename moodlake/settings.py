@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from moodlake.errors import MendableError
+
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 RELEASED_ARCHIVE = PROJECT_ROOT / "model_store" / "emotions.mar"
 CANDIDATE_ARCHIVE = PROJECT_ROOT / "build" / "emotions.mar"
@@ -22,6 +24,10 @@ STATE_VARIABLE = "MOODLAKE_STATE"
 """For the page, in place of addresses: the folder of a local stack, to be found when it runs."""
 MODEL_NAME = "emotions"
 """The name that TorchServe serves the model under: POST /predictions/emotions."""
+
+
+class SettingsError(MendableError):
+    """An environment variable that cannot be used; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Settings:
         airflow_url: Airflow's page, for links to it; None if there is none.
         show_images: the page may read images out of buckets and show them.
         data_overview: the folder with what the page tells of the training data.
+        server_wait: seconds that a run waits for a model server that is being started.
+        metrics: namespace of CloudWatch that runs write metrics to; None for none.
     """
 
     images_bucket: str = "moodlake-images"
@@ -51,6 +59,8 @@ class Settings:
     airflow_url: str | None = None
     show_images: bool = False
     data_overview: Path = DATA_OVERVIEW
+    server_wait: float = 0
+    metrics: str | None = None
 
     @property
     def results_table(self) -> str:
@@ -65,7 +75,12 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read MOODLAKE_IMAGES_BUCKET, _RESULTS_URI, _SERVER_URL, _SERVER_KEYS,
-        _ARRIVALS_QUEUE, _DEAD_LETTERS, _AIRFLOW_URL, _SHOW_IMAGES ("true") and _DATA_OVERVIEW."""
+        _ARRIVALS_QUEUE, _DEAD_LETTERS, _AIRFLOW_URL, _SHOW_IMAGES ("true"), _DATA_OVERVIEW,
+        _SERVER_WAIT and _METRICS.
+
+        Raises:
+            SettingsError: the seconds to wait are no number of seconds.
+        """
         return cls(
             images_bucket=environ.get("MOODLAKE_IMAGES_BUCKET", cls.images_bucket),
             results_uri=environ.get("MOODLAKE_RESULTS_URI", cls.results_uri),
@@ -76,6 +91,8 @@ class Settings:
             airflow_url=environ.get("MOODLAKE_AIRFLOW_URL") or None,
             show_images=environ.get("MOODLAKE_SHOW_IMAGES") == "true",
             data_overview=Path(environ.get("MOODLAKE_DATA_OVERVIEW", DATA_OVERVIEW)),
+            server_wait=_seconds("MOODLAKE_SERVER_WAIT", environ),
+            metrics=environ.get("MOODLAKE_METRICS") or None,
         )
 
     def to_environment(self) -> dict[str, str]:
@@ -97,7 +114,22 @@ class Settings:
             environment["MOODLAKE_SHOW_IMAGES"] = "true"
         if self.data_overview != DATA_OVERVIEW:
             environment["MOODLAKE_DATA_OVERVIEW"] = str(self.data_overview)
+        if self.server_wait:
+            environment["MOODLAKE_SERVER_WAIT"] = f"{self.server_wait:g}"
+        if self.metrics:
+            environment["MOODLAKE_METRICS"] = self.metrics
         return environment
+
+
+def _seconds(name: str, environ: Mapping[str, str]) -> float:
+    text = environ.get(name) or "0"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise SettingsError(f"{name} is {text!r}; it must be a number of seconds, such as 600")
+    return seconds
 
 
 def _keys(text: str | None) -> Path | str | None:

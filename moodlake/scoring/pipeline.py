@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from moodlake.faces import FaceMode
+from moodlake.scoring import metrics
 from moodlake.scoring.backlog import Backlog
 from moodlake.scoring.dead_letters import put_aside
 from moodlake.scoring.drift import judge
@@ -35,6 +37,7 @@ from moodlake.scoring.scorer import score_objects, take
 from moodlake.scoring.shards import Shard, pack
 from moodlake.scoring.work import Run, RunParams, Work, refused_objects
 from moodlake.serving.client import ServerClient, ServerError
+from moodlake.serving.token import ServerAway
 from moodlake.settings import Settings
 from moodlake.timings import Stopwatch
 
@@ -50,8 +53,21 @@ class RunIncomplete(SetupError):
 
 
 def connect(settings: Settings, version: str | None = None) -> ServerClient:
-    """The model server of this installation: the version it uses, or another that it holds."""
-    return ServerClient(settings.server_url, settings.server_keys, version=version)
+    """The model server of this installation: the version it uses, or another that it holds.
+
+    Servers that are started when they are asked take a while; `settings.server_wait` says how long
+    to go on asking.
+
+    Raises:
+        ServerError: there is no such server or version, or it refuses.
+    """
+    deadline = time.monotonic() + settings.server_wait
+    while True:
+        try:
+            return ServerClient(settings.server_url, settings.server_keys, version=version)
+        except ServerAway:
+            if time.monotonic() >= deadline:
+                raise
 
 
 @in_words
@@ -112,6 +128,7 @@ def plan_run(
             reference=server.reference,
         )
         work.write_run(run)
+    metrics.tell(settings, params.bucket, {metrics.WAITING: run.waiting})
     return shard_ids
 
 
@@ -218,6 +235,8 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
             table = pa.concat_tables(chunks)
     stopwatch.add(server.seconds)
     work.write_rows(shard_id, table, stopwatch.seconds)
+    if settings.metrics:
+        metrics.tell(settings, run.params.bucket, {metrics.WAITING: work.waiting(run)})
     return table.num_rows
 
 
@@ -257,5 +276,6 @@ def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
     record |= judge(run, summary.profile, settings.runs_table, policy.drift)
     publish_report(record, summary.examples, settings.results_uri, policy.report)
     record_run(settings.runs_table, record)
+    metrics.tell(settings, run.params.bucket, metrics.of_record(record))
     # Another try of this task may have been the first.
     return find_run(settings.runs_table, run.run_id, record["started_at"]) or record

@@ -174,6 +174,15 @@ class Work:
         about = {**(rows.schema.metadata or {}), _DIGEST: hashlib.sha256(data).digest()}
         return rows.replace_schema_metadata(about)
 
+    def waiting(self, run: Run) -> int:
+        """How many images have not been scored: at least one for each shard that was not.
+
+        Those that later runs have to take count, too. The last shard may hold less than the others.
+        """
+        files = storage.list_files(storage.join(self._results_uri, WORK, self._run_id))
+        staged = sum(file.uri.endswith(".arrow") for file in files)
+        return max(len(run.shard_ids) - staged, run.waiting - staged * run.params.shard_size)
+
     def set_aside(self, shard_id: str, rows: pa.Table, failures: Sequence[Failure]) -> str:
         """Keep rows that the gate refused, and the reasons; returns where the reasons are."""
         aside = storage.join(self._results_uri, REFUSED, shard_id)

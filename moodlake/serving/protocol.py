@@ -16,7 +16,7 @@ import httpx
 from moodlake.model import ModelIdentity
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
-from moodlake.serving.token import Keys, ServerError, read_token
+from moodlake.serving.token import Keys, ServerAway, ServerError, read_token
 from moodlake.settings import MODEL_NAME
 from moodlake.timings import Stopwatch
 
@@ -162,7 +162,7 @@ class Protocol:
                 problem = failed = error
         if failed:
             raise failed
-        raise ServerError(
+        raise ServerAway(
             f"no answer from the model server at {self.url} ({problem}); "
             "start it with `moodlake up`, or give the address of another (--endpoint, "
             "MOODLAKE_SERVER_URL)"

@@ -15,6 +15,10 @@ class ServerError(MendableError):
     """The model server is out of reach or refuses; the message says what to do."""
 
 
+class ServerAway(ServerError):
+    """It does not answer, or is not ready; it may be so later."""
+
+
 def read_token(keys: Keys) -> str | None:
     """The token as it is now.
 

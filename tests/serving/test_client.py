@@ -13,7 +13,10 @@ import pytest
 
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Status
+from moodlake.scoring import pipeline
 from moodlake.serving.client import ServerClient, ServerError
+from moodlake.serving.token import ServerAway
+from moodlake.settings import Settings
 
 MODEL = {"name": "emotions", "version": "1.0", "digest": "d" * 64}
 ABOUT = {
@@ -201,3 +204,32 @@ def test_requests_in_flight_take_up_a_new_token_together(server: Server, tmp_pat
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(client.score, [IMAGES[:4], IMAGES[4:]]))
     assert [len(answer) for answer in answers] == [4, 4]
+
+
+def test_a_run_waits_for_a_server_that_is_being_started(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moodlake.serving.protocol._LONGEST_WAIT", 0.01)
+    starting = iter([(503, {})] * 20)
+
+    class Starting(Handler):
+        @property
+        def about(self) -> tuple[int, object]:
+            return next(starting, (200, ABOUT))
+
+    server.RequestHandlerClass = Starting
+    url = f"http://127.0.0.1:{server.server_port}"
+    with pytest.raises(ServerAway, match="no answer"):
+        pipeline.connect(Settings(server_url=url))
+    ready = pipeline.connect(Settings(server_url=url, server_wait=60))
+    assert ready.identity.digest == MODEL["digest"]
+    ready.close()
+
+
+def test_no_run_waits_for_a_server_that_refuses(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Handler, "about", (401, {}))
+    url = f"http://127.0.0.1:{server.server_port}"
+    with pytest.raises(ServerError, match="refuses the token"):
+        pipeline.connect(Settings(server_url=url, server_wait=3600))

@@ -1,0 +1,67 @@
+"""What runs tell CloudWatch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moodlake.scoring import metrics
+from moodlake.settings import Settings, SettingsError
+
+RECORD = {
+    "problem": None,
+    "waiting": 1000,
+    "objects": 400,
+    "scored": 300,
+    "rejected": 100,
+    "drifted": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, {"ImagesWaiting": 600, "RejectedShare": 0.25, "Drift": 0, "RunsPublished": 1}),
+        ({"drifted": True}, {"Drift": 1}),
+        ({"problem": "1 of 2 shards"}, {"RunsPublished": 0, "RunsFailed": 1}),
+        # An object that was tried before may be taken beside those that wait.
+        ({"waiting": 300}, {"ImagesWaiting": 0}),
+    ],
+)
+def test_a_run_tells_how_it_ended(changed: dict[str, Any], expected: dict[str, float]) -> None:
+    told = metrics.of_record(RECORD | changed)
+    assert {name: told[name] for name in expected} == expected
+    assert told.keys() == metrics.UNITS.keys()
+
+
+def test_a_run_with_nothing_to_do_is_a_success_and_tells_no_shares() -> None:
+    told = metrics.of_record(RECORD | {"waiting": 0, "objects": 0, "scored": 0, "rejected": 0})
+    assert told["RunsPublished"] == 1
+    assert metrics.UNITS.keys() - told.keys() == {"RejectedShare", "Drift"}
+
+
+def test_metrics_that_cannot_be_written_stop_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    metrics.tell(Settings(), "photos", {"ImagesScored": 1})
+    assert not caplog.records
+    metrics.tell(Settings(metrics="moodlake"), "photos", {"ImagesScored": 1})
+    (warning,) = caplog.messages
+    assert "metrics are not written to moodlake" in warning
+    assert "MOODLAKE_METRICS" in warning
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
+def test_seconds_to_wait_that_are_none_are_told(text: str) -> None:
+    with pytest.raises(SettingsError, match=f"MOODLAKE_SERVER_WAIT is '{text}'"):
+        Settings.from_environment({"MOODLAKE_SERVER_WAIT": text})
+
+
+def test_settings_survive_the_environment() -> None:
+    settings = Settings(server_wait=600, metrics="moodlake")
+    assert Settings.from_environment(settings.to_environment()) == settings

@@ -90,6 +90,15 @@ def waiting(aws: Emulator, queue: str) -> dict[str, str]:
     return dict(told)
 
 
+def wait_for_letters(aws: Emulator, queue: str, count: int) -> dict[str, str]:
+    """What was put aside, once it is so many."""
+    for _ in range(2 * SECONDS):
+        if len(found := waiting(aws, queue)) >= count:
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"{count} notifications are not put aside after {SECONDS} s")
+
+
 def test_what_is_dropped_is_scored_without_a_listing(
     aws: Emulator, cloud: Cloud, settings: Settings
 ) -> None:
@@ -111,7 +120,7 @@ def test_what_is_dropped_is_scored_without_a_listing(
     }
     etags = {row["key"]: row["etag"] for row in rows}
     assert etags["plain.jpg"] == json.loads(s3.head_object(Bucket=bucket, Key="plain.jpg")["ETag"])
-    reasons = waiting(aws, settings.dead_letters)
+    reasons = wait_for_letters(aws, settings.dead_letters, 2)
     assert set(reasons) == {"no JSON", foreign}
     assert "cannot be understood" in reasons["no JSON"]
     assert f"of the bucket 'photos', not '{bucket}'" in reasons[foreign]
@@ -121,4 +130,4 @@ def test_what_is_dropped_is_scored_without_a_listing(
     s3.put_object(Bucket=bucket, Key="2026/a b+é.jpg", Body=dropped["2026/a b+é.jpg"])
     rows = wait_for_rows(settings, len(dropped) + 1).to_pylist()
     assert sorted(row["key"] for row in rows) == sorted([*dropped, "plain.jpg"])
-    assert set(waiting(aws, settings.dead_letters)) == set(reasons)
+    assert set(wait_for_letters(aws, settings.dead_letters, 2)) == set(reasons)

@@ -47,7 +47,15 @@ def test_only_the_command_line_reaches_the_local_stack() -> None:
         for name in imported(path)
         if name.split(".")[0] == "infra"
     }
-    assert users == {"app.py", "cloud.py", "local.py", "results.py", "versions.py"}
+    assert users == {
+        "app.py",
+        "cloud.py",
+        "doctor.py",
+        "local.py",
+        "results.py",
+        "size.py",
+        "versions.py",
+    }
 
 
 def test_core_modules_know_nothing_of_scoring() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import multiprocessing
 import os
@@ -31,12 +32,14 @@ class Taken:
         memory: peak resident memory in MB, by kind of task. Airflow gives each task a process of
             its own; so for scoring it is that of a process after its first shard.
         record: of the last run.
+        steps: seconds of all runs by kind of task.
     """
 
     seconds: float = 0.0
     objects: int = 0
     memory: dict[str, float] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
 
 
 class Tasks:
@@ -51,11 +54,17 @@ class Tasks:
         first_shards: dict[int, float] = {}
         while True:
             run_id = f"bench-{time.monotonic_ns()}"
+            marks = [time.perf_counter()]
             shards = self._call("plan", _plan, run_id, params)
+            marks.append(time.perf_counter())
             named = [(run_id, each) for each in shards]
             for process, peak in self._pools["score"].imap_unordered(_score, named):
                 first_shards.setdefault(process, peak)
+            marks.append(time.perf_counter())
             taken.record = self._call("publish", _publish, run_id)
+            marks.append(time.perf_counter())
+            for kind, (begin, end) in zip(KINDS, itertools.pairwise(marks), strict=True):
+                taken.steps[kind] += end - begin
             taken.objects += taken.record["objects"]
             if taken.record["waiting"] == taken.record["objects"]:
                 break

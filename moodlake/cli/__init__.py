@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from moodlake.cli import app as page
-from moodlake.cli import cloud, diff, local, maintain, report, results, trace, versions
+from moodlake.cli import cloud, diff, doctor, local, maintain, report, results, trace, versions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,7 @@ for command in (
     local.env,
     maintain.maintain,
     local.status,
+    doctor.doctor,
     local.down,
     results.release,
 ):

@@ -10,12 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from moodlake.cli.console import console, explained
+from moodlake.cli.size import size
 
 if TYPE_CHECKING:
     from infra.aws.cloud import Cloud
     from infra.aws.stack import Change
 
 app = typer.Typer(no_args_is_help=True, help="The same on AWS: plan, deploy, take down.")
+app.command()(size)
 Name = Annotated[str, typer.Option(help="What the names of everything begin with.")]
 Region = Annotated[
     str | None, typer.Option(help="Where; that of AWS_REGION or the profile if not given.")

@@ -1,0 +1,38 @@
+"""Whether an installation, of whichever kind, has what it needs; and what to do where it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from infra.doctor.finding import Finding, State
+from infra.doctor.machine import core_count, disk, open_files, versions
+from infra.doctor.services import airflow, model_server, notifications, task_quota
+from infra.doctor.stores import clock, identity, images, results, tables
+from moodlake.errors import MendableError
+from moodlake.settings import Settings
+
+CHECKS: dict[str, Callable[[Settings], Finding]] = {
+    "versions": versions,
+    "cores": core_count,
+    "disk": disk,
+    "open files": open_files,
+    "credentials": identity,
+    "clock": clock,
+    "images": images,
+    "results": results,
+    "tables": tables,
+    "model server": model_server,
+    "notifications": notifications,
+    "Airflow": airflow,
+    "quota": task_quota,
+}
+
+
+def examine(settings: Settings) -> Iterator[tuple[str, Finding]]:
+    """The name of each check, and what it found; one that breaks stops none after it."""
+    for name, check in CHECKS.items():
+        try:
+            finding = check(settings)
+        except (MendableError, OSError, ValueError) as error:
+            finding = Finding(State.BAD, str(error))
+        yield name, finding

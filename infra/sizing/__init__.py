@@ -1,0 +1,1 @@
+"""How large an installation has to be, what it costs, and where it would bend."""

@@ -1,0 +1,159 @@
+"""The size and the price of an installation on AWS, by arithmetic on averages."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.sizing.rates import Rates
+from moodlake.scoring.pipeline import MAX_SHARDS
+
+PRICES = Path(__file__).parent / "prices.toml"
+HOURS = 730.5
+"""Of a month."""
+DAYS = HOURS / 24
+_DAY = 86_400
+GB_A_WORKER = 2.0
+"""Of a server's memory; Fargate sells no less with a core."""
+_LIST_KEYS = 1_000
+_MESSAGES = 10
+"""That SQS hands out at once."""
+_ALARMS = 9
+_METRICS = 7
+
+
+def load_prices(file: Path = PRICES) -> dict[str, Any]:
+    """What AWS takes, in US dollars; `dated` says when."""
+    return tomllib.loads(file.read_text("utf-8"))
+
+
+@dataclass(frozen=True)
+class Load:
+    """What an installation has to do.
+
+    Attributes:
+        images: a day.
+        shard_size: images in a task.
+        runs: scheduled ones a day.
+        row_bytes: of a row in the table.
+        image_bytes: of an image; 0 where the images are not stored for this.
+        listed: keys in the bucket; None for those of a month.
+        inventory: runs plan from an S3 Inventory, a new one each day, in place of a listing.
+        notified: S3 tells of each image.
+        busy: share of the servers' time that they work while they are there.
+        large: managed Airflow of the large class.
+        spot: servers on Fargate Spot.
+    """
+
+    images: int
+    shard_size: int
+    runs: int = 24
+    row_bytes: int = 171
+    image_bytes: int = 0
+    listed: int | None = None
+    inventory: bool = False
+    notified: bool = True
+    busy: float = 0.8
+    large: bool = False
+    spot: bool = False
+
+    @property
+    def keys(self) -> int:
+        """In the bucket."""
+        return int(self.images * DAYS) if self.listed is None else self.listed
+
+
+@dataclass(frozen=True)
+class Size:
+    """What it takes.
+
+    Attributes:
+        shards: a day.
+        runs: a day; more than were scheduled where these cannot take it all.
+        cores: of servers, at work all day on average.
+        core_hours: of servers that are paid for, a day.
+        task_hours: of scoring tasks, a day.
+        requests: of S3 and SQS, a day, by kind.
+        row_gigabytes: that the table grows by in a day.
+        dollars: a month, by what they are for; the images' storage is of one month's images.
+    """
+
+    shards: int
+    runs: int
+    cores: float
+    core_hours: float
+    task_hours: float
+    requests: dict[str, float]
+    row_gigabytes: float
+    dollars: dict[str, float]
+
+    @property
+    def month(self) -> float:
+        """Dollars of a month."""
+        return sum(self.dollars.values())
+
+
+def size(load: Load, rates: Rates, prices: dict[str, Any]) -> Size:
+    """What a load takes, and what it costs.
+
+    A core of AWS is taken for one of the machine that the rates were measured on.
+
+    Raises:
+        ValueError: there are no images, or no share of the time to work in.
+    """
+    if load.images < 1 or not 0 < load.busy <= 1:
+        raise ValueError(f"{load.images} images a day at {load.busy:g} of the servers' time")
+    shards = math.ceil(load.images / load.shard_size)
+    runs = max(load.runs, math.ceil(shards / MAX_SHARDS))
+    seconds = load.images * rates.image
+    task = rates.airflow_task + rates.shard + load.shard_size * rates.image
+    listings = 0 if load.inventory else runs * load.keys / _LIST_KEYS
+    requests = {
+        "GET": float(load.images),
+        "LIST and PUT": listings + 2 * shards + 5 * runs,
+        "SQS": load.images * (1 + 2 / _MESSAGES) if load.notified else 0.0,
+    }
+    found = Size(
+        shards=shards,
+        runs=runs,
+        cores=seconds / _DAY,
+        core_hours=seconds / 3600 / load.busy,
+        task_hours=shards * task / 3600,
+        requests=requests,
+        row_gigabytes=load.images * load.row_bytes / 1e9,
+        dollars={},
+    )
+    return Size(**{**vars(found), "dollars": _dollars(load, found, prices)})
+
+
+def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float]:
+    fargate, airflow, network = prices["fargate"], prices["airflow"], prices["network"]
+    s3, other = prices["s3"], prices["other"]
+    core = fargate["vcpu_hour"] + GB_A_WORKER * fargate["gb_hour"]
+    share = fargate["spot_share"] if load.spot else 1.0
+    kind = "large" if load.large else "small"
+    # One task for a worker's core, all day; the environment brings the first worker.
+    workers = max(0.0, found.task_hours / 24 - 1)
+    gateways = 2 if load.large else 1
+    stored = load.images * DAYS * load.image_bytes / 1e9 + found.row_gigabytes * DAYS
+    return {
+        "servers": DAYS * found.core_hours * core * share,
+        "Airflow": HOURS
+        * (airflow["environment_hour"][kind] + workers * airflow["worker_hour"][kind]),
+        "network": HOURS * (gateways * network["nat_hour"] + network["balancer_hour"])
+        + DAYS * load.images * 40e3 / 1e9 * network["balancer_unit_hour"],
+        "requests": DAYS
+        * (
+            found.requests["GET"] / 1e3 * s3["get_thousand"]
+            + found.requests["LIST and PUT"] / 1e3 * s3["list_thousand"]
+            + found.requests["SQS"] / 1e6 * prices["sqs"]["million"]
+            + load.inventory * load.keys / 1e6 * s3["inventory_million"]
+        ),
+        "storage": stored * s3["gb_month"],
+        "alarms and secret": _ALARMS * other["alarm_month"]
+        + _METRICS * other["metric_month"]
+        + other["secret_month"],
+    }

@@ -1,0 +1,100 @@
+"""Where a load would bend an installation, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from infra.sizing.cost import DAYS, Load
+from infra.sizing.rates import Rates
+from moodlake.scoring.pipeline import MAX_SHARDS
+from moodlake.scoring.sizes import MAX_SHARD_SIZE
+
+_DAY = 86_400
+_PEAK = 2.0
+"""Of a day's busiest minutes, against its mean; see `simulation.daily`."""
+PREFIX_GETS = 5_500
+"""A second, that S3 answers under one prefix (AWS, "Optimizing Amazon S3 performance")."""
+MESSAGES = 100
+"""That Airflow's watcher takes from the queue in one look; see dags/score_on_arrival.py."""
+LOOK_SECONDS = 2.0
+OPENED_IDS = 1_000_000
+"""Shard ids in Delta's log: to read them takes 0.8 s and 320 MB each time the table is opened
+(250,000 of them 0.2 s and 80 MB, docs/score.md)."""
+
+
+@dataclass(frozen=True)
+class Bend:
+    """Something that a load asks more of than it gives.
+
+    Attributes:
+        what: in words.
+        asked: by the load.
+        most: that it gives; in the same unit.
+        remedy: what to do.
+    """
+
+    what: str
+    asked: float
+    most: float
+    remedy: str
+
+
+def bends(load: Load, rates: Rates) -> list[Bend]:
+    """What a load bends, worst first."""
+    found = [bend for bend in _limits(load, rates) if bend.asked > bend.most]
+    return sorted(found, key=lambda bend: bend.most / bend.asked)
+
+
+def _limits(load: Load, rates: Rates) -> Iterator[Bend]:
+    peak = _PEAK * load.images / _DAY
+    every = _DAY / load.runs
+    shards = load.images / load.shard_size
+    largest = load.shard_size >= MAX_SHARD_SIZE
+    larger = "more installations" if largest else f"shards of {MAX_SHARD_SIZE:,}"
+    yield Bend(
+        "images that the scheduled runs take in a day",
+        load.images,
+        load.runs * MAX_SHARDS * load.shard_size,
+        f"{larger}, and runs every ten minutes (the schedule in dags/score_images.py)",
+    )
+    if not load.inventory:
+        yield Bend(
+            "seconds to list the bucket, of those between two runs",
+            load.keys * rates.key,
+            every / 2,
+            "plan from an S3 Inventory (the parameter inventory), give prefixes runs of their "
+            "own, or move what is done to another bucket",
+        )
+    yield Bend(
+        "seconds of a day that the scheduler starts tasks",
+        shards * rates.scheduler_task,
+        _DAY / 2,
+        f"{larger}; beyond these, installations of their own for parts of the images",
+    )
+    yield Bend(
+        "images a second under one prefix, at the peak",
+        peak,
+        PREFIX_GETS,
+        "spread the keys over prefixes",
+    )
+    if load.notified:
+        yield Bend(
+            "notifications a second, at the peak",
+            peak,
+            MESSAGES / LOOK_SECONDS,
+            "let the scheduled runs find what arrives, and no queue be told",
+        )
+    yield Bend(
+        "shard ids in Delta's log after a month",
+        shards * DAYS,
+        OPENED_IDS,
+        f"{larger}, and a new table (MOODLAKE_RESULTS_URI) for each month",
+    )
+    rows = min(load.images / load.runs, MAX_SHARDS * load.shard_size)
+    yield Bend(
+        "seconds to publish a run, of those between two runs",
+        rates.publish + rows * rates.row,
+        every / 4,
+        "more runs a day, of fewer images each",
+    )

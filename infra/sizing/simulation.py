@@ -1,0 +1,263 @@
+"""An installation at work, event by event: arrivals, runs, shards, servers that come and go.
+
+It shows what arithmetic on averages hides: what waits behind what, and what stands idle meanwhile.
+Its parts behave as the code does: one run at a time takes the oldest images, `max_shards` shards of
+them; a shard's requests queue for the servers' workers; what was scored is published at the end of
+its run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import deque
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import simpy
+
+from infra.sizing.fleet import Cores, Fleet
+from infra.sizing.rates import Rates
+from moodlake.scoring.pipeline import MAX_SHARDS
+from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE
+
+Steps = Generator[simpy.Event, Any, None]
+_RETRY = 80.0
+"""Seconds until the task of a worker that died runs again; measured, see docs/cluster.md."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An installation; seconds are of the clock.
+
+    Attributes:
+        rates: what work takes.
+        shard_size: images in a task, at most.
+        max_shards: in a run.
+        every: seconds from one scheduled run to the next, which waits for the end of that before.
+        slots: scoring tasks at once.
+        cores: of the one machine that does everything; None where servers have machines of
+            their own.
+        workers: of a server, one for each of its cores.
+        servers: how many there may be.
+        images_a_server: while so many wait for each server, more are asked for.
+        start_seconds: until a server that is asked for answers.
+        idle_seconds: without work, after which servers stop.
+        server_dies: mean seconds from one death of a server to the next; its requests are sent
+            again to others, and another one is started.
+        task_dies: the same of a scoring task, which begins anew.
+        lists: plans list the bucket; else they know what is new (S3 Inventory, notifications).
+        in_bucket: objects that are there at the beginning, all scored.
+        chunks: requests of a shard that are simulated as one are so many.
+    """
+
+    rates: Rates
+    shard_size: int = DEFAULT_SHARD_SIZE
+    max_shards: int = MAX_SHARDS
+    every: float = 3600
+    slots: int = 2
+    cores: int | None = None
+    workers: int = 2
+    servers: int = 1
+    images_a_server: int = 30_000
+    start_seconds: float = 120
+    idle_seconds: float = 900
+    server_dies: float = math.inf
+    task_dies: float = math.inf
+    lists: bool = True
+    in_bucket: int = 0
+    chunks: int = 16
+
+
+@dataclass
+class Outcome:
+    """What became of the images.
+
+    Attributes:
+        runs: images and seconds of each run, from its start to its end.
+        waits: seconds from arrival to the row, and of how many images.
+        most_waiting: images at once that had arrived and had no row.
+        waiting: those at the end.
+        server_seconds: that servers were there, starting included; of machines of their own.
+        most_servers: at once.
+        tasks: scoring tasks that were started.
+        ended: when the last row was published.
+    """
+
+    runs: list[tuple[int, float]] = field(default_factory=list)
+    waits: list[tuple[float, int]] = field(default_factory=list)
+    most_waiting: int = 0
+    waiting: int = 0
+    server_seconds: float = 0.0
+    most_servers: int = 0
+    tasks: int = 0
+    ended: float = 0.0
+
+    @property
+    def images(self) -> int:
+        """That have their row."""
+        return sum(count for count, _ in self.runs)
+
+    def wait(self, share: float) -> float:
+        """The seconds within which this share of the images, 0 to 1, had their row; nan if none."""
+        left = share * sum(count for _, count in self.waits)
+        for seconds, count in sorted(self.waits):
+            left -= count
+            if left <= 0:
+                return seconds
+        return math.nan
+
+
+def daily(images: int, bins: int = 96) -> list[tuple[float, int]]:
+    """A day's arrivals in equal bins, few at its beginning and end and most in its middle.
+
+    Returns:
+        Seconds and images; `images` in all, at the peak twice the mean.
+    """
+    shares = [1 - math.cos(2 * math.pi * (index + 0.5) / bins) for index in range(bins)]
+    marks = [round(images * part / sum(shares)) for part in itertools.accumulate(shares)]
+    counts = [after - before for before, after in zip([0, *marks], marks, strict=False)]
+    return [((index + 0.5) * 86_400 / bins, count) for index, count in enumerate(counts) if count]
+
+
+def simulate(
+    setup: Setup, arrivals: Iterable[tuple[float, int]], until: float, seed: int = 0
+) -> Outcome:
+    """Let it work.
+
+    Args:
+        setup: the installation.
+        arrivals: seconds and images.
+        until: seconds after which it is looked at; earlier if all has its row and nothing comes.
+        seed: of the deaths.
+    """
+    simulation = _Simulation(setup, sorted(arrivals), seed)
+    simulation.env.run(until=simpy.AnyOf(simulation.env, simulation.ends(until)))
+    return simulation.result()
+
+
+class _Simulation:
+    def __init__(self, setup: Setup, arrivals: list[tuple[float, int]], seed: int) -> None:
+        self.env = simpy.Environment()
+        self._setup = setup
+        self._outcome = Outcome()
+        self._queue: deque[tuple[float, int]] = deque()
+        self._left = sum(count for _, count in arrivals)
+        self._in_bucket = setup.in_bucket
+        self._random = random.Random(seed)
+        self._slots = simpy.Resource(self.env, setup.slots)
+        self._done = self.env.event()
+        self._waiting = 0
+        self._told = 0
+        self._machine: Cores | Fleet
+        if setup.cores:
+            self._machine = self._scheduler = Cores(self.env, setup.cores)
+        else:
+            self._machine = Fleet(self.env, setup, self._random, lambda: self._told)
+            self._scheduler = Cores(self.env, 1)
+        self.env.process(self._arrive(arrivals))
+        self.env.process(self._schedule())
+
+    def ends(self, until: float) -> list[simpy.Event]:
+        return [self._done, self.env.timeout(until)]
+
+    def result(self) -> Outcome:
+        outcome = self._outcome
+        outcome.waiting = self._waiting
+        if isinstance(self._machine, Fleet):
+            outcome.server_seconds = self._machine.seconds()
+            outcome.most_servers = self._machine.most
+        return outcome
+
+    def _arrive(self, arrivals: list[tuple[float, int]]) -> Steps:
+        for at, count in arrivals:
+            yield self.env.timeout(at - self.env.now)
+            self._queue.append((at, count))
+            self._in_bucket += count
+            self._waiting += count
+            self._outcome.most_waiting = max(self._outcome.most_waiting, self._waiting)
+
+    def _schedule(self) -> Steps:
+        while True:
+            started = self.env.now
+            yield self.env.process(self._run())
+            if self._left == 0:
+                self._done.succeed()
+                return
+            passed = self.env.now - started
+            # A run that is late begins when the one before it ends.
+            yield self.env.timeout(max(0.0, self._setup.every - passed))
+
+    def _run(self) -> Steps:
+        setup, rates, started = self._setup, self._setup.rates, self.env.now
+        yield self.env.timeout(rates.airflow_run)
+        yield from self._machine.wake()
+        listed = self._in_bucket if setup.lists else self._waiting
+        yield self.env.timeout(rates.plan + listed * rates.key)
+        # What the autoscaling knows of is what runs tell.
+        self._told = self._waiting
+        taken = self._take(setup.max_shards * setup.shard_size)
+        images = sum(count for _, count in taken)
+        full, rest = divmod(images, setup.shard_size)
+        sizes = [setup.shard_size] * full + [rest] * (rest > 0)
+        yield self.env.all_of([self.env.process(self._shard(size)) for size in sizes])
+        yield self.env.timeout(rates.publish + images * rates.row)
+        now = self.env.now
+        self._outcome.waits += [(now - at, count) for at, count in taken]
+        self._outcome.runs.append((images, now - started))
+        self._waiting -= images
+        self._left -= images
+        self._outcome.ended = now
+
+    def _take(self, most: int) -> list[tuple[float, int]]:
+        """The oldest."""
+        taken = []
+        while self._queue and most:
+            at, count = self._queue.popleft()
+            if count > most:
+                self._queue.appendleft((at, count - most))
+                count = most
+            taken.append((at, count))
+            most -= count
+        return taken
+
+    def _shard(self, images: int) -> Steps:
+        while True:
+            with self._slots.request() as slot:
+                yield slot
+                self._outcome.tasks += 1
+                yield from self._start_task()
+                if self._random.random() < self._risk(images):
+                    # At any moment of its work, which is lost.
+                    yield from self._score(images * self._random.random())
+                else:
+                    yield from self._score(images)
+                    self._told -= images
+                    return
+            yield self.env.timeout(_RETRY)
+
+    def _start_task(self) -> Steps:
+        rates = self._setup.rates
+        if self._setup.cores:
+            yield from self._scheduler.work(rates.airflow_task)
+        else:  # what the task itself takes of it is on its own core
+            yield from self._scheduler.work(rates.scheduler_task)
+            yield self.env.timeout(rates.airflow_task - rates.scheduler_task)
+
+    def _risk(self, images: float) -> float:
+        """That its task dies."""
+        rates = self._setup.rates
+        return 1 - math.exp(-(rates.shard + images * rates.image) / self._setup.task_dies)
+
+    def _score(self, images: float) -> Steps:
+        setup, rates = self._setup, self._setup.rates
+        if setup.cores:
+            yield from self._machine.work(rates.shard)
+            each = images * (rates.image + rates.task_image) / setup.chunks
+        else:
+            yield self.env.timeout(rates.shard)
+            each = images * rates.image / setup.chunks
+        work = [self.env.process(self._machine.work(each)) for _ in range(setup.chunks)]
+        yield self.env.all_of(work)

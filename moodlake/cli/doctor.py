@@ -1,0 +1,41 @@
+"""The command `moodlake doctor`."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+from rich.markup import escape
+
+from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
+from moodlake.settings import Settings
+
+_MARKS = {
+    "good": "[green]✓[/]",
+    "doubtful": "[yellow]![/]",
+    "bad": "[red]✗[/]",
+    "absent": "[dim]-[/]",
+}
+
+
+def doctor(state: StateDir = DEFAULT_STATE) -> None:
+    """Check this installation, whichever it is, and say what to do; exit code 1 if it cannot work.
+
+    It is that of the environment (MOODLAKE_...), or else the local stack that runs.
+    """
+    with explained():
+        from infra.doctor import examine
+        from infra.local.stack import attach
+
+        if not any(name.startswith("MOODLAKE_") for name in os.environ):
+            attach(state).point_here()
+        settings = Settings.from_environment()
+        bad = 0
+        for name, finding in examine(settings):
+            bad += finding.state == "bad"
+            mark = _MARKS[finding.state]
+            console.print(f"{mark} [bold]{name}[/]: {escape(finding.detail)}", soft_wrap=True)
+            if finding.remedy:
+                console.print(f"  → {escape(finding.remedy)}", soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)

@@ -1,0 +1,74 @@
+"""The command `moodlake cloud size`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from moodlake.cli.console import console, explained
+from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
+
+
+def size(
+    images: Annotated[int, typer.Argument(min=1, help="A day.")],
+    shard_size: Annotated[
+        int, typer.Option(min=1, max=MAX_SHARD_SIZE, help="Images per task.")
+    ] = DEFAULT_SHARD_SIZE,
+    runs: Annotated[int, typer.Option(min=1, help="Scheduled runs a day.")] = 24,
+    listed: Annotated[
+        int | None, typer.Option(min=0, help="Keys in the bucket; those of a month if not given.")
+    ] = None,
+    inventory: Annotated[
+        bool, typer.Option("--inventory", help="Runs read an S3 Inventory; they list nothing.")
+    ] = False,
+    notified: Annotated[bool, typer.Option(help="S3 tells the queue of each image.")] = True,
+    large: Annotated[bool, typer.Option("--large", help="Airflow of the large class.")] = False,
+    spot: Annotated[bool, typer.Option("--spot", help="Servers on Fargate Spot.")] = False,
+    image_kb: Annotated[
+        int, typer.Option(min=0, help="Size of an image, where they are kept in S3 for this.")
+    ] = 0,
+) -> None:
+    """Show what so many images a day take and cost on AWS, and what they would bend."""
+    with explained():
+        from infra.sizing.cost import DAYS, Load, load_prices
+        from infra.sizing.cost import size as sized
+        from infra.sizing.limits import bends
+        from infra.sizing.rates import Rates
+
+        rates, prices = Rates.measured(), load_prices()
+        load = Load(
+            images=images,
+            shard_size=shard_size,
+            runs=runs,
+            listed=listed,
+            inventory=inventory,
+            notified=notified,
+            large=large,
+            spot=spot,
+            image_bytes=image_kb * 1000,
+        )
+        found = sized(load, rates, prices)
+        bent = bends(load, rates)
+    shown = Table("a day", "", title=f"{images:,} images a day", title_justify="left")
+    shown.add_row("shards, in runs", f"{found.shards:,} in {found.runs:,}")
+    shown.add_row("servers' cores, at work all day", f"{found.cores:,.2f}")
+    shown.add_row("servers' core hours", f"{found.core_hours:,.1f}")
+    shown.add_row("hours of scoring tasks", f"{found.task_hours:,.1f}")
+    for kind, count in found.requests.items():
+        shown.add_row(f"requests: {kind}", f"{count:,.0f}")
+    shown.add_row("the table grows by", f"{found.row_gigabytes:,.3f} GB")
+    console.print(shown)
+    million = images * DAYS / 1e6
+    paid = Table("dollars", "a month", "a million images")
+    for what, dollars in (*found.dollars.items(), ("in all", found.month)):
+        paid.add_row(what, f"{dollars:,.2f}", f"{dollars / million:,.2f}")
+    console.print(paid)
+    console.print(f"By the prices of {prices['dated']} in infra/sizing/prices.toml.")
+    for bend in bent:
+        console.print(
+            f"[yellow]bends:[/] {bend.what}: {bend.asked:,.0f} where {bend.most:,.0f} are the most;"
+            f" {bend.remedy}",
+            soft_wrap=True,
+        )

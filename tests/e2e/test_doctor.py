@@ -1,0 +1,106 @@
+"""`moodlake doctor` on an installation that works, and on some that do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from botocore.client import BaseClient
+from typer.testing import CliRunner, Result
+
+from infra.doctor import CHECKS, examine
+from infra.doctor.finding import State
+from infra.local.stack import Stack
+from moodlake.cli import app
+from moodlake.scoring.work import RunParams
+from moodlake.settings import Settings
+from tests.e2e.steps import fill, finish
+from tests.images_made import jpeg
+
+pytestmark = pytest.mark.e2e
+
+
+def doctor(*options: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", *options])
+
+
+def states(**changed: str) -> dict[str, State]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in changed.items():
+            patch.setenv(name, value)
+        return {name: found.state for name, found in examine(Settings.from_environment())}
+
+
+def test_a_stack_that_works_is_well(stack: Stack, s3: BaseClient) -> None:
+    fill(s3, "checked", {"a.jpg": jpeg(1)})
+    finish(stack, "doctor", RunParams("checked"))
+    told = doctor()
+    assert told.exit_code == 0, told.output
+    for part in ("versions", "clock", "images", "results", "model server", "Airflow"):
+        assert f"✓ {part}: " in told.output
+    assert "tables: the last run, " in told.output
+    assert "can be written and read" in told.output
+    left = s3.list_objects_v2(Bucket="moodlake-results", Prefix="work/doctor-")
+    assert "Contents" not in left
+
+
+def test_the_local_stack_is_found_where_nothing_is_set(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in stack.settings.to_environment():
+        monkeypatch.delenv(name)
+    assert "✓ model server" in doctor("--state", str(stack.state)).output
+
+
+def test_no_installation_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings(server_keys=tmp_path, airflow_url="x").to_environment():
+        monkeypatch.delenv(name, raising=False)
+    told = doctor("--state", str(tmp_path))
+    assert told.exit_code == 1
+    assert "no stack is running" in told.output
+
+
+@pytest.mark.parametrize(
+    ("changed", "ill"),
+    [
+        ({"MOODLAKE_SERVER_URL": "http://127.0.0.1:1"}, {"model server"}),
+        ({"MOODLAKE_IMAGES_BUCKET": "nobodys"}, {"images"}),
+        ({"MOODLAKE_RESULTS_URI": "/proc/nowhere"}, {"results"}),
+        ({"MOODLAKE_AIRFLOW_URL": "http://127.0.0.1:1"}, {"Airflow"}),
+        ({"MOODLAKE_ARRIVALS_QUEUE": "http://127.0.0.1:1/queue"}, {"notifications"}),
+        ({"AWS_SECRET_ACCESS_KEY": "another"}, {"images", "results", "tables"}),
+    ],
+)
+def test_what_is_ill_is_named_and_hides_nothing_else(
+    stack: Stack, changed: dict[str, str], ill: set[str]
+) -> None:
+    found = states(**changed)
+    assert found.keys() == CHECKS.keys()
+    assert {name for name, state in found.items() if state is State.BAD} == ill
+
+
+def test_a_wrong_token_is_told_with_what_to_do(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"key": "wrong"}))
+    monkeypatch.setenv("MOODLAKE_SERVER_KEYS", str(keys))
+    told = doctor()
+    assert told.exit_code == 1
+    assert "✗ model server: " in told.output
+    assert "MOODLAKE_SERVER_KEYS" in told.output
+
+
+def test_a_clock_that_is_wrong_is_told(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    class Fast(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return datetime.now(UTC) + timedelta(minutes=5)
+
+    monkeypatch.setattr("infra.doctor.stores.datetime", Fast)
+    told = doctor()
+    assert "! clock: 300 s ahead of S3's" in told.output
+    assert "NTP" in told.output

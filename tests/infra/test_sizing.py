@@ -1,0 +1,170 @@
+"""What sizes and the simulation say of an installation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from infra.sizing.cost import Load, load_prices, size
+from infra.sizing.limits import bends
+from infra.sizing.rates import Rates
+from infra.sizing.simulation import Setup, daily, simulate
+from moodlake.cli import app
+from moodlake.scoring.policy import Policy
+
+RATES = Rates(
+    image=0.02,
+    task_image=0.001,
+    shard=0.5,
+    airflow_task=2.0,
+    scheduler_task=0.2,
+    airflow_run=3.0,
+    plan=0.3,
+    key=1e-4,
+    publish=0.5,
+    row=1e-5,
+)
+DAY = 86_400
+arrivals = st.lists(
+    st.tuples(st.floats(0, 4 * 3600), st.integers(1, 50_000)), min_size=1, max_size=10
+)
+
+
+def test_one_shard_on_one_core_takes_the_sum_of_its_parts() -> None:
+    setup = Setup(RATES, shard_size=1000, slots=1, cores=1)
+    outcome = simulate(setup, [(0, 1000)], DAY)
+    work = RATES.airflow_task + RATES.shard + 1000 * (RATES.image + RATES.task_image)
+    around = RATES.airflow_run + RATES.plan + 1000 * RATES.key + RATES.publish + 1000 * RATES.row
+    assert outcome.ended == pytest.approx(work + around)
+    assert outcome.wait(1) == pytest.approx(outcome.ended)
+
+
+def test_two_cores_halve_what_can_be_shared() -> None:
+    one, two = (
+        simulate(Setup(RATES, shard_size=1000, slots=2, cores=cores), [(0, 8000)], DAY).ended
+        for cores in (1, 2)
+    )
+    alone = RATES.airflow_run + RATES.plan + 8000 * RATES.key + RATES.publish + 8000 * RATES.row
+    assert two - alone == pytest.approx((one - alone) / 2, rel=0.02)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrivals,
+    st.integers(1, 3),
+    st.sampled_from([math.inf, 3600.0, 600.0]),
+    st.sampled_from([math.inf, 300.0]),
+)
+def test_every_image_has_its_row_once_whatever_dies(
+    arrived: list[tuple[float, int]], servers: int, server_dies: float, task_dies: float
+) -> None:
+    setup = Setup(
+        RATES, servers=servers, slots=8, server_dies=server_dies, task_dies=task_dies, every=600
+    )
+    outcome = simulate(setup, arrived, 30 * DAY)
+    images = sum(count for _, count in arrived)
+    assert outcome.images == sum(count for _, count in outcome.waits) == images
+    assert outcome.waiting == 0
+    assert min(seconds for seconds, _ in outcome.waits) > 0
+    assert outcome.wait(0.5) <= outcome.wait(0.99) <= outcome.wait(1)
+    assert 1 <= outcome.most_servers <= servers
+
+
+def test_what_dies_costs_time() -> None:
+    setup = Setup(RATES, servers=2, slots=8)
+    quiet = simulate(setup, [(0, 100_000)], DAY)
+    stormy = simulate(replace(setup, server_dies=300, task_dies=300), [(0, 100_000)], DAY)
+    assert stormy.ended > quiet.ended
+    assert stormy.tasks > quiet.tasks
+
+
+def test_servers_stop_when_nothing_waits() -> None:
+    setup = Setup(RATES, every=DAY / 2)
+    outcome = simulate(setup, [(0, 1000), (DAY - 60, 1000)], 2 * DAY)
+    assert outcome.waiting == 0
+    # A run in the middle of the day wakes one, too; the last is there until the last row.
+    assert 2 * 900 < outcome.server_seconds < 3 * 1800
+
+
+def test_a_backlog_brings_more_servers_and_they_take_it_sooner() -> None:
+    few, many = (
+        simulate(Setup(RATES, servers=most, slots=64, every=60), [(0, 1_000_000)], DAY)
+        for most in (1, 8)
+    )
+    assert (few.most_servers, many.most_servers) == (1, 8)
+    assert many.ended < few.ended / 2
+
+
+def test_what_is_too_much_waits() -> None:
+    setup = Setup(RATES, servers=1, slots=2)
+    outcome = simulate(setup, daily(20_000_000), DAY)
+    assert outcome.waiting > 10_000_000
+    assert outcome.images + outcome.waiting <= 20_000_000
+
+
+@given(st.integers(1, 10**9), st.integers(1, 200))
+def test_a_days_arrivals_are_all_of_it(images: int, bins: int) -> None:
+    found = daily(images, bins)
+    assert sum(count for _, count in found) == images
+    assert all(0 < at < DAY for at, _ in found)
+
+
+def test_a_million_images_cost_less_where_there_are_more() -> None:
+    prices = load_prices()
+    dear, cheap = (
+        size(Load(images, 4096, inventory=True), RATES, prices).month / images
+        for images in (10_000, 100_000_000)
+    )
+    assert cheap < dear / 100
+
+
+def test_servers_are_paid_by_the_image() -> None:
+    prices = load_prices()
+    one, ten = (size(Load(images, 1024), RATES, prices) for images in (10**6, 10**7))
+    assert ten.dollars["servers"] == pytest.approx(10 * one.dollars["servers"])
+    hour = prices["fargate"]["vcpu_hour"] + 2 * prices["fargate"]["gb_hour"]
+    hours = 10**6 * RATES.image / 3600 / 0.8
+    assert one.dollars["servers"] == pytest.approx(30.4375 * hours * hour)
+    spot = size(Load(10**6, 1024, spot=True), RATES, prices)
+    assert spot.dollars["servers"] < one.dollars["servers"] / 2
+
+
+@pytest.mark.parametrize("load", [Load(0, 1024), Load(10, 1024, busy=0)])
+def test_no_load_has_no_size(load: Load) -> None:
+    with pytest.raises(ValueError, match="images a day at"):
+        size(load, RATES, load_prices())
+
+
+def test_a_small_load_bends_nothing_and_a_large_one_is_told_what() -> None:
+    assert not bends(Load(100_000, 1024), RATES)
+    found = {bend.what.partition(" ")[0]: bend for bend in bends(Load(10**9, 1024), RATES)}
+    assert {"images", "seconds", "notifications", "shard"} <= set(found)
+    for bend in found.values():
+        assert bend.asked > bend.most
+        assert bend.remedy
+
+
+def test_remedies_help() -> None:
+    before = bends(Load(10**8, 1024), RATES)
+    after = bends(Load(10**8, 10_000, runs=144, inventory=True, notified=False), RATES)
+    assert {bend.what for bend in after} < {bend.what for bend in before}
+
+
+def test_a_price_is_the_same_wherever_it_is_told() -> None:
+    ours, prices = load_prices()["s3"], Policy.load().prices
+    assert prices.get_thousand == ours["get_thousand"]
+    assert prices.list_thousand == ours["list_thousand"]
+
+
+def test_the_command_tells_size_price_and_what_bends() -> None:
+    done = CliRunner().invoke(app, ["cloud", "size", "100000000"])
+    assert done.exit_code == 0, done.output
+    for told in ("97,657 in 326", "a million images", "prices of", "bends:", "S3 Inventory"):
+        assert told in done.output
+    quiet = CliRunner().invoke(app, ["cloud", "size", "1000"])
+    assert "bends:" not in quiet.output

@@ -45,6 +45,7 @@ def nothing_there(aws: Emulator, quick: None) -> Iterator[None]:
 def test_a_plan_shows_all_and_changes_nothing(aws: Emulator) -> None:
     told = run("plan")
     assert "AWS::S3::Bucket" in told
+    assert "run: can be planned once what it stands on is deployed" in told
     assert "AirflowRole" in told
     assert aws.client("s3").list_buckets()["Buckets"] == []
     assert Cloud("moodlake").stacks["base"].status() is None
@@ -52,10 +53,10 @@ def test_a_plan_shows_all_and_changes_nothing(aws: Emulator) -> None:
 
 @pytest.mark.usefixtures("nothing_there")
 def test_it_is_deployed_once_however_often_that_is_asked(aws: Emulator) -> None:
-    told = run("deploy", "--yes")
+    told = run("deploy", "--only", "base", "--yes")
     assert f"account {ACCOUNT}" in told
     assert "CREATE_COMPLETE" in told
-    assert "nothing changes" in run("deploy", "--yes")
+    assert "nothing changes" in run("deploy", "--only", "base", "--yes")
     exported = dict(line.removeprefix("export ").split("=", 1) for line in run("env").splitlines())
     assert exported["MOODLAKE_IMAGES_BUCKET"] == f"moodlake-images-{ACCOUNT}-{REGION}"
     assert "MOODLAKE_SERVER_URL" not in exported
@@ -64,7 +65,7 @@ def test_it_is_deployed_once_however_often_that_is_asked(aws: Emulator) -> None:
 
 @pytest.mark.usefixtures("nothing_there")
 def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
-    run("deploy", "--yes")
+    run("deploy", "--only", "base", "--yes")
     outputs = Cloud("moodlake").outputs()
     s3 = aws.client("s3")
     s3.put_object(Bucket=outputs["Images"], Key="a.jpg", Body=b"theirs")
@@ -83,12 +84,12 @@ def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
 
 @pytest.mark.usefixtures("nothing_there")
 def test_a_name_that_is_taken_is_told_with_a_way_out(aws: Emulator) -> None:
-    run("deploy", "--yes", "--images-bucket", "holidays")
-    told = run("deploy", "--yes", "--name", "other", "--images-bucket", "holidays", code=1)
+    run("deploy", "--only", "base", "--yes", "--images-bucket", "holidays")
+    told = run("deploy", "--only", "base", "--yes", "--name", "other", "--images-bucket", "holidays", code=1)
     assert "holidays" in told
     assert "another --images-bucket" in told
     # What was begun is gone: another name works at once.
-    assert "CREATE_COMPLETE" in run("deploy", "--yes", "--name", "other")
+    assert "CREATE_COMPLETE" in run("deploy", "--only", "base", "--yes", "--name", "other")
 
 
 @pytest.mark.usefixtures("nothing_there")
@@ -106,7 +107,7 @@ def test_who_may_not_deploy_is_told_what_is_missing(
     key = iam.create_access_key(UserName="guest")["AccessKey"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-    told = run("deploy", "--yes", code=1)
+    told = run("deploy", "--only", "base", "--yes", code=1)
     assert "cloudformation:CreateChangeSet" in told
     assert "permission" in told
 

@@ -90,6 +90,26 @@ class Cloud:
         """Parameters of one of STACKS that neither have a value nor get one from those before."""
         return required(template(part)) - self._values(part, given).keys()
 
+    def check_image(self, given: Mapping[str, str]) -> None:
+        """Raises CloudError where the server's image was not pushed: its tasks would not start.
+
+        Args:
+            given: as for `plan`.
+        """
+        values = self._values("run", given)
+        registry, tag = values.get("Registry"), values["ServerTag"]
+        if registry is None:
+            return  # `plan` tells of that
+        with in_words():
+            found = self._session.client("ecr").batch_get_image(
+                repositoryName=registry.split("/", 1)[1], imageIds=[{"imageTag": tag}]
+            )
+        if not found["images"]:
+            raise CloudError(
+                f"there is no image {registry}:{tag} yet; push it (docs/cloud.md tells how), "
+                "then deploy again, or give another --server-tag"
+            )
+
     def plan(self, part: str, given: Mapping[str, str]) -> list[Change]:
         """What deploying one of STACKS would change.
 

@@ -116,6 +116,8 @@ def deploy(
         cloud.check(parts)
         _show_place(cloud)
         for part in parts:
+            if part == "run":
+                cloud.check_image(given)
             changes = cloud.plan(part, given)
             _show(part, changes)
             if not changes:

@@ -81,6 +81,18 @@ def test_what_runs_takes_what_it_stands_on_from_there(aws: Emulator) -> None:
 
 
 @pytest.mark.usefixtures("nothing_there")
+def test_servers_are_not_deployed_before_their_image(aws: Emulator) -> None:
+    told = " ".join(run("deploy", "--yes", "--server-tag", "1.0", code=1).split())
+    assert "moodlake-server:1.0 yet; push it" in told
+    # What it stands on is there, and where the image belongs.
+    assert Cloud("moodlake").outputs()["Registry"].endswith("/moodlake-server")
+    aws.client("ecr").put_image(
+        repositoryName="moodlake-server", imageManifest="{}", imageTag="1.0"
+    )
+    Cloud("moodlake").check_image({"ServerTag": "1.0"})
+
+
+@pytest.mark.usefixtures("nothing_there")
 def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
     run(*DEPLOY)
     outputs = Cloud("moodlake").outputs()

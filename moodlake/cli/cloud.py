@@ -127,6 +127,10 @@ def deploy(
                 raise typer.Exit(1)
             for line in cloud.stacks[part].apply():
                 console.print(f"[dim]{escape(line)}")
+        outputs = cloud.outputs()
+    for output in ("Registry", "TrainingRegistry"):
+        if output in outputs:
+            console.print(f"an image belongs to {outputs[output]}", soft_wrap=True)
     there = f"moodlake cloud env --name {name} --region {cloud.region}"
     console.print(f'eval "$({there})" leads the other commands there', soft_wrap=True)
 

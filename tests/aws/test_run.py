@@ -12,10 +12,14 @@ from infra.aws.cloud import STACKS, Cloud
 from infra.aws.stack import CloudError
 from infra.aws.template import required, template
 from infra.local.front import DRAIN_SECONDS
+from moodlake.scoring.metrics import BUCKET, UNITS
+from moodlake.settings import Settings
 from tests.aws.test_template import listed, resources
 
 UPLOADED = {"RequirementsVersion", "PluginsVersion", "StartupVersion"}
-OUR_METRICS = {"ImagesWaiting", "RejectedShare", "Drift", "RunsPublished"}
+NAMESPACE = resources("AWS::MWAA::Environment")["Airflow"]["AirflowConfigurationOptions"][
+    "moodlake.metrics"
+]
 AWS_METRICS = {
     "AWS/ApplicationELB": {
         "HTTPCode_ELB_503_Count",
@@ -145,23 +149,44 @@ def test_the_role_of_airflow_names_the_environment_that_there_is() -> None:
     assert named == {"environment/${Name}", "airflow-${Name}-*", "airflow-celery-*"}
 
 
-def test_policies_name_what_there_is() -> None:
+def test_airflow_may_tell_the_metrics_that_alarms_read() -> None:
+    policies = resources("AWS::IAM::Role")["AirflowRole"]["Policies"]
+    (condition,) = (
+        statement["Condition"]
+        for policy in policies
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Action"] == "cloudwatch:PutMetricData"
+    )
+    assert NAMESPACE in condition["StringEquals"]["cloudwatch:namespace"]
+
+
+def test_airflow_is_told_what_the_code_reads() -> None:
+    (environment,) = resources("AWS::MWAA::Environment").values()
+    told = {
+        f"MOODLAKE_{name.removeprefix('moodlake.').upper()}": "900"
+        for name in environment["AirflowConfigurationOptions"]
+        if name.startswith("moodlake.")
+    }
+    assert Settings.from_environment(told).to_environment() == told
+
+
+def test_roles_name_resources_of_their_stack() -> None:
     for part in STACKS:
         whole = template(part)
-        known = whole["Resources"].keys() | whole["Parameters"]
-        for role in (each for each in whole["Resources"].values() if "Policies" in str(each)):
-            names = {name for name in mentioned(role["Properties"]) if not name.startswith("AWS")}
-            assert names - {"Repository", "WithGpu", "OnSpot", "Tls"} <= known
+        known = whole["Resources"].keys() | whole["Parameters"] | {"Repository"}
+        for role in resources("AWS::IAM::Role").keys() & whole["Resources"]:
+            properties = whole["Resources"][role]["Properties"]
+            assert {name for name in mentioned(properties) if name[:3] != "AWS"} <= known, role
 
 
 @pytest.mark.parametrize("name", sorted(ALARMS))
 def test_an_alarm_reads_a_metric_that_there_is_and_does_something(name: str) -> None:
     alarm = ALARMS[name]
     for metric in metrics(alarm):
-        known = {"moodlake": OUR_METRICS, **AWS_METRICS}[metric["Namespace"]]
+        known = {NAMESPACE: set(UNITS), **AWS_METRICS}[metric["Namespace"]]
         assert metric["MetricName"] in known
         dimensions = {each["Name"] for each in metric["Dimensions"]}
-        assert (dimensions == {"Bucket"}) == (metric["Namespace"] == "moodlake")
+        assert (dimensions == {BUCKET}) == (metric["Namespace"] == NAMESPACE)
     (action,) = alarm["AlarmActions"]
     scaling = resources("AWS::ApplicationAutoScaling::ScalingPolicy")
     assert action["Ref"] == "News" or action["Ref"] in scaling

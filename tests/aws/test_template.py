@@ -190,3 +190,13 @@ def test_buckets_that_stay_are_named_in_words() -> None:
         "Results": "moodlake-results-123456789012-eu-central-1",
         "Remote": "moodlake-dvc-123456789012-eu-central-1",
     }
+
+
+def test_what_stays_and_is_no_bucket_needs_no_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    gateway = {"Type": "AWS::EC2::InternetGateway", "DeletionPolicy": "Retain"}
+    (tmp_path / "base" / "a.yaml").write_text(json.dumps({"Resources": {"Gateway": gateway}}))
+    monkeypatch.setattr("infra.aws.template._FOLDER", tmp_path)
+    assert json.loads(body("base", {}))["Resources"] == {"Gateway": gateway}

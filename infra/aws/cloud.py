@@ -5,19 +5,37 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import boto3
 from botocore.exceptions import UnknownRegionError
 
 from infra.aws.stack import Change, CloudError, CloudStack, in_words
-from infra.aws.template import NAME_PATTERN, NAME_WORDS, body
+from infra.aws.template import NAME_PATTERN, NAME_WORDS, body, required, template
+from moodlake import __version__
 from moodlake.scoring.dead_letters import replay
 from moodlake.settings import Settings
 
-STACKS = ("base",)
+STACKS = ("base", "run")
 """In the order in which they are deployed; they are taken down in the opposite one."""
-_SERVICES = ("cloudformation", "s3", "sqs", "glue", "athena", "ecr", "secretsmanager")
+_SERVICES = {
+    "base": ("cloudformation", "s3", "sqs", "glue", "athena", "ecr", "secretsmanager"),
+    # Budgets and Route 53 are everywhere.
+    "run": (
+        "application-autoscaling",
+        "autoscaling",
+        "cloudwatch",
+        "ec2",
+        "ecs",
+        "elbv2",
+        "kms",
+        "logs",
+        "mwaa",
+        "sns",
+    ),
+}
+_EMPTIED = ("Answers", "Dags")
+"""Outputs of base: buckets that go with it, for what they hold can be made again."""
 
 
 class Cloud:
@@ -29,7 +47,7 @@ class Cloud:
         poll_seconds: between two looks at what AWS is doing.
 
     Raises:
-        CloudError: a name that nothing can have, no region, or one that lacks a service.
+        CloudError: a name that nothing can have, no region, or one that does not exist.
     """
 
     def __init__(
@@ -52,19 +70,85 @@ class Cloud:
             told = self._session.client("sts").get_caller_identity()
         return {name: str(told[name]) for name in ("Account", "Arn")}
 
+    def check(self, parts: Iterable[str]) -> None:
+        """Raises CloudError where the region lacks a service that these of STACKS need."""
+        partition = self._session.get_partition_for_region(self.region)
+        for part in parts:
+            lacking = [
+                service
+                for service in _SERVICES[part]
+                if self.region not in self._session.get_available_regions(service, partition)
+            ]
+            if lacking:
+                without = "" if part == "base" else ", or do without it (--only base)"
+                raise CloudError(
+                    f"{self.region} has no {', '.join(lacking)}, which {part} needs; "
+                    f"choose another region{without}"
+                )
+
+    def lacking(self, part: str, given: Mapping[str, str]) -> set[str]:
+        """Parameters of one of STACKS that neither have a value nor get one from those before."""
+        return required(template(part)) - self._values(part, given).keys()
+
+    def check_image(self, given: Mapping[str, str]) -> None:
+        """Raises CloudError where the server's image was not pushed: its tasks would not start.
+
+        Args:
+            given: as for `plan`.
+        """
+        values = self._values("run", given)
+        registry, tag = values.get("Registry"), values["ServerTag"]
+        if registry is None:
+            return  # `plan` tells of that
+        with in_words():
+            found = self._session.client("ecr").batch_get_image(
+                repositoryName=registry.split("/", 1)[1], imageIds=[{"imageTag": tag}]
+            )
+        if not found["images"]:
+            raise CloudError(
+                f"there is no image {registry}:{tag} yet; push it (docs/cloud.md tells how), "
+                "then deploy again, or give another --server-tag"
+            )
+
     def plan(self, part: str, given: Mapping[str, str]) -> list[Change]:
         """What deploying one of STACKS would change.
 
         Args:
             part: one of STACKS.
-            given: parameters of its template; the others stay as they are.
+            given: parameters of the templates, of which it takes its own; the others stay as they
+                are.
+
+        Raises:
+            CloudError: AWS refuses it, or what it has to know is not there yet.
         """
-        account, stack = self.identity()["Account"], self.stacks[part]
-        usual = {"Name": self.name, "ImagesBucket": f"{self.name}-images-{account}-{self.region}"}
-        values = usual | stack.parameters() | dict(given)
-        place = {"AWS::AccountId": account, "AWS::Region": self.region}
+        if lacking := self.lacking(part, given):
+            raise CloudError(
+                f"{part} has to know {', '.join(sorted(lacking))}: what is deployed and uploaded "
+                "before it"
+            )
+        values = self._values(part, given)
+        place = {"AWS::AccountId": self.identity()["Account"], "AWS::Region": self.region}
         tags = {"project": "moodlake", "name": self.name}
-        return stack.plan(body(part, values | place), values, tags)
+        return self.stacks[part].plan(body(part, values | place), values, tags)
+
+    def _values(self, part: str, given: Mapping[str, str]) -> dict[str, str]:
+        """Of a template's parameters, those that are known."""
+        account = self.identity()["Account"]
+        usual = {
+            "Name": self.name,
+            "ImagesBucket": f"{self.name}-images-{account}-{self.region}",
+            "ServerTag": __version__,
+        }
+        found = usual | self.stacks[part].parameters() | self._before(part) | dict(given)
+        own = template(part)["Parameters"]
+        return {name: value for name, value in found.items() if name in own}
+
+    def _before(self, part: str) -> dict[str, str]:
+        """What the stacks before this one give out."""
+        earlier = STACKS[: STACKS.index(part)]
+        return {
+            name: value for each in earlier for name, value in self.stacks[each].outputs().items()
+        }
 
     def settings(self) -> Settings:
         """Where its parts are.
@@ -76,6 +160,7 @@ class Cloud:
         return Settings(
             images_bucket=outputs["Images"],
             results_uri=f"s3://{outputs['Results']}",
+            server_url=outputs.get("ServerUrl", Settings.server_url),
             server_keys=outputs["ServerToken"],
             arrivals_queue=outputs["Arrivals"],
             dead_letters=outputs["DeadLetters"],
@@ -87,13 +172,22 @@ class Cloud:
             name: value for each in self.stacks.values() for name, value in each.outputs().items()
         }
 
-    def destroy(self) -> Iterator[str]:
-        """Take it down, the last stack first; yields a line for each step."""
-        answers = self._deployed().get("Answers")
+    def destroy(self, parts: Collection[str] = STACKS) -> Iterator[str]:
+        """Take these of STACKS down, the last first; yields a line for each step.
+
+        Raises:
+            CloudError: nothing is deployed, or what stands on one of them is left.
+        """
+        outputs = self._deployed()
+        if "run" not in parts and self.stacks["run"].status():
+            raise CloudError("run stands on base; take it down first, or both")
         for part in reversed(STACKS):
-            if part == "base" and answers:
-                yield f"emptying {answers}"
-                self._empty(answers)
+            if part not in parts:
+                continue
+            for bucket in _EMPTIED if part == "base" else ():
+                if bucket in outputs:
+                    yield f"emptying {outputs[bucket]}"
+                    self._empty(outputs[bucket])
             yield from self.stacks[part].delete()
 
     def kept(self) -> list[str]:
@@ -115,12 +209,15 @@ class Cloud:
         return self.outputs()
 
     def _empty(self, bucket: str) -> None:
-        """A bucket has to be empty before it can go."""
+        """A bucket has to be empty, of old versions too, before it can go."""
         with in_words():
             s3 = self._session.client("s3")
             with contextlib.suppress(s3.exceptions.NoSuchBucket):  # gone at an earlier try
-                for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-                    gone = [{"Key": each["Key"]} for each in page.get("Contents", ())]
+                for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+                    gone = [
+                        {"Key": each["Key"], "VersionId": each["VersionId"]}
+                        for each in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+                    ]
                     if gone:
                         s3.delete_objects(Bucket=bucket, Delete={"Objects": gone, "Quiet": True})
 
@@ -129,14 +226,7 @@ class Cloud:
         if not region:
             raise CloudError("no region; give --region, or set AWS_REGION")
         try:
-            partition = self._session.get_partition_for_region(region)
+            self._session.get_partition_for_region(region)
         except UnknownRegionError as error:
             raise CloudError(f"there is no region {region!r}; give another --region") from error
-        lacking = [
-            service
-            for service in _SERVICES
-            if region not in self._session.get_available_regions(service, partition)
-        ]
-        if lacking:
-            raise CloudError(f"{region} has no {', '.join(lacking)}; choose another region")
         return str(region)

@@ -63,11 +63,16 @@ def template(name: str) -> dict[str, Any]:
     return whole
 
 
+def required(whole: Mapping[str, Any]) -> set[str]:
+    """The parameters of a template that have no value of their own."""
+    return {name for name, each in whole["Parameters"].items() if "Default" not in each}
+
+
 def body(name: str, known: Mapping[str, str]) -> str:
     """The template as CloudFormation takes it.
 
     Buckets that outlive a deployment get their names as words, for CloudFormation takes up again
-    only what it knows by a word.
+    only what it knows by a word; nothing else is kept and taken up again.
 
     Args:
         name: of the template.
@@ -75,8 +80,8 @@ def body(name: str, known: Mapping[str, str]) -> str:
     """
     whole = template(name)
     for resource in whole["Resources"].values():
-        properties = resource["Properties"]
-        if "DeletionPolicy" in resource:
+        if resource["Type"] == "AWS::S3::Bucket" and "DeletionPolicy" in resource:
+            properties = resource["Properties"]
             properties["BucketName"] = _in_words(properties["BucketName"], known)
     return json.dumps(whole, separators=(",", ":"))
 

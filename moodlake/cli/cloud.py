@@ -22,43 +22,105 @@ Name = Annotated[str, typer.Option(help="What the names of everything begin with
 Region = Annotated[
     str | None, typer.Option(help="Where; that of AWS_REGION or the profile if not given.")
 ]
+Part = Annotated[
+    str | None,
+    typer.Option("--only", help="One of its parts: base (without Airflow and servers), or run."),
+]
 ImagesBucket = Annotated[
     str | None, typer.Option(help="Name of the bucket with the images, where the usual is taken.")
 ]
+Size = Annotated[str | None, typer.Option(help="small or large.")]
+ServerTag = Annotated[str | None, typer.Option(help="Tag of the images that were pushed.")]
+Email = Annotated[str | None, typer.Option(help="Who is told of alarms.")]
+Budget = Annotated[int | None, typer.Option(min=0, help="US dollars a month to be warned of.")]
+Certificate = Annotated[
+    str | None, typer.Option(help="ARN of a certificate, to reach the server by HTTPS.")
+]
+ServerHost = Annotated[str | None, typer.Option(help="The host name in the certificate.")]
+Spot = Annotated[
+    bool | None, typer.Option("--spot/--no-spot", help="Servers on what AWS may take back.")
+]
+Gpu = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="A GPU, for training.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_PARAMETERS = {
+    "images_bucket": "ImagesBucket",
+    "size": "Size",
+    "server_tag": "ServerTag",
+    "email": "Email",
+    "budget": "Budget",
+    "certificate": "Certificate",
+    "server_host": "ServerHost",
+    "spot": "Spot",
+    "gpu": "Gpu",
+}
+"""Of the templates, by option."""
 _REPLACED = {True: "is replaced", None: "may be replaced", False: ""}
 _COLOURS = {"Add": "green", "Modify": "yellow", "Remove": "red"}
 
 
 @app.command()
 def plan(
-    name: Name = "moodlake", region: Region = None, images_bucket: ImagesBucket = None
+    context: typer.Context,
+    name: Name = "moodlake",
+    region: Region = None,
+    only: Part = None,
+    images_bucket: ImagesBucket = None,
+    size: Size = None,
+    server_tag: ServerTag = None,
+    email: Email = None,
+    budget: Budget = None,
+    certificate: Certificate = None,
+    server_host: ServerHost = None,
+    spot: Spot = None,
+    gpu: Gpu = None,
 ) -> None:
     """Show what `deploy` would change, and change nothing."""
-    from infra.aws.cloud import STACKS, Cloud
+    from infra.aws.cloud import Cloud
 
+    given = _given(context)
     with explained():
-        cloud = Cloud(name, region)
-        for part in STACKS:
-            _show(part, cloud.plan(part, _parameters(images_bucket)))
+        cloud, parts = Cloud(name, region), _parts(only)
+        cloud.check(parts)
+        for part in parts:
+            if cloud.lacking(part, given):
+                console.print(f"{part}: can be planned once what it stands on is deployed")
+                continue
+            _show(part, cloud.plan(part, given))
             cloud.stacks[part].forget_plan()
 
 
 @app.command()
 def deploy(
+    context: typer.Context,
     name: Name = "moodlake",
     region: Region = None,
+    only: Part = None,
     images_bucket: ImagesBucket = None,
+    size: Size = None,
+    server_tag: ServerTag = None,
+    email: Email = None,
+    budget: Budget = None,
+    certificate: Certificate = None,
+    server_host: ServerHost = None,
+    spot: Spot = None,
+    gpu: Gpu = None,
     yes: Yes = False,
 ) -> None:
-    """Show what changes, ask, and change it; again, after a change of the code or of a size."""
-    from infra.aws.cloud import STACKS, Cloud
+    """Show what changes, ask, and change it; again, after a change of the code or of a size.
 
+    What is not given stays as it was.
+    """
+    from infra.aws.cloud import Cloud
+
+    given = _given(context)
     with explained():
-        cloud = Cloud(name, region)
+        cloud, parts = Cloud(name, region), _parts(only)
+        cloud.check(parts)
         _show_place(cloud)
-        for part in STACKS:
-            changes = cloud.plan(part, _parameters(images_bucket))
+        for part in parts:
+            if part == "run":
+                cloud.check_image(given)
+            changes = cloud.plan(part, given)
             _show(part, changes)
             if not changes:
                 continue
@@ -67,22 +129,28 @@ def deploy(
                 raise typer.Exit(1)
             for line in cloud.stacks[part].apply():
                 console.print(f"[dim]{escape(line)}")
+        outputs = cloud.outputs()
+    for output in ("Registry", "TrainingRegistry"):
+        if output in outputs:
+            console.print(f"an image belongs to {outputs[output]}", soft_wrap=True)
     there = f"moodlake cloud env --name {name} --region {cloud.region}"
     console.print(f'eval "$({there})" leads the other commands there', soft_wrap=True)
 
 
 @app.command()
-def destroy(name: Name = "moodlake", region: Region = None, yes: Yes = False) -> None:
+def destroy(
+    name: Name = "moodlake", region: Region = None, only: Part = None, yes: Yes = False
+) -> None:
     """Take all of it down but for the buckets with images, results and data."""
     from infra.aws.cloud import Cloud
 
     with explained():
-        cloud = Cloud(name, region)
-        kept = cloud.kept()
+        cloud, parts = Cloud(name, region), _parts(only)
+        kept = cloud.kept() if "base" in parts else []
         _show_place(cloud)
         if not yes:
-            typer.confirm(f"Take {name} down?", abort=True)
-        for line in cloud.destroy():
+            typer.confirm(f"Take {name}'s {' and '.join(parts)} down?", abort=True)
+        for line in cloud.destroy(parts):
             console.print(f"[dim]{escape(line)}")
     if kept:
         console.print("These stay, with all that is in them; to delete them for good:")
@@ -102,7 +170,8 @@ def env(name: Name = "moodlake", region: Region = None) -> None:
             "AWS_DEFAULT_REGION",
         )  # some programs read one, some the other
         environment = cloud.settings().to_environment() | dict.fromkeys(region_names, cloud.region)
-    del environment["MOODLAKE_SERVER_URL"]  # it runs elsewhere
+        if "ServerUrl" not in cloud.outputs():
+            del environment["MOODLAKE_SERVER_URL"]  # it runs elsewhere
     for key, value in environment.items():
         typer.echo(f"export {key}={shlex.quote(value)}")
 
@@ -130,8 +199,24 @@ def _agreed() -> bool:
         return False
 
 
-def _parameters(images_bucket: str | None) -> dict[str, str]:
-    return {"ImagesBucket": images_bucket} if images_bucket else {}
+def _parts(only: str | None) -> tuple[str, ...]:
+    from infra.aws.cloud import STACKS
+
+    if only is None:
+        return STACKS
+    if only not in STACKS:
+        raise typer.BadParameter(f"it is one of {', '.join(STACKS)}", param_hint="--only")
+    return (only,)
+
+
+def _given(context: typer.Context) -> dict[str, str]:
+    """The parameters of the templates that were asked for."""
+    told = {True: "yes", False: "no"}
+    return {
+        parameter: told[value] if isinstance(value, bool) else str(value)
+        for option, parameter in _PARAMETERS.items()
+        if (value := context.params[option]) is not None
+    }
 
 
 def _show(part: str, changes: list[Change]) -> None:

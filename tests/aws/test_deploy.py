@@ -15,6 +15,9 @@ from tests.aws.emulator import ACCOUNT, REGION, Emulator
 
 pytestmark = pytest.mark.timeout(300)
 
+DEPLOY = ("deploy", "--only", "base", "--yes")
+"""The emulator knows nothing of half of what runs, of managed Airflow for example."""
+
 
 def run(*arguments: str, code: int = 0) -> str:
     """What a command prints."""
@@ -45,6 +48,7 @@ def nothing_there(aws: Emulator, quick: None) -> Iterator[None]:
 def test_a_plan_shows_all_and_changes_nothing(aws: Emulator) -> None:
     told = run("plan")
     assert "AWS::S3::Bucket" in told
+    assert "run: can be planned once what it stands on is deployed" in told
     assert "AirflowRole" in told
     assert aws.client("s3").list_buckets()["Buckets"] == []
     assert Cloud("moodlake").stacks["base"].status() is None
@@ -52,10 +56,10 @@ def test_a_plan_shows_all_and_changes_nothing(aws: Emulator) -> None:
 
 @pytest.mark.usefixtures("nothing_there")
 def test_it_is_deployed_once_however_often_that_is_asked(aws: Emulator) -> None:
-    told = run("deploy", "--yes")
+    told = run(*DEPLOY)
     assert f"account {ACCOUNT}" in told
     assert "CREATE_COMPLETE" in told
-    assert "nothing changes" in run("deploy", "--yes")
+    assert "nothing changes" in run(*DEPLOY)
     exported = dict(line.removeprefix("export ").split("=", 1) for line in run("env").splitlines())
     assert exported["MOODLAKE_IMAGES_BUCKET"] == f"moodlake-images-{ACCOUNT}-{REGION}"
     assert "MOODLAKE_SERVER_URL" not in exported
@@ -63,12 +67,41 @@ def test_it_is_deployed_once_however_often_that_is_asked(aws: Emulator) -> None:
 
 
 @pytest.mark.usefixtures("nothing_there")
+def test_what_runs_takes_what_it_stands_on_from_there(aws: Emulator) -> None:
+    """But for what is uploaded between the two."""
+    cloud = Cloud("moodlake")
+    before = cloud.lacking("run", {})
+    assert {"Images", "ServerToken", "AirflowRole"} < before
+    with pytest.raises(CloudError, match="run has to know AirflowRole"):
+        cloud.plan("run", {})
+    run(*DEPLOY)
+    uploaded = {"RequirementsVersion", "PluginsVersion", "StartupVersion"}
+    assert cloud.lacking("run", {}) == uploaded
+    assert cloud.lacking("run", dict.fromkeys(uploaded, "1")) == set()
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_servers_are_not_deployed_before_their_image(aws: Emulator) -> None:
+    told = " ".join(run("deploy", "--yes", "--server-tag", "1.0", code=1).split())
+    assert "moodlake-server:1.0 yet; push it" in told
+    # What it stands on is there, and where the image belongs.
+    assert Cloud("moodlake").outputs()["Registry"].endswith("/moodlake-server")
+    aws.client("ecr").put_image(
+        repositoryName="moodlake-server", imageManifest="{}", imageTag="1.0"
+    )
+    Cloud("moodlake").check_image({"ServerTag": "1.0"})
+
+
+@pytest.mark.usefixtures("nothing_there")
 def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
-    run("deploy", "--yes")
+    run(*DEPLOY)
     outputs = Cloud("moodlake").outputs()
     s3 = aws.client("s3")
     s3.put_object(Bucket=outputs["Images"], Key="a.jpg", Body=b"theirs")
     s3.put_object(Bucket=outputs["Answers"], Key="athena/a.csv", Body=b"an answer")
+    for content in (b"old", b"new"):
+        s3.put_object(Bucket=outputs["Dags"], Key="dags/a.py", Body=content)
+    s3.delete_object(Bucket=outputs["Dags"], Key="dags/a.py")
     told = run("destroy", "--yes")
     assert f"aws s3 rb --force s3://{outputs['Images']}" in told
     names = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
@@ -83,12 +116,22 @@ def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
 
 @pytest.mark.usefixtures("nothing_there")
 def test_a_name_that_is_taken_is_told_with_a_way_out(aws: Emulator) -> None:
-    run("deploy", "--yes", "--images-bucket", "holidays")
-    told = run("deploy", "--yes", "--name", "other", "--images-bucket", "holidays", code=1)
+    run(*DEPLOY, "--images-bucket", "holidays")
+    told = run(
+        "deploy",
+        "--only",
+        "base",
+        "--yes",
+        "--name",
+        "other",
+        "--images-bucket",
+        "holidays",
+        code=1,
+    )
     assert "holidays" in told
     assert "another --images-bucket" in told
     # What was begun is gone: another name works at once.
-    assert "CREATE_COMPLETE" in run("deploy", "--yes", "--name", "other")
+    assert "CREATE_COMPLETE" in run(*DEPLOY, "--name", "other")
 
 
 @pytest.mark.usefixtures("nothing_there")
@@ -106,13 +149,17 @@ def test_who_may_not_deploy_is_told_what_is_missing(
     key = iam.create_access_key(UserName="guest")["AccessKey"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-    told = run("deploy", "--yes", code=1)
+    told = run(*DEPLOY, code=1)
     assert "cloudformation:CreateChangeSet" in told
     assert "permission" in told
 
 
 def test_what_is_not_there_cannot_be_taken_down(aws: Emulator) -> None:
     assert "there is no other" in run("destroy", "--yes", "--name", "other", code=1)
+
+
+def test_a_part_that_there_is_not_is_told(aws: Emulator) -> None:
+    assert "one of base, run" in run("deploy", "--only", "airflow", code=2)
 
 
 def test_a_name_that_nothing_can_have_is_told(aws: Emulator) -> None:

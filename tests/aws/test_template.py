@@ -11,19 +11,45 @@ from typing import Any
 import pytest
 
 from infra.aws.cloud import STACKS
-from infra.aws.template import body, template
+from infra.aws.template import body, required, template
 from infra.local.service import BIN
 
 PLACE = {"AWS::AccountId": "123456789012", "AWS::Region": "eu-central-1"}
 GIVEN = {"Name": "moodlake", "ImagesBucket": "photos"}
+BEFORE = {
+    "AirflowRole": "arn:aws:iam::123456789012:role/moodlake-airflow-eu-central-1",
+    "Arrivals": "https://sqs.eu-central-1.amazonaws.com/123456789012/moodlake-arrivals",
+    "DeadLetters": "https://sqs.eu-central-1.amazonaws.com/123456789012/moodlake-dead-letters",
+    "Registry": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/moodlake-server",
+    "ServerToken": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:moodlake/server-token",
+}
+"""What base gives out that has a form of its own."""
 MOST_BYTES = 51_200
 """That CloudFormation takes in a request."""
+OF_NOTHING = {
+    "ecr:GetAuthorizationToken",
+    "ecs:DiscoverPollEndpoint",
+    "logs:DescribeLogGroups",
+    "s3:GetAccountPublicAccessBlock",
+}
+"""Actions for which AWS knows neither a resource nor a condition."""
+OF_ANYTHING = {
+    "cloudwatch:PutMetricData": "cloudwatch:namespace",
+    "kms:Decrypt": "kms:ViaService",
+    "kms:DescribeKey": "kms:ViaService",
+    "kms:Encrypt": "kms:ViaService",
+    "kms:GenerateDataKey": "kms:ViaService",
+}
+"""Actions whose resource cannot be named, with the condition that limits them."""
+OWN = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
+EC2 = {"Service": "ec2.amazonaws.com"}
+"""It tells no account; whom a role may be passed to is what guards it."""
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
     """Of all templates, by name."""
     return {
-        name: resource["Properties"]
+        name: resource.get("Properties", {})
         for part in STACKS
         for name, resource in template(part)["Resources"].items()
         if resource["Type"] == kind
@@ -51,17 +77,30 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-@pytest.mark.parametrize("part", STACKS)
-def test_it_is_valid(part: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "chosen"),
+    [
+        ("base", {}),
+        ("run", {}),
+        ("run", {"Size": "large", "Gpu": "yes", "Spot": "yes", "FlowLogs": "yes"}),
+        ("run", {"Certificate": "arn:aws:acm:eu-central-1:1:certificate/1", "ServerHost": "a.org"}),
+        ("run", {"Email": "a@a.org", "Budget": "100", "AirflowPage": "PRIVATE_ONLY"}),
+    ],
+)
+def test_it_is_valid(part: str, chosen: dict[str, str], tmp_path: Path) -> None:
+    """In general, and with what is chosen."""
     file = tmp_path / f"{part}.json"
     file.write_text(body(part, GIVEN | PLACE))
-    done = subprocess.run(
-        [BIN / "cfn-lint", "--", file],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    values = {**dict.fromkeys(required(template(part)), "a"), **BEFORE, **chosen}
+    known = {name: value for name, value in values.items() if name in template(part)["Parameters"]}
+    for options in ([], ["--parameters", *(f"{name}={value}" for name, value in known.items())]):
+        done = subprocess.run(
+            [BIN / "cfn-lint", "--regions", PLACE["AWS::Region"], *options, "--", file],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("part", STACKS)
@@ -70,24 +109,38 @@ def test_it_is_small_enough_to_be_sent(part: str) -> None:
 
 
 def test_what_is_allowed_is_named() -> None:
-    """No action by a pattern, and nothing allowed on everything."""
-    allowed = [(where, each) for where, each in statements() if each["Effect"] == "Allow"]
+    """No action by a pattern, and nothing on everything but what has to be."""
+    allowed = [
+        (where, each)
+        for where, each in statements()
+        if each["Effect"] == "Allow" and "KeyPolicy" not in where
+    ]
     assert len(allowed) > 6
     for where, statement in allowed:
         assert "NotAction" not in statement, where
         assert "NotResource" not in statement, where
         assert not [action for action in listed(statement["Action"]) if "*" in action], where
         if "Principal" in statement:
-            own = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
-            from_here = statement["Principal"] == own or "Condition" in statement
+            from_here = statement["Principal"] in (OWN, EC2) or "Condition" in statement
             assert from_here, f"{where} may be used by any account"
-        else:
-            assert "*" not in listed(statement["Resource"]), where
+        elif "*" in listed(statement["Resource"]):
+            limits = {key for each in statement.get("Condition", {}).values() for key in each}
+            for action in listed(statement["Action"]):
+                assert action in OF_NOTHING or OF_ANYTHING[action] in limits, where
+
+
+def test_a_key_is_for_those_who_tell_and_for_the_account() -> None:
+    """In a key's policy, everything is that key."""
+    (key,) = resources("AWS::KMS::Key").values()
+    own, tellers = key["KeyPolicy"]["Statement"]
+    assert own["Principal"] == OWN
+    assert "*" not in "".join(tellers["Action"])
+    assert "aws:SourceAccount" in tellers["Condition"]["StringEquals"]
 
 
 def test_buckets_are_private_encrypted_and_reached_by_tls_only() -> None:
     buckets = resources("AWS::S3::Bucket")
-    assert len(buckets) == 4
+    assert len(buckets) == 5
     for name, bucket in buckets.items():
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}, name
         assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"], name
@@ -126,10 +179,10 @@ def test_a_name_for_two_things_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_buckets_that_stay_are_named_in_words() -> None:
     """Else CloudFormation does not take them up again."""
-    whole = json.loads(body("base", GIVEN | PLACE))["Resources"]
     names = {
         name: each["Properties"]["BucketName"]
-        for name, each in whole.items()
+        for part in STACKS
+        for name, each in json.loads(body(part, GIVEN | PLACE))["Resources"].items()
         if "DeletionPolicy" in each
     }
     assert names == {
@@ -137,3 +190,13 @@ def test_buckets_that_stay_are_named_in_words() -> None:
         "Results": "moodlake-results-123456789012-eu-central-1",
         "Remote": "moodlake-dvc-123456789012-eu-central-1",
     }
+
+
+def test_what_stays_and_is_no_bucket_needs_no_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "base").mkdir()
+    gateway = {"Type": "AWS::EC2::InternetGateway", "DeletionPolicy": "Retain"}
+    (tmp_path / "base" / "a.yaml").write_text(json.dumps({"Resources": {"Gateway": gateway}}))
+    monkeypatch.setattr("infra.aws.template._FOLDER", tmp_path)
+    assert json.loads(body("base", {}))["Resources"] == {"Gateway": gateway}

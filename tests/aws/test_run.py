@@ -1,0 +1,221 @@
+"""What the stack that runs promises, without deploying it: closed, small roles, told of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from infra.aws.cloud import STACKS, Cloud
+from infra.aws.stack import CloudError
+from infra.aws.template import required, template
+from infra.local.front import DRAIN_SECONDS
+from moodlake.scoring.metrics import BUCKET, UNITS
+from moodlake.settings import Settings
+from tests.aws.test_template import listed, resources
+
+UPLOADED = {"RequirementsVersion", "PluginsVersion", "StartupVersion"}
+NAMESPACE = resources("AWS::MWAA::Environment")["Airflow"]["AirflowConfigurationOptions"][
+    "moodlake.metrics"
+]
+AWS_METRICS = {
+    "AWS/ApplicationELB": {
+        "HTTPCode_ELB_503_Count",
+        "HTTPCode_Target_5XX_Count",
+        "HealthyHostCount",
+        "RequestCount",
+        "TargetResponseTime",
+        "UnHealthyHostCount",
+    },
+    "AWS/ECS": {"CPUUtilization"},
+    "AWS/SQS": {"ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible"},
+}
+ALARMS = resources("AWS::CloudWatch::Alarm")
+
+
+def mentioned(value: Any) -> Iterator[str]:
+    """Names that Ref, GetAtt, Sub and conditions mention."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("Ref", "Condition") and isinstance(inner, str):
+                yield inner
+            elif key == "Fn::GetAtt" or key == "Fn::If":
+                yield inner[0]
+            elif key == "Fn::Sub":
+                text = inner if isinstance(inner, str) else inner[0]
+                yield from re.findall(r"\$\{(\w+)", text)
+            yield from mentioned(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from mentioned(inner)
+
+
+def metrics(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """Namespace, name and dimensions of what an alarm reads."""
+    if "Metrics" not in alarm:
+        return [alarm]
+    return [each["MetricStat"]["Metric"] for each in alarm["Metrics"] if "MetricStat" in each]
+
+
+def test_what_it_has_to_know_is_given_out_by_base_or_uploaded() -> None:
+    whole = template("run")
+    assert required(whole) - UPLOADED - {"ServerTag"} <= template("base")["Outputs"].keys()
+    assert set(whole["Parameters"]) <= set(mentioned(whole))
+
+
+def test_nothing_is_open_to_the_world() -> None:
+    groups = resources("AWS::EC2::SecurityGroup")
+    rules = [rule for each in groups.values() for rule in each.get("SecurityGroupIngress", ())]
+    rules += resources("AWS::EC2::SecurityGroupIngress").values()
+    assert len(rules) == 3
+    for rule in rules:
+        assert "SourceSecurityGroupId" in rule
+        assert not rule.keys() & {"CidrIp", "CidrIpv6", "SourcePrefixListId"}
+    for balancer in resources("AWS::ElasticLoadBalancingV2::LoadBalancer").values():
+        assert balancer["Scheme"] == "internal"
+    for subnet in resources("AWS::EC2::Subnet").values():
+        assert not subnet.get("MapPublicIpOnLaunch")
+
+
+def test_who_may_reach_whom() -> None:
+    groups = resources("AWS::EC2::SecurityGroup")
+    (server,) = groups["ServerGroup"]["SecurityGroupIngress"]
+    assert server["SourceSecurityGroupId"] == {"Ref": "BalancerGroup"}
+    assert server["FromPort"] == server["ToPort"] == 8080
+    (balancer,) = groups["BalancerGroup"]["SecurityGroupIngress"]
+    assert balancer["SourceSecurityGroupId"] == {"Ref": "AirflowGroup"}
+    assert "SecurityGroupIngress" not in groups["AirflowGroup"]
+
+
+def test_servers_are_shut_in() -> None:
+    (service,) = resources("AWS::ECS::Service").values()
+    network = service["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert network["AssignPublicIp"] == "DISABLED"
+    assert network["Subnets"] == [{"Ref": "PrivateA"}, {"Ref": "PrivateB"}]
+    (container,) = resources("AWS::ECS::TaskDefinition")["ServerTask"]["ContainerDefinitions"]
+    assert container["User"] == "1000"
+    assert container["ReadonlyRootFilesystem"]
+    assert container["StopTimeout"] > DRAIN_SECONDS
+    (targets,) = resources("AWS::ElasticLoadBalancingV2::TargetGroup").values()
+    assert targets["HealthCheckPath"] == "/ready"
+
+
+def test_the_number_of_servers_is_left_to_the_scaling() -> None:
+    (service,) = resources("AWS::ECS::Service").values()
+    assert "DesiredCount" not in service
+
+
+def test_machines_keep_their_role_and_their_disks_to_themselves() -> None:
+    (machine,) = resources("AWS::EC2::LaunchTemplate").values()
+    data = machine["LaunchTemplateData"]
+    assert data["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+    assert all(each["Ebs"]["Encrypted"] for each in data["BlockDeviceMappings"])
+    (group,) = resources("AWS::AutoScaling::AutoScalingGroup").values()
+    assert group["MinSize"] == "0"
+
+
+def test_without_a_gpu_there_is_nothing_of_the_training() -> None:
+    training = {"Training", "Machine", "Gpu"}
+    for name, resource in template("run")["Resources"].items():
+        if any(name.startswith(word) for word in training):
+            assert resource["Condition"] == "WithGpu", name
+
+
+def test_logs_do_not_stay_for_ever() -> None:
+    assert all(log["RetentionInDays"] <= 90 for log in resources("AWS::Logs::LogGroup").values())
+
+
+def test_a_role_is_of_one_part() -> None:
+    whole = template("run")["Resources"]
+    roles = {name for name, each in whole.items() if each["Type"] == "AWS::IAM::Role"}
+    for role in {*roles, "AirflowRole"}:
+        users = [name for name, each in whole.items() if role in set(mentioned(each))]
+        assert len(users) == 1, f"{role}: {users}"
+
+
+def test_the_role_of_airflow_names_the_environment_that_there_is() -> None:
+    (environment,) = resources("AWS::MWAA::Environment").values()
+    assert environment["Name"] == {"Ref": "Name"}
+    role = resources("AWS::IAM::Role")["AirflowRole"]
+    named = {
+        resource["Fn::Sub"].rsplit(":", 1)[1]
+        for policy in role["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for resource in listed(statement["Resource"])
+        if "Fn::Sub" in resource and "arn:" in resource["Fn::Sub"]
+    }
+    assert named == {"environment/${Name}", "airflow-${Name}-*", "airflow-celery-*"}
+
+
+def test_airflow_may_tell_the_metrics_that_alarms_read() -> None:
+    policies = resources("AWS::IAM::Role")["AirflowRole"]["Policies"]
+    (condition,) = (
+        statement["Condition"]
+        for policy in policies
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Action"] == "cloudwatch:PutMetricData"
+    )
+    assert NAMESPACE in condition["StringEquals"]["cloudwatch:namespace"]
+
+
+def test_airflow_is_told_what_the_code_reads() -> None:
+    (environment,) = resources("AWS::MWAA::Environment").values()
+    told = {
+        f"MOODLAKE_{name.removeprefix('moodlake.').upper()}": "900"
+        for name in environment["AirflowConfigurationOptions"]
+        if name.startswith("moodlake.")
+    }
+    assert Settings.from_environment(told).to_environment() == told
+
+
+def test_roles_name_resources_of_their_stack() -> None:
+    for part in STACKS:
+        whole = template(part)
+        known = whole["Resources"].keys() | whole["Parameters"] | {"Repository"}
+        for role in resources("AWS::IAM::Role").keys() & whole["Resources"]:
+            properties = whole["Resources"][role]["Properties"]
+            assert {name for name in mentioned(properties) if name[:3] != "AWS"} <= known, role
+
+
+@pytest.mark.parametrize("name", sorted(ALARMS))
+def test_an_alarm_reads_a_metric_that_there_is_and_does_something(name: str) -> None:
+    alarm = ALARMS[name]
+    for metric in metrics(alarm):
+        known = {NAMESPACE: set(UNITS), **AWS_METRICS}[metric["Namespace"]]
+        assert metric["MetricName"] in known
+        dimensions = {each["Name"] for each in metric["Dimensions"]}
+        assert (dimensions == {BUCKET}) == (metric["Namespace"] == NAMESPACE)
+    (action,) = alarm["AlarmActions"]
+    scaling = resources("AWS::ApplicationAutoScaling::ScalingPolicy")
+    assert action["Ref"] == "News" or action["Ref"] in scaling
+    assert (action["Ref"] == "News") == ("OKActions" in alarm)
+
+
+def test_no_runs_is_bad_news_even_if_nothing_tells_of_any() -> None:
+    assert ALARMS["NoRuns"]["TreatMissingData"] == "breaching"
+    told = {name for name, alarm in ALARMS.items() if alarm["TreatMissingData"] == "breaching"}
+    assert told == {"NoRuns"}
+
+
+def test_what_costs_bears_its_name() -> None:
+    (service,) = resources("AWS::ECS::Service").values()
+    assert service["PropagateTags"] == "SERVICE"
+    (machine,) = resources("AWS::EC2::LaunchTemplate").values()
+    for each in machine["LaunchTemplateData"]["TagSpecifications"]:
+        assert {"Key": "project", "Value": "moodlake"} in each["Tags"]
+    (budget,) = resources("AWS::Budgets::Budget").values()
+    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:project$moodlake"]}
+
+
+def test_a_region_without_managed_airflow_is_told_where_that_is_asked_for() -> None:
+    cloud = Cloud("moodlake", "mx-central-1")
+    cloud.check(["base"])
+    with pytest.raises(CloudError, match=r"no mwaa, which run needs; .* \(--only base\)"):
+        cloud.check(STACKS)
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "us-east-1", "ap-northeast-1"])
+def test_a_region_with_all_is_taken(region: str) -> None:
+    Cloud("moodlake", region).check(STACKS)

@@ -1,0 +1,144 @@
+"""When the alarms of scaling.yaml add servers and take them away, by their own expressions."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.aws.template import template
+from tests.aws.test_template import resources
+
+SCALING = template("run")["Mappings"]["Scaling"]
+ALARMS = resources("AWS::CloudWatch::Alarm")
+POLICIES = resources("AWS::ApplicationAutoScaling::ScalingPolicy")
+METRICS = ("waiting", "refused", "requests", "healthy", "processors")
+COMPARED: dict[str, Callable[[Any, Any], Any]] = {
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "LessThanThreshold": operator.lt,
+}
+maybe = st.sampled_from([nan, 0.0, 1.0, 2.0, 10.0, 50.0, 1e6])
+
+
+def if_(condition: Any, yes: Any, no: Any) -> Any:
+    return yes if condition else no
+
+
+def fill(value: float, missing: float) -> float:
+    return missing if isnan(value) else value
+
+
+def in_size(value: Any, size: str = "small") -> Any:
+    """A number, or what Fn::FindInMap finds."""
+    return SCALING[size][value["Fn::FindInMap"][2]] if isinstance(value, dict) else value
+
+
+def breaches(name: str, **told: float) -> bool:
+    """Whether a minute in which these metrics were told speaks for an alarm.
+
+    CloudWatch's IF, FILL, AND and OR, with NaN for what was not told.
+    """
+    alarm = ALARMS[name]
+    (expression,) = (each["Expression"] for each in alarm["Metrics"] if "Expression" in each)
+    words = re.sub(r"\b(AND|OR)\b", lambda found: found[0].lower(), expression)
+    known = {metric: np.float64(told.get(metric, nan)) for metric in METRICS}
+    with np.errstate(all="ignore"):
+        value = eval(words, {"IF": if_, "FILL": fill, **known})
+    if not np.isfinite(value):
+        return bool(alarm["TreatMissingData"] == "breaching")
+    return bool(COMPARED[alarm["ComparisonOperator"]](value, in_size(alarm["Threshold"])))
+
+
+def changes(name: str) -> list[int]:
+    """By how many servers an alarm's policy changes their number, or to how many."""
+    (action,) = ALARMS[name]["AlarmActions"]
+    steps = POLICIES[action["Ref"]]["StepScalingPolicyConfiguration"]["StepAdjustments"]
+    return [step["ScalingAdjustment"] for step in steps]
+
+
+SCALES = [name for name, alarm in ALARMS.items() if alarm["AlarmActions"][0].get("Ref") in POLICIES]
+SCALES_IN = [name for name in SCALES if max(changes(name)) <= 0]
+
+
+def test_there_are_alarms_for_both() -> None:
+    assert set(SCALES_IN) == {"Idle", "Unhurried"}
+    assert set(SCALES) - set(SCALES_IN) == {"Wanted", "Backlog", "Slow"}
+
+
+@pytest.mark.parametrize("name", SCALES_IN)
+@given(waiting=st.integers(1, 10**9), refused=maybe, requests=maybe, healthy=maybe, busy=maybe)
+def test_no_server_goes_while_images_wait(
+    name: str, waiting: int, refused: float, requests: float, healthy: float, busy: float
+) -> None:
+    told = {"refused": refused, "requests": requests, "healthy": healthy, "processors": busy}
+    assert not breaches(name, waiting=float(waiting), **told)
+
+
+def test_it_takes_15_minutes_of_nothing_to_sleep() -> None:
+    for name in SCALES_IN:
+        periods = {
+            each["MetricStat"]["Period"] for each in ALARMS[name]["Metrics"] if "MetricStat" in each
+        }
+        assert periods == {60}
+        assert ALARMS[name]["EvaluationPeriods"] == 15
+        # All of them: there is no "so many out of so many".
+        assert "DatapointsToAlarm" not in ALARMS[name]
+    assert breaches("Idle")
+    assert breaches("Idle", waiting=0, healthy=2)
+    assert not breaches("Idle", requests=1, healthy=2)
+
+
+def test_who_is_refused_wakes_a_server_that_stays() -> None:
+    assert breaches("Wanted", refused=1)
+    assert breaches("Wanted", refused=1, healthy=0)
+    assert not breaches("Idle", refused=1)
+
+
+def test_images_that_wait_wake_a_server() -> None:
+    assert breaches("Wanted", waiting=1)
+    assert not breaches("Wanted", waiting=0)
+    assert not breaches("Wanted", waiting=1, healthy=1)
+
+
+@pytest.mark.parametrize("name", ["Wanted", "Backlog", "Unhurried"])
+def test_metrics_that_tell_nothing_change_nothing(name: str) -> None:
+    assert not breaches(name)
+
+
+def test_a_long_wait_before_each_server_brings_more() -> None:
+    each = SCALING["small"]["Backlog"]
+    assert breaches("Backlog", waiting=each, healthy=1)
+    assert not breaches("Backlog", waiting=each, healthy=2)
+    assert breaches("Backlog", waiting=2 * each, healthy=2)
+    # That is for the first one's alarm.
+    assert not breaches("Backlog", waiting=each, healthy=0)
+
+
+def test_one_of_several_goes_when_there_is_little_to_do() -> None:
+    assert breaches("Unhurried", waiting=0, healthy=2, processors=5)
+    assert not breaches("Unhurried", waiting=0, healthy=1, processors=5)
+    assert not breaches("Unhurried", waiting=0, healthy=2, processors=50)
+    assert not breaches("Unhurried", waiting=0, healthy=2)
+
+
+@pytest.mark.parametrize("size", sorted(SCALING))
+def test_steps_leave_no_gap(size: str) -> None:
+    steps = POLICIES["MoreForBacklog"]["StepScalingPolicyConfiguration"]["StepAdjustments"]
+    bounds = [
+        (
+            in_size(step["MetricIntervalLowerBound"], size),
+            in_size(step.get("MetricIntervalUpperBound"), size),
+        )
+        for step in steps
+    ]
+    assert bounds[0][0] == 0
+    assert bounds[0][1] == bounds[1][0] > 0
+    assert bounds[1][1] is None
+    assert changes("Backlog") == sorted(changes("Backlog"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import dag, task
-from airflow.sdk.exceptions import AirflowFailException
 
 
 @dag(

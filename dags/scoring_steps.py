@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
 
 from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 
@@ -54,7 +54,9 @@ def unmendable() -> Iterator[None]:
 def plan_shards() -> list[str]:
     pipeline, settings = installed()
     context = get_current_context()
-    who = context["dag_run"].triggering_user_name or "schedule"
+    run = context["dag_run"]
+    # Airflow 3.0 does not tell who it was.
+    who = getattr(run, "triggering_user_name", None) or run.run_type.value
     with unmendable():
         return pipeline.plan_asked(context["run_id"], context["params"], settings, who)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 
 import boto3
 from botocore.exceptions import UnknownRegionError
 
+from infra.aws.artifacts import Uploaded, build, set_pool, upload
 from infra.aws.stack import Change, CloudError, CloudStack, in_words
 from infra.aws.template import NAME_PATTERN, NAME_WORDS, body, required, template
 from moodlake import __version__
@@ -34,6 +37,10 @@ _SERVICES = {
         "sns",
     ),
 }
+SERVER_WAIT = 900
+"""Seconds for a server that begins from none: its start, its image's download, its model."""
+METRICS = "moodlake"
+"""The namespace that Airflow's role may write to."""
 _EMPTIED = ("Answers", "Dags")
 """Outputs of base: buckets that go with it, for what they hold can be made again."""
 
@@ -110,6 +117,24 @@ class Cloud:
                 "then deploy again, or give another --server-tag"
             )
 
+    @contextlib.contextmanager
+    def airflow_files(self) -> Iterator[Callable[[bool], Uploaded]]:
+        """What puts the files of managed Airflow into its bucket, as `artifacts.upload`.
+
+        Raises:
+            CloudError: base is not deployed.
+        """
+        bucket = self._deployed()["Dags"]
+        with tempfile.TemporaryDirectory() as folder:
+            build(Path(folder))
+            s3 = self._session.client("s3")
+            yield lambda dags: upload(s3, bucket, Path(folder), dags)
+
+    def set_pool(self) -> None:
+        """Let managed Airflow score as much at once as its servers have workers."""
+        with in_words():
+            set_pool(self._session.client("mwaa"), self.name, int(self.outputs()["Slots"]))
+
     def plan(self, part: str, given: Mapping[str, str]) -> list[Change]:
         """What deploying one of STACKS would change.
 
@@ -164,6 +189,8 @@ class Cloud:
             server_keys=outputs["ServerToken"],
             arrivals_queue=outputs["Arrivals"],
             dead_letters=outputs["DeadLetters"],
+            server_wait=SERVER_WAIT if "ServerUrl" in outputs else 0,
+            metrics=METRICS,
         )
 
     def outputs(self) -> dict[str, str]:

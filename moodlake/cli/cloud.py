@@ -120,21 +120,37 @@ def deploy(
         for part in parts:
             if part == "run":
                 cloud.check_image(given)
-            changes = cloud.plan(part, given)
-            _show(part, changes)
-            if not changes:
-                continue
-            if not yes and not _agreed():
-                cloud.stacks[part].forget_plan()
-                raise typer.Exit(1)
-            for line in cloud.stacks[part].apply():
-                console.print(f"[dim]{escape(line)}")
+                _deploy_run(cloud, given, yes)
+            else:
+                _deploy(cloud, part, given, yes)
         outputs = cloud.outputs()
     for output in ("Registry", "TrainingRegistry"):
         if output in outputs:
             console.print(f"an image belongs to {outputs[output]}", soft_wrap=True)
     there = f"moodlake cloud env --name {name} --region {cloud.region}"
     console.print(f'eval "$({there})" leads the other commands there', soft_wrap=True)
+
+
+def _deploy(cloud: Cloud, part: str, given: dict[str, str], yes: bool) -> None:
+    changes = cloud.plan(part, given)
+    _show(part, changes)
+    if not changes:
+        return
+    if not yes and not _agreed():
+        cloud.stacks[part].forget_plan()
+        raise typer.Exit(1)
+    for line in cloud.stacks[part].apply():
+        console.print(f"[dim]{escape(line)}")
+
+
+def _deploy_run(cloud: Cloud, given: dict[str, str], yes: bool) -> None:
+    with cloud.airflow_files() as upload:
+        # A new Airflow begins with its DAGs; one that is there gets them after what they import.
+        uploaded = upload(cloud.stacks["run"].status() is None)
+        _deploy(cloud, "run", given | uploaded.versions, yes)
+        for key in upload(True).changed:
+            console.print(f"[dim]uploaded {escape(key)}")
+    cloud.set_pool()
 
 
 @app.command()

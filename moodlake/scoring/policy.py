@@ -11,7 +11,8 @@ import yaml
 from moodlake.scoring.objects import SetupError
 from moodlake.settings import PROJECT_ROOT
 
-POLICY_FILE = PROJECT_ROOT / "params.yaml"
+POLICY_FILE = PROJECT_ROOT / "moodlake" / "params.yaml"
+"""A link to the one beside the package; a wheel holds a copy."""
 SECTION = "scoring"
 
 

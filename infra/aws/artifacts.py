@@ -1,0 +1,201 @@
+"""What managed Airflow (MWAA) is given, built from the project and put into its bucket.
+
+On each of its machines MWAA unpacks plugins.zip, runs startup.sh and installs requirements.txt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from botocore.client import BaseClient
+
+from infra.aws.stack import CloudError, in_words
+from infra.local.airflow import POOL
+from moodlake.settings import PROJECT_ROOT
+
+AIRFLOW_VERSION = "3.0.6"
+"""The newest that MWAA runs, on Python 3.12."""
+CONSTRAINTS = Path(__file__).with_name("mwaa_constraints.txt")
+"""What is added to MWAA's image, or newer than in it; all else stays as it is there."""
+DAGS, REQUIREMENTS, PLUGINS, STARTUP = "dags", "requirements.txt", "plugins.zip", "startup.sh"
+UNPACKED = Path("/usr/local/airflow/plugins")
+"""Where MWAA unpacks plugins.zip."""
+_ELSEWHERE = {"retrain.py"}
+"""DAGs that need DVC, PyTorch and a checkout."""
+_VERSIONS = {
+    "RequirementsVersion": REQUIREMENTS,
+    "PluginsVersion": PLUGINS,
+    "StartupVersion": STARTUP,
+}
+_STARTUP = r"""#!/bin/sh
+# Options of Airflow are all that MWAA lets one set: moodlake.x is MOODLAKE_X for the tasks.
+eval "$(env | sed -n \
+    's/^AIRFLOW__MOODLAKE__\([A-Z_]*\)=.*/export MOODLAKE_\1="$AIRFLOW__MOODLAKE__\1"/p')"
+"""
+_TYPES = {".py": "text/x-python", ".sh": "text/x-shellscript", ".txt": "text/plain"}
+_DIGEST = "sha256"
+_OLDEST = (1980, 1, 1, 0, 0, 0)
+"""The first time that a ZIP can tell."""
+_OLDEST_SECONDS = "315532800"
+_BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What the bucket holds now.
+
+    Attributes:
+        changed: keys of what was not there as it is now.
+        versions: of the objects that MWAA takes by version, named as the template's parameters:
+            RequirementsVersion, PluginsVersion, StartupVersion.
+    """
+
+    changed: tuple[str, ...]
+    versions: dict[str, str]
+
+
+def build(folder: Path) -> None:
+    """Write dags/, requirements.txt, plugins.zip and startup.sh; the same tree, the same bytes.
+
+    Args:
+        folder: gets them; made if absent.
+
+    Raises:
+        CloudError: the wheel cannot be built.
+    """
+    dags = folder / DAGS
+    dags.mkdir(parents=True, exist_ok=True)
+    for source in sorted((PROJECT_ROOT / "dags").glob("*.py")):
+        if source.name not in _ELSEWHERE:
+            shutil.copyfile(source, dags / source.name)
+    with tempfile.TemporaryDirectory() as temporary:
+        wheel = _wheel(Path(temporary))
+        _write_zip(folder / PLUGINS, [CONSTRAINTS, wheel])
+        (folder / REQUIREMENTS).write_text(
+            f'--constraint "{UNPACKED / CONSTRAINTS.name}"\n'
+            f"moodlake[managed] @ file://{UNPACKED / wheel.name}\n",
+            "utf-8",
+        )
+    (folder / STARTUP).write_text(_STARTUP, "utf-8")
+
+
+def _wheel(folder: Path) -> Path:
+    """The project's wheel, built from a copy: a checkout may hold remains of earlier builds."""
+    copy, out = folder / "source", folder / "wheel"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(PROJECT_ROOT / name, copy / name)
+    project = tomllib.loads((copy / "pyproject.toml").read_text("utf-8"))
+    for package in project["tool"]["setuptools"]["packages"]:
+        if "." not in package:
+            shutil.copytree(
+                PROJECT_ROOT / package,
+                copy / package,
+                ignore=shutil.ignore_patterns("__pycache__"),
+                copy_function=shutil.copyfile,
+            )
+    done = subprocess.run(
+        [sys.executable, "-c", _BUILD, str(out)],
+        cwd=copy,
+        env={**os.environ, "SOURCE_DATE_EPOCH": _OLDEST_SECONDS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise CloudError(f"moodlake's wheel cannot be built: {done.stderr[-500:]}")
+    return next(out.glob("*.whl"))
+
+
+def _write_zip(path: Path, files: list[Path]) -> None:
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        for file in files:
+            entry = ZipInfo(file.name, _OLDEST)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, file.read_bytes(), ZIP_DEFLATED)
+
+
+def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> Uploaded:
+    """Put what `build` wrote into the bucket, but for what is there already.
+
+    Args:
+        client: of S3.
+        bucket: with versions, as MWAA wants it.
+        folder: as `build` left it.
+        dags: also the DAGs, which count at once; all else counts when MWAA is told its version.
+
+    Raises:
+        CloudError: AWS refuses, or the bucket keeps no versions.
+    """
+    changed: list[str] = []
+    versions: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        key = path.relative_to(folder).as_posix()
+        if path.is_file() and (dags or not key.startswith(f"{DAGS}/")):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            with in_words():
+                known = _head(client, bucket, key)
+                if known.get("Metadata", {}).get(_DIGEST) != digest:
+                    changed.append(key)
+                    known = client.put_object(
+                        Bucket=bucket,
+                        Key=key,
+                        Body=path.read_bytes(),
+                        ContentType=_TYPES.get(path.suffix, "application/zip"),
+                        Metadata={_DIGEST: digest},
+                    )
+            versions[key] = known.get("VersionId", "")
+    if not all(versions.values()):
+        raise CloudError(f"{bucket} keeps no versions; managed Airflow wants a bucket that does")
+    return Uploaded(tuple(changed), {name: versions[key] for name, key in _VERSIONS.items()})
+
+
+def _head(client: BaseClient, bucket: str, key: str) -> dict[str, Any]:
+    """What S3 tells of an object; empty where there is none."""
+    try:
+        return dict(client.head_object(Bucket=bucket, Key=key))
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "404":
+            raise
+        return {}
+
+
+def set_pool(client: BaseClient, environment: str, slots: int) -> None:
+    """Give the pool that scoring tasks take one slot for each worker of TorchServe.
+
+    Args:
+        client: of MWAA.
+        environment: its name; it has to be there.
+        slots: from 1 on.
+
+    Raises:
+        CloudError: AWS or Airflow refuses.
+    """
+    with in_words():
+        try:
+            client.invoke_rest_api(
+                Name=environment,
+                Path=f"/pools/{POOL}",
+                Method="PATCH",
+                QueryParameters={"update_mask": ["slots"]},
+                Body={"slots": slots},
+            )
+        except client.exceptions.RestApiClientException as error:
+            if error.response.get("RestApiStatusCode") != 404:
+                raise
+            client.invoke_rest_api(
+                Name=environment,
+                Path="/pools",
+                Method="POST",
+                Body={"name": POOL, "slots": slots},
+            )

@@ -141,7 +141,7 @@ def _total(taken: Taken) -> float:
 
 def foretold(found: Rates, images: int, shard_size: int) -> float:
     """What the simulation says of a run of Airflow on this machine, in seconds."""
-    setup = Setup(found, shard_size=shard_size, slots=POOL_SLOTS, cores=_CORES, lists=True)
+    setup = Setup(found, shard_size=shard_size, slots=POOL_SLOTS, cores=_CORES)
     return simulate(setup, [(0, images)], until=86_400).ended
 
 

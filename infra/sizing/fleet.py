@@ -105,6 +105,8 @@ class Fleet:
         while True:
             yield self._env.timeout(_LOOK_SECONDS)
             waiting = self._waiting()
+            if waiting and not self._servers:
+                self._ask()  # whoever asks is refused, and that starts one
             rested = self._env.now - self._last_step >= _COOLDOWN_SECONDS
             if self._healthy and rested:
                 backlogs = waiting / self._healthy / self._setup.images_a_server

@@ -48,7 +48,8 @@ class Setup:
         server_dies: mean seconds from one death of a server to the next; its requests are sent
             again to others, and another one is started.
         task_dies: the same of a scoring task, which begins anew.
-        lists: plans list the bucket; else they know what is new (S3 Inventory, notifications).
+        window: a plan lists the prefixes of what came in the last so many seconds, where keys begin
+            with their time; None: it lists the bucket.
         in_bucket: objects that are there at the beginning, all scored.
         chunks: requests of a shard that are simulated as one are so many.
     """
@@ -66,7 +67,7 @@ class Setup:
     idle_seconds: float = 900
     server_dies: float = math.inf
     task_dies: float = math.inf
-    lists: bool = True
+    window: float | None = None
     in_bucket: int = 0
     chunks: int = 16
 
@@ -146,6 +147,7 @@ class _Simulation:
         self._queue: deque[tuple[float, int]] = deque()
         self._left = sum(count for _, count in arrivals)
         self._in_bucket = setup.in_bucket
+        self._arrived: deque[tuple[float, int]] = deque()
         self._random = random.Random(seed)
         self._slots = simpy.Resource(self.env, setup.slots)
         self._done = self.env.event()
@@ -175,6 +177,7 @@ class _Simulation:
         for at, count in arrivals:
             yield self.env.timeout(at - self.env.now)
             self._queue.append((at, count))
+            self._arrived.append((at, count))
             self._in_bucket += count
             self._waiting += count
             self._outcome.most_waiting = max(self._outcome.most_waiting, self._waiting)
@@ -194,7 +197,7 @@ class _Simulation:
         setup, rates, started = self._setup, self._setup.rates, self.env.now
         yield self.env.timeout(rates.airflow_run)
         yield from self._machine.wake()
-        listed = self._in_bucket if setup.lists else self._waiting
+        listed = self._in_bucket if setup.window is None else self._since(started - setup.window)
         yield self.env.timeout(rates.plan + listed * rates.key)
         # What the autoscaling knows of is what runs tell.
         self._told = self._waiting
@@ -210,6 +213,12 @@ class _Simulation:
         self._waiting -= images
         self._left -= images
         self._outcome.ended = now
+
+    def _since(self, at: float) -> int:
+        """How many came then or later; what came before is forgotten."""
+        while self._arrived and self._arrived[0][0] < at:
+            self._arrived.popleft()
+        return sum(count for _, count in self._arrived)
 
     def _take(self, most: int) -> list[tuple[float, int]]:
         """The oldest."""

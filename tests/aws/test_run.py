@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.aws.cloud import STACKS, Cloud
+from infra.aws.cloud import METRICS, SERVER_WAIT, STACKS, Cloud
 from infra.aws.stack import CloudError
 from infra.aws.template import required, template
 from infra.local.front import DRAIN_SECONDS
@@ -219,3 +219,16 @@ def test_a_region_without_managed_airflow_is_told_where_that_is_asked_for() -> N
 @pytest.mark.parametrize("region", ["eu-central-1", "us-east-1", "ap-northeast-1"])
 def test_a_region_with_all_is_taken(region: str) -> None:
     Cloud("moodlake", region).check(STACKS)
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_airflow_scores_as_much_at_once_as_there_are_workers(size: str) -> None:
+    found = template("run")["Mappings"]
+    scaling, server = found["Scaling"][size], found["Server"][size]
+    assert int(scaling["Slots"]) == scaling["Most"] * int(server["Cpu"]) / 1024
+
+
+def test_those_who_run_airflow_elsewhere_are_told_the_same() -> None:
+    options = template("run")["Resources"]["Airflow"]["Properties"]["AirflowConfigurationOptions"]
+    assert options["moodlake.server_wait"] == str(SERVER_WAIT)
+    assert options["moodlake.metrics"] == METRICS

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from infra.sizing.__main__ import days
 from infra.sizing.cost import Load, load_prices, size
 from infra.sizing.limits import bends
 from infra.sizing.rates import Rates
@@ -168,3 +169,16 @@ def test_the_command_tells_size_price_and_what_bends() -> None:
         assert told in done.output
     quiet = CliRunner().invoke(app, ["cloud", "size", "1000"])
     assert "bends:" not in quiet.output
+
+
+def test_servers_that_stopped_during_a_long_listing_are_started_again() -> None:
+    setup = Setup(RATES, in_bucket=20_000_000, every=DAY)  # more than half an hour of listing
+    outcome = simulate(setup, [(0, 1000)], DAY)
+    assert outcome.images == 1000
+
+
+@pytest.mark.parametrize("name", [name for name in days(RATES) if "10^5" in name])
+def test_the_days_of_the_docs_are_of_the_templates_sizes(name: str) -> None:
+    setup, arrived = days(RATES)[name]
+    assert (setup.servers, setup.workers, setup.slots) == (2, 2, 4)
+    assert simulate(setup, arrived, 2 * DAY).images == 10**5

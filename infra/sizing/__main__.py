@@ -1,0 +1,89 @@
+"""The days of docs/scale.md, simulated: `python -m infra.sizing` prints its table anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rich.console import Console
+from rich.table import Table
+
+from infra.aws.template import template
+from infra.sizing.cost import DAYS
+from infra.sizing.rates import Rates
+from infra.sizing.simulation import Outcome, Setup, daily, simulate
+from moodlake.scoring.sizes import MAX_SHARD_SIZE
+
+_DAY = 86_400.0
+_HOUR = 3_600.0
+
+
+def installation(size: str, rates: Rates) -> Setup:
+    """As the templates of infra/aws make it, in one of their sizes."""
+    found = template("run")["Mappings"]
+    scaling, server = found["Scaling"][size], found["Server"][size]
+    return Setup(
+        rates,
+        slots=int(scaling["Slots"]),
+        workers=int(server["Cpu"]) // 1024,
+        servers=scaling["Most"],
+        images_a_server=scaling["Backlog"],
+    )
+
+
+def days(rates: Rates) -> dict[str, tuple[Setup, list[tuple[float, int]]]]:
+    """What is simulated, by name: an installation, and what arrives."""
+    small, large = installation("small", rates), installation("large", rates)
+    mended = replace(large, shard_size=MAX_SHARD_SIZE, every=600.0, window=_HOUR)
+    huge = replace(mended, servers=120, slots=480)
+    stormy = replace(mended, server_dies=_HOUR, task_dies=6 * _HOUR)
+
+    def month(setup: Setup, images: int) -> Setup:
+        return replace(setup, in_bucket=int(images * DAYS))
+
+    return {
+        "10^5, small": (month(small, 10**5), daily(10**5)),
+        "10^6, small": (month(small, 10**6), daily(10**6)),
+        "10^6, small, a prefix an hour": (replace(small, window=_HOUR), daily(10**6)),
+        "10^8, large": (month(large, 10**8), daily(10**8)),
+        "10^8, large, a prefix an hour": (replace(large, window=_HOUR), daily(10**8)),
+        "the same, and runs every 10 min": (
+            replace(large, window=_HOUR, every=600.0),
+            daily(10**8),
+        ),
+        "the same, and shards of 10,000": (mended, daily(10**8)),
+        "the same; servers die each hour, tasks each 6": (stormy, daily(10**8)),
+        "10^9, large, all of these": (mended, daily(10**9)),
+        "the same, and 120 servers": (huge, daily(10**9)),
+        "10^6 at once, small": (small, [(0.0, 10**6)]),
+        "10^6 at once, small, runs every 10 min": (replace(small, every=600.0), [(0.0, 10**6)]),
+    }
+
+
+def row(name: str, setup: Setup, outcome: Outcome) -> list[str]:
+    """A line of the table."""
+    return [
+        name,
+        f"{outcome.images:,}",
+        f"{outcome.wait(0.5) / _HOUR:.1f}",
+        f"{outcome.wait(0.99) / _HOUR:.1f}",
+        f"{outcome.most_waiting:,}",
+        f"{outcome.most_servers}",
+        f"{outcome.server_seconds / _HOUR:,.0f}",
+        f"{len(outcome.runs)}",
+        f"{outcome.tasks:,}",
+    ]
+
+
+def main() -> None:
+    """Simulate each for two days, of which images arrive on the first."""
+    shown = Table(
+        *("images a day", "rows", "half within, h", "99 % within, h", "waiting at most"),
+        *("servers", "server hours", "runs", "tasks"),
+    )
+    for name, (setup, arrived) in days(Rates.measured()).items():
+        shown.add_row(*row(name, setup, simulate(setup, arrived, 2 * _DAY)))
+    Console(width=160).print(shown)
+
+
+if __name__ == "__main__":
+    main()

@@ -53,6 +53,7 @@ def test_only_the_command_line_reaches_the_local_stack() -> None:
         "doctor.py",
         "local.py",
         "results.py",
+        "serve.py",
         "size.py",
         "versions.py",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service, kept_secret, write_private, write_secret
 from moodlake.bundle import BundleError, read_meta
 from moodlake.emotions import LabelSpace
+from moodlake.errors import MendableError
 from moodlake.serving.limits import MAX_BYTES
 from moodlake.serving.openapi import document
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
@@ -36,6 +38,8 @@ DRAIN_SECONDS = 65
 _RELOAD_SECONDS = 5
 _TOKEN_SECONDS = 30
 _FOLLOW_SECONDS = 0.5
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750, section 2.1."""
 
 ERRORS = {
     400: "this is no HTTP request that can be read",
@@ -70,7 +74,12 @@ class FrontService(Service):
         ports: where it and TorchServe listen.
         archive: the model that ought to be served.
         upstream_keys: TorchServe's key_file.json.
-        certificate: speak TLS with it; None for plain HTTP on the loopback address.
+        certificate: speak TLS with it; None for plain HTTP.
+        host: the address it listens on.
+        token: what callers have to send; None for one of its own, kept in the folder.
+
+    Raises:
+        MendableError: the token cannot stand in a header.
     """
 
     name = "nginx"
@@ -82,24 +91,35 @@ class FrontService(Service):
         archive: Path,
         upstream_keys: Path,
         certificate: Certificate | None = None,
+        host: str = HOST,
+        token: str | None = None,
     ) -> None:
         super().__init__(folder)
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise MendableError(
+                "the server's token has characters that cannot stand in a header: letters, "
+                "digits and -._~+/ can, and = at its end"
+            )
         self._certificate = certificate
         self._ports = ports
         self._archive = archive
         self._upstream_keys = upstream_keys
         self._upstream_token = ""
         self._stopping = threading.Event()
+        self._given = token
         self.token = ""
-        self.url = f"http{'s' if certificate else ''}://{HOST}:{ports.front}"
+        self._address = f"{host}:{ports.front}"
+        self.url = f"http{'s' if certificate else ''}://{self._address}"
         self.keys = folder / "key_file.json"
 
     def start(self) -> None:
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "gate.sock").unlink(missing_ok=True)
-        self.token = kept_secret(self.folder / "token.json")
+        self.token = self._given or kept_secret(self.folder / "token.json")
         write_secret(self.keys, {"inference": {"key": self.token}})
-        write_private(self.folder / "callers.map", f'"~^Bearer {self.token}\\z" local;\n')
+        write_private(
+            self.folder / "callers.map", f'"~^Bearer {re.escape(self.token)}\\z" local;\n'
+        )
         deadline = time.monotonic() + _TOKEN_SECONDS
         while not self._upstream_token_now() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -183,7 +203,7 @@ class FrontService(Service):
     def _write(self, name: str, **values: str) -> None:
         ports = self._ports
         content = _TEMPLATES.get_template(f"{name}.j2").render(
-            address=f"{HOST}:{ports.front}",
+            address=self._address,
             torchserve=f"{HOST}:{ports.inference}",
             torchserve_grpc=f"{HOST}:{ports.inference_grpc}",
             certificate=self._certificate,

@@ -65,12 +65,6 @@ class PageService(Service):
         ]
         self.spawn("page", ["streamlit", "run", str(_MAIN), *options], self._environment)
 
-    def check_alive(self) -> None:
-        """Raises NotReady, with the end of its log, if it has ended by itself."""
-        for child in self.children.values():
-            if (code := child.exit_code()) is not None:
-                raise NotReady(f"the page ended with code {code}:\n{child.log_tail()}")
-
     def check(self) -> str:
         """It answers."""
         try:

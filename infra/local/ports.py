@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Self
+
+from moodlake.errors import MendableError
 
 HOST = "127.0.0.1"
 
@@ -55,11 +58,32 @@ class ClusterPorts(Ports):
 
 
 def is_taken(port: int, host: str = HOST) -> bool:
-    """Whether another program listens there."""
+    """Whether another program listens there.
+
+    Raises:
+        OSError: nobody can listen there: no address of this machine, or a port that is kept for
+            root.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return True
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return True
+            raise
     return False
+
+
+def ensure_free(port: int, host: str = HOST) -> None:
+    """Make sure that one can listen there.
+
+    Raises:
+        MendableError: one cannot.
+    """
+    try:
+        taken = is_taken(port, host)
+    except OSError as error:
+        raise MendableError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+    if taken:
+        raise MendableError(f"port {port} is in use; --port chooses another")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,31 @@ from infra.local.torchserve import TorchServeService
 
 
 class ModelServer(StartedInside):
-    """Serves one archive on free ports, as a context manager.
+    """Serves one archive, as a context manager.
 
     Args:
         folder: its files, logs and secrets.
         archive: the model.
+        port: where callers reach it, a free one if not given; TorchServe's own are free ones.
+        workers: how many processes hold the model.
+        front: what else FrontService takes: `host`, `token`, `certificate`.
     """
 
-    def __init__(self, folder: Path, archive: Path) -> None:
-        self.ports = Ports.free()
+    def __init__(
+        self,
+        folder: Path,
+        archive: Path,
+        port: int | None = None,
+        workers: int = TorchServeService.WORKERS,
+        **front: Any,
+    ) -> None:
+        free = Ports.free()
+        self.ports = replace(free, front=port) if port else free
         self.archive = archive
-        self.torchserve = TorchServeService(folder / "torchserve", self.ports, archive)
-        self.front = FrontService(folder / "front", self.ports, archive, self.torchserve.keys)
+        self.torchserve = TorchServeService(folder / "torchserve", self.ports, archive, workers)
+        self.front = FrontService(
+            folder / "front", self.ports, archive, self.torchserve.keys, **front
+        )
 
     def start(self) -> None:
         """Start both, and wait until they are ready."""
@@ -34,6 +48,11 @@ class ModelServer(StartedInside):
             service.start()
         for service in (self.torchserve, self.front):
             service.wait()
+
+    def check_alive(self) -> None:
+        """Raises NotReady, with the end of its log, if one of them has ended by itself."""
+        for service in (self.torchserve, self.front):
+            service.check_alive()
 
     def stop(self) -> None:
         """Finish what was accepted, and end both."""

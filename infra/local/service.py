@@ -101,6 +101,13 @@ class Service(StartedInside):
                 raise NotReady(f"{self.name} did not start: {problem}{logs}")
             time.sleep(_LOOK_SECONDS)
 
+    def check_alive(self) -> None:
+        """Raises NotReady, with the end of its log, if a process has ended by itself."""
+        for name, child in self.children.items():
+            if (code := child.exit_code()) is not None:
+                told = f"{self.name} is gone: {name} ended with code {code}"
+                raise NotReady(f"{told}. The log {child.log} ends:\n{child.log_tail()}")
+
     def stop(self) -> None:
         """End the processes and all that they started."""
         terminate([child.mark for child in self.children.values()])

@@ -28,10 +28,11 @@ class TorchServeService(Service):
 
     name = "TorchServe"
     WORKERS = 2
-    """One image model, small requests of many images: more of them would only compete."""
+    """Beside Airflow and S3 on one small machine: more of them would only compete."""
 
-    def __init__(self, folder: Path, ports: Ports, archive: Path) -> None:
+    def __init__(self, folder: Path, ports: Ports, archive: Path, workers: int = WORKERS) -> None:
         super().__init__(folder)
+        self.workers = workers
         self._ports = ports
         self._archive = archive
         self.url = f"http://{HOST}:{ports.inference}"
@@ -83,7 +84,7 @@ class TorchServeService(Service):
             # As much memory as the requests need that nginx lets through at once. And where the
             # sockets of its workers lie: those of two servers have the same names.
             "vmargs": f"-Xmx2g -Djava.io.tmpdir={_short_path(self.folder)}",
-            "default_workers_per_model": self.WORKERS,
+            "default_workers_per_model": self.workers,
             "load_models": f"{MODEL_NAME}={MODEL_NAME}.mar",
             # Nothing is fetched from anywhere: only what lies in the store can be registered.
             "allowed_urls": f"file://{store}/.*",

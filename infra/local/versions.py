@@ -75,7 +75,7 @@ class Versions:
         options = {
             "url": name,
             "model_name": MODEL_NAME,
-            "initial_workers": str(self._torchserve.WORKERS),
+            "initial_workers": str(self._torchserve.workers),
             "synchronous": "true",
         }
         self._ask("POST", "/models", options)

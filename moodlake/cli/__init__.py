@@ -5,7 +5,18 @@ from __future__ import annotations
 import typer
 
 from moodlake.cli import app as page
-from moodlake.cli import cloud, diff, doctor, local, maintain, report, results, trace, versions
+from moodlake.cli import (
+    cloud,
+    diff,
+    doctor,
+    local,
+    maintain,
+    report,
+    results,
+    serve,
+    trace,
+    versions,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +33,7 @@ for command in (
     diff.diff,
     report.report,
     page.app,
+    serve.serve,
     local.up,
     local.put,
     local.run,

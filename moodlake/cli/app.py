@@ -28,13 +28,12 @@ def app(
     """Show the page: try images, look at runs and results; Ctrl-C stops it."""
     with explained(), stopping_cleanly() as stopped:
         from infra.local.page import PageService
-        from infra.local.ports import Ports, is_taken
+        from infra.local.ports import Ports, ensure_free
         from infra.local.service import NotReady
         from moodlake.settings import STATE_VARIABLE
 
         listening = port or Ports().page
-        if is_taken(listening, host):
-            raise MendableError(f"port {listening} is in use; --port chooses another")
+        ensure_free(listening, host)
         environment = {
             name: value
             for name, value in os.environ.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +75,13 @@ def stopping_cleanly(terminated: int = 0) -> Iterator[threading.Event]:
         raise typer.Exit(terminated if stopped.is_set() else 130) from error
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def stop_undisturbed(stop: Callable[[], None]) -> None:
+    """Stop servers; a second Ctrl-C must not leave half of them running."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    stop()
 
 
 def _told(message: str) -> typer.Exit:

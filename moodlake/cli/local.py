@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -20,6 +19,7 @@ from moodlake.cli.console import (
     console,
     errors,
     explained,
+    stop_undisturbed,
     stopping_cleanly,
 )
 from moodlake.cli.results import outcomes, print_results
@@ -28,9 +28,6 @@ from moodlake.reasons import Status
 from moodlake.scoring.sizes import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 from moodlake.serving.limits import MAX_IMAGES
 from moodlake.settings import RELEASED_ARCHIVE, Settings
-
-if TYPE_CHECKING:
-    from infra.local.stack import Stack
 
 
 def up(
@@ -68,7 +65,7 @@ def up(
             )
             stopped.wait()
         finally:
-            _stop(stack)
+            stop_undisturbed(stack.stop)
             console.print("Stopped.")
 
 
@@ -235,11 +232,4 @@ def demo(
             else:
                 console.print("Airflow: `moodlake demo --keep` leaves its page open")
         finally:
-            _stop(stack)
-
-
-def _stop(stack: Stack) -> None:
-    """Stop the servers; a second Ctrl-C must not leave half of them running."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    stack.stop()
+            stop_undisturbed(stack.stop)

@@ -1,0 +1,122 @@
+"""The command `serve`: the model server alone, as a container runs it."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moodlake.cli.console import (
+    DEFAULT_STATE,
+    ArchivePath,
+    console,
+    explained,
+    stop_undisturbed,
+    stopping_cleanly,
+)
+from moodlake.errors import MendableError
+from moodlake.settings import RELEASED_ARCHIVE, STATE_VARIABLE, Settings
+
+if TYPE_CHECKING:
+    from infra.local.front import Certificate
+    from infra.local.server import ModelServer
+
+_LOOK_SECONDS = 1.0
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="The address it listens on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="8080 if not given.")] = None,
+    model: ArchivePath = RELEASED_ARCHIVE,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of the model; one a core if not given.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Speak TLS: a PEM file with the chain, server first.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's key, a PEM file.")] = None,
+    state: Annotated[
+        Path, typer.Option(envvar=STATE_VARIABLE, help="Where it keeps its files and logs.")
+    ] = DEFAULT_STATE / "serve",
+) -> None:
+    """Run the model server alone, TorchServe behind nginx; Ctrl-C stops it when its work is done.
+
+    MOODLAKE_SERVER_KEYS names what callers have to send, as it does for them: a key_file.json, or
+    the ARN of a secret. Without it the server makes a token of its own.
+    """
+    with explained(), stopping_cleanly() as stopped:
+        from infra.local.ports import Ports, ensure_free
+        from infra.local.server import ModelServer
+        from moodlake.bundle import read_meta
+        from moodlake.cpu import usable_cores
+        from moodlake.serving.token import read_token
+
+        read_meta(model)
+        listening = port or Ports().front
+        ensure_free(listening, host)
+        folder = state.absolute()
+        with _alone(folder):
+            server = ModelServer(
+                folder,
+                model.absolute(),
+                listening,
+                workers or usable_cores(),
+                host=host,
+                token=read_token(Settings.from_environment().server_keys),
+                certificate=_certificate(certificate, key),
+            )
+            _run(server, stopped)
+
+
+def _run(server: ModelServer, stopped: threading.Event) -> None:
+    """Until it is told to end, or a part of the server has ended by itself."""
+    from infra.local.service import NotReady
+
+    try:
+        server.start()
+        console.print(
+            f"The model server is at {server.front.url}, its token in {server.front.keys}. "
+            "Ctrl-C stops it.",
+            soft_wrap=True,
+        )
+        while not stopped.wait(_LOOK_SECONDS):
+            server.check_alive()
+    except NotReady as error:
+        raise MendableError(str(error)) from error
+    finally:
+        stop_undisturbed(server.stop)
+
+
+def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
+    from infra.local.front import Certificate
+
+    if chain is None and key is None:
+        return None
+    if chain is None or key is None:
+        raise MendableError("--certificate and --key go together")
+    for file in (chain, key):
+        file.open("rb").close()
+    return Certificate(chain.absolute(), key.absolute())
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other servers out of the folder.
+
+    Raises:
+        MendableError: one runs from there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MendableError(
+                f"a model server runs from {folder} already; --state chooses another folder"
+            ) from error
+        yield

@@ -38,6 +38,9 @@ DRAIN_SECONDS = 65
 _RELOAD_SECONDS = 5
 _TOKEN_SECONDS = 30
 _FOLLOW_SECONDS = 0.5
+# nginx writes its titles over the mark by which children are found; its shell does not. And nginx's
+# workers would outlive an nginx that was killed: they are of the shell's process group.
+_SHELL = '"$0" "$@"; code=$?; trap "" TERM; kill 0; exit $code'
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750, section 2.1."""
 
@@ -127,8 +130,7 @@ class FrontService(Service):
         self._configure_gate()
         for name in ("gate", "edge"):
             command = [_nginx(), "-p", str(self.folder), "-c", f"{name}.conf", "-e", "stderr"]
-            # nginx writes its titles over the mark by which children are found; its shell does not.
-            self.spawn(name, ["/bin/sh", "-c", '"$0" "$@"; exit $?', *command], {})
+            self.spawn(name, ["/bin/sh", "-c", _SHELL, *command], {})
         self._stopping.clear()
         threading.Thread(target=self._follow_token, daemon=True).start()
 

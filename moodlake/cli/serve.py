@@ -50,10 +50,10 @@ def serve(
     the ARN of a secret. Without it the server makes a token of its own.
     """
     with explained(), stopping_cleanly() as stopped:
+        from infra.local.cores import usable_cores
         from infra.local.ports import Ports, ensure_free
         from infra.local.server import ModelServer
         from moodlake.bundle import read_meta
-        from moodlake.cpu import usable_cores
         from moodlake.serving.token import read_token
 
         read_meta(model)

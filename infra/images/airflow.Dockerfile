@@ -1,0 +1,22 @@
+# Airflow with moodlake's DAGs: the one image of all of Airflow's parts. Each names its command.
+FROM python:3.11.14-slim-bookworm AS build
+
+WORKDIR /opt/moodlake
+COPY . .
+RUN python -m venv --without-pip /opt/venv
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/venv/bin/python install -c constraints.txt -e '.[schedule]'
+
+FROM python:3.11.14-slim-bookworm
+
+ENV PATH=/opt/venv/bin:$PATH AIRFLOW_HOME=/opt/airflow
+ENV AIRFLOW__CORE__DAGS_FOLDER=/opt/moodlake/dags
+RUN useradd --uid 1000 --create-home airflow && install -d -o airflow "$AIRFLOW_HOME"
+WORKDIR /opt/moodlake
+COPY --from=build /opt/venv /opt/venv
+# What runs read and record.
+COPY params.yaml dvc.lock ./
+COPY dags dags
+COPY moodlake moodlake
+USER 1000:1000
+CMD ["airflow", "info"]

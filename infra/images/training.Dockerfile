@@ -1,0 +1,31 @@
+# Training: DVC and PyTorch, on CPUs. For CUDA: --build-arg TORCH_INDEX=https://pypi.org/simple
+FROM python:3.11.14-slim-bookworm AS build
+
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+WORKDIR /opt/moodlake
+COPY . .
+RUN python -m venv --without-pip /opt/venv
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip --python /opt/venv/bin/python install --extra-index-url "$TORCH_INDEX" \
+        -c constraints.txt -e '.[train]'
+
+FROM python:3.11.14-slim-bookworm
+
+# The driver comes from the machine, CUDA's libraries from wheels: NVIDIA's container toolkit is
+# asked for the first only.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ENV PATH=/opt/venv/bin:$PATH
+# Here the code's folder is where DVC works.
+RUN useradd --uid 1000 --create-home moodlake && install -d -o moodlake /opt/moodlake
+WORKDIR /opt/moodlake
+COPY --from=build /opt/venv /opt/venv
+COPY --chown=1000:1000 .dvc .dvc
+COPY --chown=1000:1000 .dvcignore dvc.lock dvc.yaml params.yaml ./
+COPY --chown=1000:1000 handlers handlers
+COPY --chown=1000:1000 model_store model_store
+COPY --chown=1000:1000 moodlake moodlake
+COPY --chown=1000:1000 training training
+USER 1000:1000
+# There is no git here.
+RUN dvc config --local core.no_scm true
+CMD ["dvc", "repro"]

@@ -148,7 +148,8 @@ def test_s3_starts_makes_its_buckets_and_asks_for_keys(tmp_path: Path) -> None:
     assert told["entrypoint"] == ["weed", "server"]
     changed = {"-dir=/data": f"-dir={tmp_path}", "-s3.ip.bind=0.0.0.0": f"-s3.ip.bind={HOST}"}
     command = [changed.get(word, word) for word in told["command"]]
-    script = SERVICES["buckets"]["command"][0].replace("$$", "$").replace("9333", str(ports.master))
+    script = SERVICES["buckets"]["command"][0].replace("$$", "$")
+    script = script.replace("9333", f"{ports.master}.{ports.master_grpc}")
     secret = {"AWS_ACCESS_KEY_ID": "moodlake", "AWS_SECRET_ACCESS_KEY": "of this test"}
     assert told["environment"].keys() == secret.keys()
     server = Child(
@@ -163,7 +164,7 @@ def test_s3_starts_makes_its_buckets_and_asks_for_keys(tmp_path: Path) -> None:
         names = {"IMAGES": "photos", "RESULTS": "s3://rows/of/ours"}
         environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **names}
         for _ in range(2):  # as at the next start
-            subprocess.run(["sh", "-ec", script], env=environment, check=True)
+            subprocess.run(["sh", "-ec", script], env=environment, check=True, timeout=60)
         assert httpx.get(url).status_code == 403
         client = boto3.client(
             "s3",

@@ -22,6 +22,8 @@ COPY infra/__init__.py infra/__init__.py
 COPY infra/local infra/local
 COPY infra/nginx infra/nginx
 COPY moodlake moodlake
+# All it writes to. Fargate gives volumes to the user who owns them here.
+VOLUME ["/var/lib/moodlake", "/tmp"]
 USER 1000:1000
 EXPOSE 8080
 HEALTHCHECK --interval=15s --timeout=12s --start-period=120s \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import sys
@@ -11,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from infra.doctor.finding import Finding, State
+from infra.local.cores import usable_cores
 from moodlake.settings import PROJECT_ROOT, Settings
 
 _CONSTRAINTS = PROJECT_ROOT / "constraints.txt"
@@ -50,7 +50,7 @@ def _version(name: str) -> str | None:
 
 def core_count(settings: Settings) -> Finding:
     """How many cores this process may use."""
-    count = len(os.sched_getaffinity(0))
+    count = usable_cores()
     if count < 2:
         remedy = "give it two; a server's worker takes one all by itself"
         return Finding(State.DOUBTFUL, "1 core", remedy)

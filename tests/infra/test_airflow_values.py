@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from airflow.cli.cli_parser import get_parser
+from celery import Celery
 
 from infra.cluster.airflow import CeleryAirflow
 from infra.local.airflow import POOL
@@ -126,3 +129,33 @@ def test_versions_are_those_of_the_project() -> None:
     pinned = re.search(r"^apache-airflow==(.+)$", constraints, re.MULTILINE)
     assert pinned
     assert VALUES["airflowVersion"] == pinned[1]
+
+
+PARTS = ("scheduler", "dagProcessor", "triggerer", "workers")
+PROBES = [
+    (part, probe)
+    for part in PARTS
+    for probe in ("livenessProbe", "startupProbe")
+    if probe in VALUES[part]
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nothing_runs_what_only_the_official_image_has(part: str) -> None:
+    assert VALUES[part]["logGroomerSidecar"] == {"enabled": False}
+    assert VALUES[part]["livenessProbe"]["command"]
+
+
+@pytest.mark.parametrize(("part", "probe"), PROBES)
+def test_probes_are_commands_that_airflow_and_celery_know(part: str, probe: str) -> None:
+    command = VALUES[part][probe]["command"]
+    if part != "workers":
+        assert command[0] == "airflow"
+        asked = get_parser().parse_args(command[1:])
+        assert asked.local
+        return
+    *_, script = command
+    application = re.search(r"--app (\S+)", script)
+    assert application
+    module, _, name = application[1].rpartition(".")
+    assert isinstance(getattr(importlib.import_module(module), name), Celery)

@@ -18,7 +18,7 @@ def test_pins_allow_the_oldest_promised_python() -> None:
     for line in (PROJECT_ROOT / "constraints.txt").read_text("utf-8").splitlines():
         name = line.split("==")[0]
         try:
-            wanted = distribution(name).metadata["Requires-Python"]
+            wanted = distribution(name).metadata.get("Requires-Python")
         except PackageNotFoundError:
             continue
         if wanted and f"{oldest}.0" not in SpecifierSet(wanted):

@@ -1,0 +1,217 @@
+"""What the manifests promise, without a cluster: they are valid, and agree with the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from infra.local import torchserve
+from infra.local.airflow import POOL
+from infra.local.front import DRAIN_SECONDS
+from infra.local.ports import Ports
+from moodlake import __version__
+from moodlake.settings import PROJECT_ROOT
+
+FOLDER = PROJECT_ROOT / "infra" / "kubernetes"
+OVERLAYS = ("server", "to-zero")
+OLDEST = 31
+NEWEST = int(kubernetes_validate.latest_version().split(".")[1])
+NAMESPACE = "moodlake"
+GIB = 1 << 30
+# Measured, in bytes: each worker; all beside them; TorchServe in that, its heap hardly used.
+WORKER, BESIDE, TORCHSERVE = 520e6, 600e6, 278e6
+UNITS = {"Mi": 1 << 20, "Gi": GIB}
+
+
+def documents(file: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(file.read_text("utf-8")))
+
+
+MANIFESTS = [
+    each
+    for file in sorted((FOLDER / "server").glob("*.yaml"))
+    if file.name != "kustomization.yaml"
+    for each in documents(file)
+]
+
+
+def the(kind: str, name: str | None = None) -> dict[str, Any]:
+    (found,) = (
+        each
+        for each in MANIFESTS
+        if each["kind"] == kind and name in (None, each["metadata"]["name"])
+    )
+    return found
+
+
+DEPLOYMENT = the("Deployment")
+TEMPLATE = DEPLOYMENT["spec"]["template"]
+POD = TEMPLATE["spec"]
+(SERVER,) = POD["containers"]
+LABELS = TEMPLATE["metadata"]["labels"]
+SCALING = the("HorizontalPodAutoscaler")["spec"]
+KEDA, _ = documents(FOLDER / "to-zero" / "scaling.yaml")
+
+
+def workers() -> int:
+    """TorchServe's, in each server."""
+    return int(SERVER["command"][SERVER["command"].index("--workers") + 1])
+
+
+def size(text: str) -> int:
+    return int(text[:-2]) * UNITS[text[-2:]]
+
+
+def selected(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    return bool(selector) and selector.items() <= labels.items()
+
+
+@pytest.mark.parametrize("minor", range(OLDEST, NEWEST + 1))
+def test_each_manifest_is_valid(minor: int) -> None:
+    for manifest in MANIFESTS:
+        kubernetes_validate.validate(manifest, f"1.{minor}", strict=True)
+
+
+def test_a_field_that_does_not_exist_would_be_noticed() -> None:
+    wrong = {**the("Service"), "spec": {**the("Service")["spec"], "selectors": {}}}
+    with pytest.raises(kubernetes_validate.ValidationError, match="selectors"):
+        kubernetes_validate.validate(wrong, f"1.{NEWEST}", strict=True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_each_file_is_taken_up(overlay: str) -> None:
+    (joined,) = documents(FOLDER / overlay / "kustomization.yaml")
+    files = {file.name for file in (FOLDER / overlay).iterdir()} - {"kustomization.yaml"}
+    assert set(joined["resources"]) - {"../server"} == files
+
+
+def test_all_is_in_one_namespace_that_is_restricted() -> None:
+    namespace = the("Namespace")["metadata"]
+    assert namespace["name"] == NAMESPACE
+    assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    others = [each["metadata"] for each in MANIFESTS if each["kind"] != "Namespace"]
+    assert {other["namespace"] for other in others} == {NAMESPACE}
+
+
+def test_selectors_find_the_server() -> None:
+    for kind in ("Deployment", "PodDisruptionBudget"):
+        assert selected(the(kind)["spec"]["selector"]["matchLabels"], LABELS), kind
+    assert selected(the("Service")["spec"]["selector"], LABELS)
+    for spread in POD["topologySpreadConstraints"]:
+        assert selected(spread["labelSelector"]["matchLabels"], LABELS)
+    # Of KEDA's, a Deployment is meant where no kind is named.
+    for target in (SCALING["scaleTargetRef"], KEDA["spec"]["scaleTargetRef"]):
+        named = {"kind": "Deployment", **target}
+        assert (named["kind"], named["name"]) == (
+            DEPLOYMENT["kind"],
+            DEPLOYMENT["metadata"]["name"],
+        )
+
+
+def test_the_port_is_one_everywhere() -> None:
+    (port,) = SERVER["ports"]
+    assert port["containerPort"] == Ports().front
+    assert SERVER["command"][:2] == ["moodlake", "serve"]
+    assert SERVER["command"][SERVER["command"].index("--port") + 1] == str(Ports().front)
+    (service,) = the("Service")["spec"]["ports"]
+    assert (service["port"], service["targetPort"]) == (Ports().front, port["name"])
+    (rule,) = the("NetworkPolicy", "model-server")["spec"]["ingress"]
+    assert [each["port"] for each in rule["ports"]] == [port["name"]]
+
+
+def test_probes_ask_what_nginx_serves_and_give_it_time() -> None:
+    edge = (PROJECT_ROOT / "infra" / "nginx" / "edge.conf.j2").read_text("utf-8")
+    for name in ("startupProbe", "readinessProbe"):
+        probe = SERVER[name]
+        assert f"location = {probe['httpGet']['path']} {{" in edge
+        # The gate gives TorchServe's queue 10 s.
+        assert probe["timeoutSeconds"] > 10
+
+
+def test_a_busy_server_is_not_killed() -> None:
+    assert "tcpSocket" in SERVER["livenessProbe"]
+    assert "httpGet" not in SERVER["livenessProbe"]
+
+
+def test_a_server_that_ends_finishes_what_it_accepted() -> None:
+    pause = SERVER["lifecycle"]["preStop"]["sleep"]["seconds"]
+    # Of nginx's two parts one drains after the other.
+    assert POD["terminationGracePeriodSeconds"] - pause > 2 * DRAIN_SECONDS
+
+
+def test_it_has_the_memory_that_its_workers_need_and_a_heap_that_has_grown() -> None:
+    resources = SERVER["resources"]
+    limit = resources["limits"]["memory"]
+    assert resources["requests"]["memory"] == limit
+    assert "-Xmx2g " in Path(torchserve.__file__).read_text("utf-8")
+    assert size(limit) > workers() * WORKER + BESIDE + 2 * GIB - TORCHSERVE
+    assert int(resources["requests"]["cpu"]) == workers()
+
+
+def test_it_may_do_nothing_but_serve() -> None:
+    assert POD["automountServiceAccountToken"] is False
+    assert the("ServiceAccount")["automountServiceAccountToken"] is False
+    assert POD["serviceAccountName"] == the("ServiceAccount")["metadata"]["name"]
+    context = POD["securityContext"]
+    assert (context["runAsNonRoot"], context["runAsUser"]) == (True, 1000)
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert SERVER["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_it_writes_where_it_may_and_finds_its_token() -> None:
+    volumes = {volume["name"]: volume for volume in POD["volumes"]}
+    mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in SERVER["volumeMounts"]}
+    told = {each["name"]: each["value"] for each in SERVER["env"]}
+    writable = {path for path, volume in mounts.items() if "emptyDir" in volume}
+    assert writable == {told["MOODLAKE_STATE"], "/tmp"}
+    keys = Path(told["MOODLAKE_SERVER_KEYS"])
+    assert mounts[str(keys.parent)]["secret"]["secretName"] == "server-keys"
+    assert f"--from-file={keys.name}=" in (PROJECT_ROOT / "docs" / "kubernetes.md").read_text()
+
+
+def test_one_server_may_be_evicted_and_never_all() -> None:
+    allowed = the("PodDisruptionBudget")["spec"]["maxUnavailable"]
+    assert 1 <= allowed < SCALING["minReplicas"]
+    rolling = DEPLOYMENT["spec"]["strategy"]["rollingUpdate"]
+    assert (rolling["maxUnavailable"], rolling["maxSurge"]) == (0, 1)
+
+
+def test_the_number_of_servers_has_one_master() -> None:
+    """The autoscaler's or KEDA's, not the manifest's."""
+    assert "replicas" not in DEPLOYMENT["spec"]
+    assert KEDA["spec"]["maxReplicaCount"] == SCALING["maxReplicas"]
+    (joined,) = documents(FOLDER / "to-zero" / "kustomization.yaml")
+    (patch,) = [yaml.safe_load(each["patch"]) for each in joined["patches"]]
+    assert patch["$patch"] == "delete"
+    assert patch["kind"] == "HorizontalPodAutoscaler"
+    assert patch["metadata"] == the("HorizontalPodAutoscaler")["metadata"]
+
+
+def test_keda_starts_a_server_for_the_tasks_that_its_workers_can_take() -> None:
+    (trigger,) = KEDA["spec"]["triggers"]
+    assert trigger["metadata"]["targetQueryValue"] == str(workers())
+    assert f"pool = '{POOL}'" in trigger["metadata"]["query"]
+
+
+def test_nobody_talks_to_anybody_unless_allowed() -> None:
+    nothing = the("NetworkPolicy", "nothing")["spec"]
+    assert nothing == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    policy = the("NetworkPolicy", "model-server")["spec"]
+    assert selected(policy["podSelector"]["matchLabels"], LABELS)
+    # Policies add up: one that spoke of egress would allow it.
+    assert policy["policyTypes"] == ["Ingress"]
+    (inward,) = policy["ingress"]
+    for peer in inward["from"]:
+        assert peer["podSelector"]["matchLabels"], "any pod may call the server"
+
+
+def test_images_are_those_of_this_version() -> None:
+    assert SERVER["image"] == f"moodlake-server:{__version__}"

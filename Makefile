@@ -36,6 +36,7 @@ bench: install
 	$(BIN)/python -m infra.bench.score
 	$(BIN)/python -m infra.bench.scale
 	$(BIN)/python -m infra.bench.page
+	$(BIN)/python -m infra.bench.sizing
 
 # fer brings TensorFlow and PyTorch with CUDA: 7 GB.
 bench-fer: install $(FER)/installed

@@ -33,7 +33,7 @@ def installation(size: str, rates: Rates) -> Setup:
 def days(rates: Rates) -> dict[str, tuple[Setup, list[tuple[float, int]]]]:
     """What is simulated, by name: an installation, and what arrives."""
     small, large = installation("small", rates), installation("large", rates)
-    mended = replace(large, shard_size=MAX_SHARD_SIZE, every=600.0, window=_HOUR)
+    mended = replace(large, shard_size=MAX_SHARD_SIZE, every=_HOUR / 2, window=_HOUR)
     huge = replace(mended, servers=120, slots=480)
     stormy = replace(mended, server_dies=_HOUR, task_dies=6 * _HOUR)
 
@@ -46,8 +46,8 @@ def days(rates: Rates) -> dict[str, tuple[Setup, list[tuple[float, int]]]]:
         "10^6, small, a prefix an hour": (replace(small, window=_HOUR), daily(10**6)),
         "10^8, large": (month(large, 10**8), daily(10**8)),
         "10^8, large, a prefix an hour": (replace(large, window=_HOUR), daily(10**8)),
-        "the same, and runs every 10 min": (
-            replace(large, window=_HOUR, every=600.0),
+        "the same, and runs each half hour": (
+            replace(large, window=_HOUR, every=_HOUR / 2),
             daily(10**8),
         ),
         "the same, and shards of 10,000": (mended, daily(10**8)),
@@ -55,7 +55,10 @@ def days(rates: Rates) -> dict[str, tuple[Setup, list[tuple[float, int]]]]:
         "10^9, large, all of these": (mended, daily(10**9)),
         "the same, and 120 servers": (huge, daily(10**9)),
         "10^6 at once, small": (small, [(0.0, 10**6)]),
-        "10^6 at once, small, runs every 10 min": (replace(small, every=600.0), [(0.0, 10**6)]),
+        "10^6 at once, small, runs each half hour": (
+            replace(small, every=_HOUR / 2),
+            [(0.0, 10**6)],
+        ),
     }
 
 

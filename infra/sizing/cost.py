@@ -21,6 +21,8 @@ GB_A_WORKER = 2.0
 _LIST_KEYS = 1_000
 _MESSAGES = 10
 """That SQS hands out at once."""
+_IMAGE_BYTES = 40e3
+"""Of a JPEG of 400 x 300 pixels, as the load balancer hands it on."""
 _ALARMS = 9
 _METRICS = 7
 
@@ -40,7 +42,7 @@ class Load:
         runs: scheduled ones a day.
         row_bytes: of a row in the table.
         image_bytes: of an image; 0 where the images are not stored for this.
-        listed: keys in the bucket; None for those of a month.
+        listed: keys that a run lists; None for those of a month.
         inventory: runs plan from an S3 Inventory, a new one each day, in place of a listing.
         notified: S3 tells of each image.
         busy: share of the servers' time that they work while they are there.
@@ -62,7 +64,7 @@ class Load:
 
     @property
     def keys(self) -> int:
-        """In the bucket."""
+        """That a run lists."""
         return int(self.images * DAYS) if self.listed is None else self.listed
 
 
@@ -135,8 +137,8 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
     core = fargate["vcpu_hour"] + GB_A_WORKER * fargate["gb_hour"]
     share = fargate["spot_share"] if load.spot else 1.0
     kind = "large" if load.large else "small"
-    # One task for a worker's core, all day; the environment brings the first worker.
-    workers = max(0.0, found.task_hours / 24 - 1)
+    # A task waits for the server nearly all of its time; the environment brings the first worker.
+    workers = max(0.0, found.task_hours / 24 / airflow["worker_tasks"][kind] - 1)
     gateways = 2 if load.large else 1
     stored = load.images * DAYS * load.image_bytes / 1e9 + found.row_gigabytes * DAYS
     return {
@@ -144,7 +146,7 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
         "Airflow": HOURS
         * (airflow["environment_hour"][kind] + workers * airflow["worker_hour"][kind]),
         "network": HOURS * (gateways * network["nat_hour"] + network["balancer_hour"])
-        + DAYS * load.images * 40e3 / 1e9 * network["balancer_unit_hour"],
+        + DAYS * load.images * _IMAGE_BYTES / 1e9 * network["balancer_unit_hour"],
         "requests": DAYS
         * (
             found.requests["GET"] / 1e3 * s3["get_thousand"]

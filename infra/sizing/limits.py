@@ -56,15 +56,15 @@ def _limits(load: Load, rates: Rates) -> Iterator[Bend]:
         "images that the scheduled runs take in a day",
         load.images,
         load.runs * MAX_SHARDS * load.shard_size,
-        f"{larger}, and runs every ten minutes (the schedule in dags/score_images.py)",
+        f"{larger}, and more runs a day (the schedule in dags/score_images.py)",
     )
     if not load.inventory:
         yield Bend(
             "seconds to list the bucket, of those between two runs",
             load.keys * rates.key,
             every / 2,
-            "plan from an S3 Inventory (the parameter inventory), give prefixes runs of their "
-            "own, or move what is done to another bucket",
+            "let keys begin with their time, and give each hour's prefix runs of its own (the "
+            "parameter prefix); a backlog: plan from an S3 Inventory (the parameter inventory)",
         )
     yield Bend(
         "seconds of a day that the scheduler starts tasks",

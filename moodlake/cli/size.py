@@ -18,7 +18,8 @@ def size(
     ] = DEFAULT_SHARD_SIZE,
     runs: Annotated[int, typer.Option(min=1, help="Scheduled runs a day.")] = 24,
     listed: Annotated[
-        int | None, typer.Option(min=0, help="Keys in the bucket; those of a month if not given.")
+        int | None,
+        typer.Option(min=0, help="Keys that a run lists; a month's if not given."),
     ] = None,
     inventory: Annotated[
         bool, typer.Option("--inventory", help="Runs read an S3 Inventory; they list nothing.")

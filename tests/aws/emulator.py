@@ -89,11 +89,15 @@ class Emulator(Service):
     def acting_as(self, role: str) -> dict[str, str]:
         """The environment of whoever has the role of that ARN.
 
-        Where AWS asks for sqs:DeleteMessage, this asks for an action that AWS does not know.
+        Where AWS asks for sqs:DeleteMessage, this asks for an action that AWS does not know; and it
+        does not know by which condition the template names the namespace of metrics.
         """
         name, iam = role.rsplit("/", 1)[-1], self.client("iam")
-        batches = {"Action": "sqs:DeleteMessageBatch", "Resource": "*"}
-        iam.put_role_policy(RoleName=name, PolicyName="batches", PolicyDocument=_allowing(batches))
+        lacking = {
+            "Action": ["sqs:DeleteMessageBatch", "cloudwatch:PutMetricData"],
+            "Resource": "*",
+        }
+        iam.put_role_policy(RoleName=name, PolicyName="lacking", PolicyDocument=_allowing(lacking))
         taken = self.client("sts").assume_role(RoleArn=role, RoleSessionName="tests")["Credentials"]
         return self.environment(
             taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"]

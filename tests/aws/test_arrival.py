@@ -10,16 +10,18 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from infra.aws.cloud import Cloud
+from infra.aws.cloud import METRICS, Cloud
 from infra.local.airflow import AirflowService
 from infra.local.ports import Ports
 from infra.local.server import ModelServer
 from moodlake.scoring.dead_letters import REASON
+from moodlake.scoring.metrics import BUCKET
 from moodlake.scoring.results import ResultsTable
 from moodlake.settings import PROJECT_ROOT, Settings
 from tests.aws.emulator import Emulator
@@ -99,6 +101,25 @@ def wait_for_letters(aws: Emulator, queue: str, count: int) -> dict[str, str]:
     raise AssertionError(f"{count} notifications are not put aside after {SECONDS} s")
 
 
+def wait_for_metric(aws: Emulator, bucket: str, metric: str, least: float) -> None:
+    """Until the sum of a metric of runs over a bucket is so much."""
+    for _ in range(2 * SECONDS):
+        now = datetime.now(UTC)
+        points = aws.client("cloudwatch").get_metric_statistics(
+            Namespace=METRICS,
+            MetricName=metric,
+            Dimensions=[{"Name": BUCKET, "Value": bucket}],
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(hours=1),
+            Period=60,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        if sum(point["Sum"] for point in points) >= least:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"{metric} is below {least} after {SECONDS} s")
+
+
 def test_what_is_dropped_is_scored_without_a_listing(
     aws: Emulator, cloud: Cloud, settings: Settings
 ) -> None:
@@ -124,6 +145,9 @@ def test_what_is_dropped_is_scored_without_a_listing(
     assert set(reasons) == {"no JSON", foreign}
     assert "cannot be understood" in reasons["no JSON"]
     assert f"of the bucket 'photos', not '{bucket}'" in reasons[foreign]
+    # The runs tell how they went, after their rows are there.
+    for metric, least in {"ImagesScored": 2, "ImagesRejected": 1, "RunsPublished": 1}.items():
+        wait_for_metric(aws, bucket, metric, least)
     # Sent back, they are told of again, and put aside again.
     assert cloud.replay() == 2
     s3.put_object(Bucket=bucket, Key="plain.jpg", Body=jpeg(3))

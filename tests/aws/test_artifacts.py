@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from infra.aws.artifacts import AIRFLOW_VERSION, CONSTRAINTS, UNPACKED, build, set_pool, upload
+from infra.aws.cloud import Cloud
 from infra.aws.stack import CloudError
 from moodlake.settings import PROJECT_ROOT, Settings
 from tests.aws.emulator import ACCOUNT, REGION, Emulator
@@ -222,3 +223,18 @@ def refuse(stubber: Stubber, status: int) -> None:
         modeled_fields={"RestApiStatusCode": status},
         expected_params=PATCH,
     )
+
+
+def test_what_run_has_to_know_is_known_once_its_files_are_there(
+    aws: Emulator, cloud: Cloud
+) -> None:
+    bucket = cloud.outputs()["Dags"]
+    with cloud.airflow_files() as put:
+        first = put(False)
+        assert cloud.lacking("run", first.versions) == set()
+        # The DAGs count at once, so they wait until what they import is there.
+        listed = aws.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
+        assert not [each["Key"] for each in listed if each["Key"].startswith("dags/")]
+        again = put(True)
+    assert again.versions == first.versions
+    assert "dags/score_images.py" in again.changed

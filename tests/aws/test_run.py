@@ -232,3 +232,11 @@ def test_those_who_run_airflow_elsewhere_are_told_the_same() -> None:
     options = template("run")["Resources"]["Airflow"]["Properties"]["AirflowConfigurationOptions"]
     assert options["moodlake.server_wait"] == str(SERVER_WAIT)
     assert options["moodlake.metrics"] == METRICS
+
+
+def test_a_server_that_is_busy_is_not_ended() -> None:
+    """Its readiness waits behind the work; nginx answers 503 after 10 s, which is heard."""
+    targets = resources("AWS::ElasticLoadBalancingV2::TargetGroup")["Targets"]
+    assert 10 < targets["HealthCheckTimeoutSeconds"] < targets["HealthCheckIntervalSeconds"]
+    patience = targets["HealthCheckIntervalSeconds"] * targets["UnhealthyThresholdCount"]
+    assert patience >= 2 * DRAIN_SECONDS

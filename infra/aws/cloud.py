@@ -14,13 +14,11 @@ from botocore.exceptions import UnknownRegionError
 
 from infra.aws.artifacts import Uploaded, build, set_pool, upload
 from infra.aws.stack import Change, CloudError, CloudStack, in_words
-from infra.aws.template import NAME_PATTERN, NAME_WORDS, body, required, template
+from infra.aws.template import NAME_PATTERN, NAME_WORDS, STACKS, body, required, template
 from moodlake import __version__
 from moodlake.scoring.dead_letters import replay
 from moodlake.settings import Settings
 
-STACKS = ("base", "run")
-"""In the order in which they are deployed; they are taken down in the opposite one."""
 _SERVICES = {
     "base": ("cloudformation", "s3", "sqs", "glue", "athena", "ecr", "secretsmanager"),
     # Budgets and Route 53 are everywhere.

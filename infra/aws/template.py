@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+STACKS = ("base", "run")
+"""In the order in which they are deployed; they are taken down in the opposite one."""
 _FOLDER = Path(__file__).parent
 NAME_PATTERN = "[a-z][a-z0-9-]{1,19}"
 NAME_WORDS = "2 to 20 lower-case letters, digits and hyphens, a letter first"
@@ -65,7 +67,12 @@ def template(name: str) -> dict[str, Any]:
 
 def required(whole: Mapping[str, Any]) -> set[str]:
     """The parameters of a template that have no value of their own."""
-    return {name for name, each in whole["Parameters"].items() if "Default" not in each}
+    return whole["Parameters"].keys() - optional(whole)
+
+
+def optional(whole: Mapping[str, Any]) -> set[str]:
+    """The parameters of a template that have a value of their own."""
+    return {name for name, each in whole["Parameters"].items() if "Default" in each}
 
 
 def body(name: str, known: Mapping[str, str]) -> str:

@@ -34,10 +34,16 @@ _TEMPLATES = jinja2.Environment(
 
 IN_FLIGHT = 64
 """Requests that TorchServe is given at once; its queue holds 100."""
+ANSWER_SECONDS = 66
+"""That one may take; TorchServe gives up after 60."""
+KEEP_SECONDS = 75
+"""That a connection without requests is kept."""
 DRAIN_SECONDS = 65
 _RELOAD_SECONDS = 5
 _TOKEN_SECONDS = 30
 _FOLLOW_SECONDS = 0.5
+_LOG_BYTES = 32 << 20
+"""Of the access log; the one before is kept, too."""
 # nginx writes its titles over the mark by which children are found; its shell does not. And nginx's
 # workers would outlive an nginx that was killed: they are of the shell's process group.
 _SHELL = '"$0" "$@"; code=$?; trap "" TERM; kill 0; exit $code'
@@ -132,7 +138,7 @@ class FrontService(Service):
             command = [_nginx(), "-p", str(self.folder), "-c", f"{name}.conf", "-e", "stderr"]
             self.spawn(name, ["/bin/sh", "-c", _SHELL, *command], {})
         self._stopping.clear()
-        threading.Thread(target=self._follow_token, daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def check(self) -> str:
         """The model that ought to be served answers the known image as it should."""
@@ -149,14 +155,21 @@ class FrontService(Service):
         self.drain()
         super().stop()
 
-    def _follow_token(self) -> None:
-        """TorchServe may be started again; callers keep their tokens."""
+    def _watch(self) -> None:
+        """TorchServe may be started again; callers keep their tokens. Logs end some time."""
         while not self._stopping.wait(_FOLLOW_SECONDS):
+            with contextlib.suppress(OSError, ValueError, psutil.Error):
+                self._turn_log(self.folder / "logs" / "access.log")
             if self._upstream_token_now() not in ("", self._upstream_token):
                 # Whatever is not there yet may be at the next turn.
                 with contextlib.suppress(OSError, ValueError, psutil.Error, BundleError):
                     self._configure_gate()
                     self._reload_gate()
+
+    def _turn_log(self, log: Path) -> None:
+        if log.stat().st_size > _LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+            self._process("edge").send_signal(signal.SIGUSR1)  # to open its logs anew
 
     def drain(self) -> None:
         """Take no new requests, and finish those that were accepted."""
@@ -219,8 +232,8 @@ class FrontService(Service):
             in_flight_grpc=IN_FLIGHT // 16,
             in_flight_large=IN_FLIGHT // 4,
             max_body_bytes=MAX_BYTES,
-            # TorchServe gives up after 60.
-            answer_seconds=62,
+            answer_seconds=ANSWER_SECONDS,
+            keep_seconds=KEEP_SECONDS,
             drain_seconds=DRAIN_SECONDS,
             **values,
         )

@@ -41,6 +41,14 @@ Spot = Annotated[
     bool | None, typer.Option("--spot/--no-spot", help="Servers on what AWS may take back.")
 ]
 Gpu = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="A GPU, for training.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Another parameter of the templates, such as FlowLogs=yes; can be repeated.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _PARAMETERS = {
     "images_bucket": "ImagesBucket",
@@ -73,6 +81,7 @@ def plan(
     server_host: ServerHost = None,
     spot: Spot = None,
     gpu: Gpu = None,
+    set_: Set = None,
 ) -> None:
     """Show what `deploy` would change, and change nothing."""
     from infra.aws.cloud import Cloud
@@ -104,6 +113,7 @@ def deploy(
     server_host: ServerHost = None,
     spot: Spot = None,
     gpu: Gpu = None,
+    set_: Set = None,
     yes: Yes = False,
 ) -> None:
     """Show what changes, ask, and change it; again, after a change of the code or of a size.
@@ -216,7 +226,7 @@ def _agreed() -> bool:
 
 
 def _parts(only: str | None) -> tuple[str, ...]:
-    from infra.aws.cloud import STACKS
+    from infra.aws.template import STACKS
 
     if only is None:
         return STACKS
@@ -228,11 +238,24 @@ def _parts(only: str | None) -> tuple[str, ...]:
 def _given(context: typer.Context) -> dict[str, str]:
     """The parameters of the templates that were asked for."""
     told = {True: "yes", False: "no"}
-    return {
+    given = {
         parameter: told[value] if isinstance(value, bool) else str(value)
         for option, parameter in _PARAMETERS.items()
         if (value := context.params[option]) is not None
     }
+    return given | dict(_assigned(each) for each in context.params["set_"] or ())
+
+
+def _assigned(text: str) -> tuple[str, str]:
+    from infra.aws.template import STACKS, optional, template
+
+    name, equals, value = text.partition("=")
+    known = set.union(*(optional(template(each)) for each in STACKS)) - {"Name"}
+    known |= set(_PARAMETERS.values())
+    if not equals or name not in known:
+        told = f"{text!r} is not NAME=VALUE with one of {', '.join(sorted(known))}"
+        raise typer.BadParameter(told, param_hint="--set")
+    return name, value
 
 
 def _show(part: str, changes: list[Change]) -> None:

@@ -162,6 +162,16 @@ def test_a_part_that_there_is_not_is_told(aws: Emulator) -> None:
     assert "one of base, run" in run("deploy", "--only", "airflow", code=2)
 
 
+def test_any_parameter_of_the_templates_can_be_set(aws: Emulator) -> None:
+    planned = run("plan", "--only", "base", "--set", "ImagesBucket=theirs")
+    assert "AWS::S3::Bucket" in planned
+    told = run("plan", "--set", "FlowLog=yes", code=2)
+    assert "FlowLogs" in told
+    # What one stack tells the other is nobody's to set.
+    assert "ServerToken" not in told
+    assert "NAME=VALUE" in run("plan", "--set", "FlowLogs", code=2)
+
+
 def test_a_name_that_nothing_can_have_is_told(aws: Emulator) -> None:
     assert "2 to 20 lower-case letters" in run("plan", "--name", "My_Lake", code=1)
 

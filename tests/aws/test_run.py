@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from infra.aws.cloud import METRICS, SERVER_WAIT, STACKS, Cloud
+from infra.aws.cloud import METRICS, SERVER_WAIT, Cloud
 from infra.aws.stack import CloudError
-from infra.aws.template import required, template
-from infra.local.front import DRAIN_SECONDS
+from infra.aws.template import STACKS, required, template
+from infra.local.front import ANSWER_SECONDS, DRAIN_SECONDS, KEEP_SECONDS
 from moodlake.scoring.metrics import BUCKET, UNITS
 from moodlake.settings import Settings
 from tests.aws.test_template import listed, resources
@@ -232,6 +232,12 @@ def test_those_who_run_airflow_elsewhere_are_told_the_same() -> None:
     options = template("run")["Resources"]["Airflow"]["Properties"]["AirflowConfigurationOptions"]
     assert options["moodlake.server_wait"] == str(SERVER_WAIT)
     assert options["moodlake.metrics"] == METRICS
+
+
+def test_the_balancer_neither_gives_up_first_nor_sends_to_what_is_closed() -> None:
+    balancer = resources("AWS::ElasticLoadBalancingV2::LoadBalancer")["Balancer"]
+    set_to = {each["Key"]: each["Value"] for each in balancer["LoadBalancerAttributes"]}
+    assert ANSWER_SECONDS < int(set_to["idle_timeout.timeout_seconds"]) < KEEP_SECONDS
 
 
 def test_a_server_that_is_busy_is_not_ended() -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.aws.cloud import STACKS
-from infra.aws.template import body, required, template
+from infra.aws.template import STACKS, body, required, template
 from infra.local.service import BIN
 
 PLACE = {"AWS::AccountId": "123456789012", "AWS::Region": "eu-central-1"}

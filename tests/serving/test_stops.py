@@ -75,6 +75,24 @@ def test_a_restarted_torchserve_is_found_again(own: ModelServer) -> None:
     assert client.score([jpeg()]) == in_process(own, [jpeg()])
 
 
+def test_the_log_of_requests_does_not_grow_for_ever(
+    own: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = own.front.folder / "logs" / "access.log"
+    before = log.with_suffix(".log.1")
+    monkeypatch.setattr("infra.local.front._LOG_BYTES", 2000)
+    with own.http() as http:
+        for number in range(100):
+            assert http.get(f"/nothing-{number}").status_code == 404
+            if before.exists() and log.exists():
+                break
+            time.sleep(0.05)
+        http.get("/the-last")
+    assert before.stat().st_size > 2000
+    assert "/the-last" in log.read_text()
+    assert len(before.read_text().splitlines() + log.read_text().splitlines()) > number + 1
+
+
 def test_nothing_can_be_registered_from_elsewhere(own: ModelServer, tmp_path: Path) -> None:
     keys = own.torchserve.read_keys()
     outside = tmp_path / "other.mar"

@@ -21,6 +21,7 @@ from botocore.client import BaseClient
 
 from infra.aws.stack import CloudError, in_words
 from infra.local.airflow import POOL
+from moodlake.scoring.source import COMMIT_VARIABLE, LOCK_VARIABLE, dvc_lock, git_commit
 from moodlake.settings import PROJECT_ROOT
 
 AIRFLOW_VERSION = "3.0.6"
@@ -42,6 +43,8 @@ _STARTUP = r"""#!/bin/sh
 eval "$(env | sed -n \
     's/^AIRFLOW__MOODLAKE__\([A-Z_]*\)=.*/export MOODLAKE_\1="$AIRFLOW__MOODLAKE__\1"/p')"
 """
+_SOURCES = ("pyproject.toml", "README.md", "LICENSE")
+"""Of the wheel, beside its packages."""
 _TYPES = {".py": "text/x-python", ".sh": "text/x-shellscript", ".txt": "text/plain"}
 _DIGEST = "sha256"
 _OLDEST = (1980, 1, 1, 0, 0, 0)
@@ -86,24 +89,35 @@ def build(folder: Path) -> None:
             f"moodlake[managed] @ file://{UNPACKED / wheel.name}\n",
             "utf-8",
         )
-    (folder / STARTUP).write_text(_STARTUP, "utf-8")
+    (folder / STARTUP).write_text(_STARTUP + _source(), "utf-8")
+
+
+def _source() -> str:
+    """Of the code in the wheel, for the table of runs."""
+    told = {COMMIT_VARIABLE: git_commit(*_SOURCES, *_packages()), LOCK_VARIABLE: dvc_lock()}
+    return "".join(f"export {name}={value}\n" for name, value in told.items() if value)
+
+
+def _packages() -> list[str]:
+    """The folders of the wheel's packages."""
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))
+    packages = project["tool"]["setuptools"]["packages"]
+    return [package for package in packages if "." not in package]
 
 
 def _wheel(folder: Path) -> Path:
     """The project's wheel, built from a copy: a checkout may hold remains of earlier builds."""
     copy, out = folder / "source", folder / "wheel"
     copy.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in _SOURCES:
         shutil.copyfile(PROJECT_ROOT / name, copy / name)
-    project = tomllib.loads((copy / "pyproject.toml").read_text("utf-8"))
-    for package in project["tool"]["setuptools"]["packages"]:
-        if "." not in package:
-            shutil.copytree(
-                PROJECT_ROOT / package,
-                copy / package,
-                ignore=shutil.ignore_patterns("__pycache__"),
-                copy_function=shutil.copyfile,
-            )
+    for package in _packages():
+        shutil.copytree(
+            PROJECT_ROOT / package,
+            copy / package,
+            ignore=shutil.ignore_patterns("__pycache__"),
+            copy_function=shutil.copyfile,
+        )
     done = subprocess.run(
         [sys.executable, "-c", _BUILD, str(out)],
         cwd=copy,

@@ -18,5 +18,8 @@ COPY --from=build /opt/venv /opt/venv
 COPY params.yaml dvc.lock ./
 COPY dags dags
 COPY moodlake moodlake
+# `git rev-parse HEAD`, for the table of runs.
+ARG GIT_COMMIT=""
+ENV MOODLAKE_GIT_COMMIT=$GIT_COMMIT
 USER 1000:1000
 CMD ["airflow", "info"]

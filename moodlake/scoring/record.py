@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from moodlake.scoring.policy import Prices
+from moodlake.scoring.source import dvc_lock, git_commit
 from moodlake.scoring.summary import Summary
 from moodlake.scoring.work import Run
-from moodlake.settings import PROJECT_ROOT
 
 _DAG_VARIABLE = "AIRFLOW_CTX_DAG_ID"  # Airflow sets it for its tasks
 AT_WORK = ("task_cores", "decode", "detect", "infer")
@@ -52,8 +49,8 @@ def run_record(
         "provenance": json.dumps(run.provenance),
         "started_by": run.started_by,
         "dag_id": os.environ.get(_DAG_VARIABLE),
-        "git_commit": _git_commit(),
-        "dvc_lock": _digest_of(PROJECT_ROOT / "dvc.lock"),
+        "git_commit": git_commit(),
+        "dvc_lock": dvc_lock(),
         "params": json.dumps(asdict(run.params)),
         "objects": summary.objects,
         "bytes": summary.bytes,
@@ -80,17 +77,3 @@ def _in_words(problems: Sequence[str], shards: int) -> str | None:
         f"{len(problems)} of {shards} shards were not published; {problems[0]}. "
         "What passed is in the table; a new run takes up the rest"
     )
-
-
-def _digest_of(file: Path) -> str | None:
-    """SHA-256 of a file of the checkout, where the code runs from one."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
-
-
-def _git_commit() -> str | None:
-    """The commit of the code that runs, where it runs from a checkout."""
-    try:
-        command = ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

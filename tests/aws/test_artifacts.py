@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -20,6 +22,7 @@ from packaging.utils import canonicalize_name
 from infra.aws.artifacts import AIRFLOW_VERSION, CONSTRAINTS, UNPACKED, build, set_pool, upload
 from infra.aws.cloud import Cloud
 from infra.aws.stack import CloudError
+from moodlake.scoring.source import COMMIT_VARIABLE, LOCK_VARIABLE
 from moodlake.settings import PROJECT_ROOT, Settings
 from tests.aws.emulator import ACCOUNT, REGION, Emulator
 from tests.test_dags import CHECK, SCHEDULES
@@ -79,11 +82,8 @@ def test_the_requirements_name_what_the_plugins_hold(built: Path) -> None:
     assert named == {UNPACKED / name for name in inside}
 
 
-def test_the_startup_script_tells_the_settings(built: Path) -> None:
-    options = {
-        name.replace("MOODLAKE_", "AIRFLOW__MOODLAKE__"): value
-        for name, value in SETTINGS.to_environment().items()
-    }
+def started(built: Path, **options: str) -> dict[str, str]:
+    """The environment that the startup script leaves."""
     told = subprocess.run(
         ["sh", "-c", '. "$0"; env', str(built / "startup.sh")],
         env={"PATH": os.environ["PATH"], **options},
@@ -91,8 +91,27 @@ def test_the_startup_script_tells_the_settings(built: Path) -> None:
         text=True,
         check=True,
     ).stdout
-    environ = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
-    assert Settings.from_environment(environ) == SETTINGS
+    return dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+
+
+def test_the_startup_script_tells_the_settings(built: Path) -> None:
+    options = {
+        name.replace("MOODLAKE_", "AIRFLOW__MOODLAKE__"): value
+        for name, value in SETTINGS.to_environment().items()
+    }
+    assert Settings.from_environment(started(built, **options)) == SETTINGS
+
+
+def test_rows_can_be_traced_to_the_code_where_no_checkout_is(built: Path, installed: Path) -> None:
+    environ = started(built)
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?", environ[COMMIT_VARIABLE])
+    lock = hashlib.sha256((PROJECT_ROOT / "dvc.lock").read_bytes()).hexdigest()
+    code = (
+        "from moodlake.scoring.source import dvc_lock, git_commit\n"
+        f"assert git_commit() == {environ[COMMIT_VARIABLE]!r}\n"
+        f"assert dvc_lock() == {lock!r}\n"
+    )
+    python(code, installed, **{name: environ[name] for name in (COMMIT_VARIABLE, LOCK_VARIABLE)})
 
 
 def test_pins_are_those_of_the_project() -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +205,43 @@ def test_keda_starts_a_server_for_the_tasks_that_its_workers_can_take() -> None:
     (trigger,) = KEDA["spec"]["triggers"]
     assert trigger["metadata"]["targetQueryValue"] == str(workers())
     assert f"pool = '{POOL}'" in trigger["metadata"]["query"]
+
+
+def test_every_task_that_asks_the_server_starts_one(tmp_path: Path) -> None:
+    """What comes before the tasks that score asks for the model: it must not wait for ever."""
+    code = """
+import json, sys
+sys.path.append(sys.argv[1])
+from airflow.dag_processing.dagbag import DagBag
+tasks = [task for dag in DagBag(sys.argv[1]).dags.values() for task in dag.tasks]
+asks = {id(each) for task in tasks if task.task_id == "score"
+        for each in (task, *task.upstream_list)}
+print(json.dumps([(task.task_id, task.pool, id(task) in asks) for task in tasks]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(PROJECT_ROOT / "dags")],
+        env={
+            **os.environ,
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "MOODLAKE_ARRIVALS_QUEUE": "http://127.0.0.1:1/queue",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    tasks = json.loads(done.stdout.splitlines()[-1])
+    assert sum(asks for *_, asks in tasks) == 6
+    (trigger,) = KEDA["spec"]["triggers"]
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE task_instance (task_id TEXT, pool TEXT, state TEXT)")
+        for name, pool, asks in tasks:
+            for state, wanted in (("queued", asks), ("running", asks), ("success", False)):
+                database.execute("DELETE FROM task_instance")
+                database.execute("INSERT INTO task_instance VALUES (?, ?, ?)", (name, pool, state))
+                (count,) = database.execute(trigger["metadata"]["query"]).fetchone()
+                assert count == wanted, (name, state)
 
 
 def test_nobody_talks_to_anybody_unless_allowed() -> None:

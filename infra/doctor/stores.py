@@ -49,10 +49,11 @@ def clock(settings: Settings) -> Finding:
         answer = error.response
     except BotoCoreError as error:
         return Finding(State.ABSENT, f"S3 does not tell its own: {error}")
+    answered = datetime.now(UTC)
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
     if date is None:
         return Finding(State.ABSENT, "S3 does not tell its own")
-    skew = (asked - parsedate_to_datetime(date)).total_seconds()
+    skew = (asked + (answered - asked) / 2 - parsedate_to_datetime(date)).total_seconds()
     told = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} S3's"
     if abs(skew) < _SKEW_SECONDS:
         return Finding(State.GOOD, told)

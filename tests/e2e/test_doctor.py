@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -102,5 +103,8 @@ def test_a_clock_that_is_wrong_is_told(stack: Stack, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("infra.doctor.stores.datetime", Fast)
     told = doctor()
-    assert "! clock: 300 s ahead of S3's" in told.output
+    found = re.search(r"! clock: (\d+) s ahead of S3's", told.output)
+    assert found, told.output
+    # S3 tells whole seconds, and a busy machine takes some to ask.
+    assert abs(int(found[1]) - 300) < 20
     assert "NTP" in told.output

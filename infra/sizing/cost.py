@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.sizing.rates import Rates
+from infra.aws.template import template
+from infra.sizing.rates import IDLE_SECONDS, START_SECONDS, Rates
 from moodlake.scoring.pipeline import MAX_SHARDS
 
 PRICES = Path(__file__).parent / "prices.toml"
@@ -44,9 +45,9 @@ class Load:
         image_bytes: of an image; 0 where the images are not stored for this.
         listed: keys that a run lists; None for those of a month.
         inventory: runs plan from an S3 Inventory, a new one each day, in place of a listing.
-        notified: S3 tells of each image.
+        notified: S3 tells of each image, which is then scored as it comes.
         busy: share of the servers' time that they work while they are there.
-        large: managed Airflow of the large class.
+        large: managed Airflow and servers of the large size.
         spot: servers on Fargate Spot.
     """
 
@@ -76,7 +77,7 @@ class Size:
         shards: a day.
         runs: a day; more than were scheduled where these cannot take it all.
         cores: of servers, at work all day on average.
-        core_hours: of servers that are paid for, a day.
+        core_hours: of servers that are paid for, a day; at work or not.
         task_hours: of scoring tasks, a day.
         requests: of S3 and SQS, a day, by kind.
         row_gigabytes: that the table grows by in a day.
@@ -122,13 +123,30 @@ def size(load: Load, rates: Rates, prices: dict[str, Any]) -> Size:
         shards=shards,
         runs=runs,
         cores=seconds / _DAY,
-        core_hours=seconds / 3600 / load.busy,
+        core_hours=max(seconds / 3600 / load.busy, _least_core_hours(load, rates, runs)),
         task_hours=shards * task / 3600,
         requests=requests,
         row_gigabytes=load.images * load.row_bytes / 1e9,
         dollars={},
     )
     return Size(**{**vars(found), "dollars": _dollars(load, found, prices)})
+
+
+def _least_core_hours(load: Load, rates: Rates, runs: int) -> float:
+    """Of the one server that is there, at work or not: it outlasts what it was started for.
+
+    A run starts one, also if nothing is new. What arrives in between does, too, where it is scored
+    as it comes: at times that do not depend on each other, within any IDLE_SECONDS something does
+    with probability 1 - exp(-IDLE_SECONDS * images / day).
+    """
+    listing = rates.plan + (0 if load.inventory else load.keys * rates.key)
+    # It stops during a long listing, and is started again.
+    run = START_SECONDS + min(listing, START_SECONDS + IDLE_SECONDS) + IDLE_SECONDS
+    asleep = max(0.0, 1 - runs * run / _DAY)
+    if load.notified:
+        asleep *= math.exp(-IDLE_SECONDS * load.images / _DAY)
+    servers = template("run")["Mappings"]["Server"]["large" if load.large else "small"]
+    return 24 * (1 - asleep) * int(servers["Cpu"]) / 1024
 
 
 def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float]:

@@ -6,6 +6,10 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+START_SECONDS = 120.0
+"""Until a server that is asked for answers: a guess."""
+IDLE_SECONDS = 900.0
+"""Without work, after which the rules of infra/aws/run/scaling.yaml stop the servers."""
 MEASURED = Path(__file__).parent / "measured.toml"
 
 

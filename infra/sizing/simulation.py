@@ -19,7 +19,7 @@ from typing import Any
 import simpy
 
 from infra.sizing.fleet import Cores, Fleet
-from infra.sizing.rates import Rates
+from infra.sizing.rates import IDLE_SECONDS, START_SECONDS, Rates
 from moodlake.scoring.pipeline import MAX_SHARDS
 from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE
 
@@ -63,8 +63,8 @@ class Setup:
     workers: int = 2
     servers: int = 1
     images_a_server: int = 30_000
-    start_seconds: float = 120
-    idle_seconds: float = 900
+    start_seconds: float = START_SECONDS
+    idle_seconds: float = IDLE_SECONDS
     server_dies: float = math.inf
     task_dies: float = math.inf
     window: float | None = None

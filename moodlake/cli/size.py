@@ -24,8 +24,8 @@ def size(
     inventory: Annotated[
         bool, typer.Option("--inventory", help="Runs read an S3 Inventory; they list nothing.")
     ] = False,
-    notified: Annotated[bool, typer.Option(help="S3 tells the queue of each image.")] = True,
-    large: Annotated[bool, typer.Option("--large", help="Airflow of the large class.")] = False,
+    notified: Annotated[bool, typer.Option(help="S3 tells of each image, and it is scored as it comes.")] = True,
+    large: Annotated[bool, typer.Option("--large", help="Airflow and servers of the large size.")] = False,
     spot: Annotated[bool, typer.Option("--spot", help="Servers on Fargate Spot.")] = False,
     image_kb: Annotated[
         int, typer.Option(min=0, help="Size of an image, where they are kept in S3 for this.")

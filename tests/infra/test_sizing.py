@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 from infra.sizing.__main__ import days
 from infra.sizing.cost import Load, load_prices, size
 from infra.sizing.limits import bends
-from infra.sizing.rates import Rates
+from infra.sizing.rates import IDLE_SECONDS, Rates
 from infra.sizing.simulation import Setup, daily, simulate
 from moodlake.cli import app
 from moodlake.scoring.policy import Policy
+from tests.aws.test_template import resources
 
 RATES = Rates(
     image=0.02,
@@ -126,13 +127,36 @@ def test_a_million_images_cost_less_where_there_are_more() -> None:
 
 def test_servers_are_paid_by_the_image() -> None:
     prices = load_prices()
-    one, ten = (size(Load(images, 1024), RATES, prices) for images in (10**6, 10**7))
+    one, ten = (size(Load(images, 1024), RATES, prices) for images in (10**7, 10**8))
     assert ten.dollars["servers"] == pytest.approx(10 * one.dollars["servers"])
     hour = prices["fargate"]["vcpu_hour"] + 2 * prices["fargate"]["gb_hour"]
-    hours = 10**6 * RATES.image / 3600 / 0.8
+    hours = 10**7 * RATES.image / 3600 / 0.8
     assert one.dollars["servers"] == pytest.approx(30.4375 * hours * hour)
-    spot = size(Load(10**6, 1024, spot=True), RATES, prices)
+    spot = size(Load(10**7, 1024, spot=True), RATES, prices)
     assert spot.dollars["servers"] < one.dollars["servers"] / 2
+
+
+def test_a_server_that_waits_is_paid_for_as_the_simulation_says() -> None:
+    """Hourly runs over a small load: all but a little of a server's time is waiting."""
+    month = int(10**5 * 30.4375)
+    load = Load(10**5, 1024, listed=month, notified=False)
+    found = size(load, RATES, load_prices())
+    outcome = simulate(Setup(RATES, slots=4, in_bucket=month), daily(10**5), DAY)
+    assert found.core_hours == pytest.approx(2 * outcome.server_seconds / 3600, rel=0.15)
+
+
+def test_a_server_that_is_told_of_each_image_hardly_sleeps() -> None:
+    prices = load_prices()
+    told, seldom = (size(Load(images, 1024, listed=0), RATES, prices) for images in (10**4, 2))
+    assert told.core_hours == pytest.approx(48)
+    asleep = size(Load(2, 1024, listed=0, notified=False), RATES, prices)
+    assert asleep.core_hours < seldom.core_hours < 1.1 * asleep.core_hours < told.core_hours / 2
+
+
+def test_servers_stop_after_what_the_template_says() -> None:
+    idle = resources("AWS::CloudWatch::Alarm")["Idle"]
+    (requests,) = (each for each in idle["Metrics"] if each["Id"] == "requests")
+    assert idle["EvaluationPeriods"] * requests["MetricStat"]["Period"] == IDLE_SECONDS
 
 
 @pytest.mark.parametrize("load", [Load(0, 1024), Load(10, 1024, busy=0)])

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,13 @@ class Uploaded:
 
     Attributes:
         changed: keys of what was not there as it is now.
+        removed: keys of DAGs that are no longer there.
         versions: of the objects that MWAA takes by version, named as the template's parameters:
             RequirementsVersion, PluginsVersion, StartupVersion.
     """
 
     changed: tuple[str, ...]
+    removed: tuple[str, ...]
     versions: dict[str, str]
 
 
@@ -142,6 +145,8 @@ def _write_zip(path: Path, files: list[Path]) -> None:
 def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> Uploaded:
     """Put what `build` wrote into the bucket, but for what is there already.
 
+    DAGs that `build` wrote no more are taken away; the bucket keeps their versions.
+
     Args:
         client: of S3.
         bucket: with versions, as MWAA wants it.
@@ -171,7 +176,25 @@ def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> 
             versions[key] = known.get("VersionId", "")
     if not all(versions.values()):
         raise CloudError(f"{bucket} keeps no versions; managed Airflow wants a bucket that does")
-    return Uploaded(tuple(changed), {name: versions[key] for name, key in _VERSIONS.items()})
+    removed = _remove_others(client, bucket, versions.keys()) if dags else []
+    return Uploaded(
+        tuple(changed), tuple(removed), {name: versions[key] for name, key in _VERSIONS.items()}
+    )
+
+
+def _remove_others(client: BaseClient, bucket: str, kept: Collection[str]) -> list[str]:
+    """Take away what is in the folder of DAGs beside these keys; returns its keys."""
+    with in_words():
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{DAGS}/")
+        others = [
+            item["Key"]
+            for page in pages
+            for item in page.get("Contents", ())
+            if item["Key"] not in kept
+        ]
+        for key in others:
+            client.delete_object(Bucket=bucket, Key=key)
+    return others
 
 
 def _head(client: BaseClient, bucket: str, key: str) -> dict[str, Any]:

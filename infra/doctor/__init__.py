@@ -33,6 +33,8 @@ def examine(settings: Settings) -> Iterator[tuple[str, Finding]]:
     for name, check in CHECKS.items():
         try:
             finding = check(settings)
-        except (MendableError, OSError, ValueError) as error:
+        except MendableError as error:
             finding = Finding(State.BAD, str(error))
+        except Exception as error:  # whatever a library raises is a finding, too
+            finding = Finding(State.BAD, f"{type(error).__name__}: {error}")
         yield name, finding

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -14,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.doctor.finding import Finding, State
 from moodlake.scoring.pipeline import connect
 from moodlake.serving.client import ServerError
+from moodlake.serving.token import ServerAway
 from moodlake.settings import Settings
 
 _HEALTH = "/api/v2/monitor/health"
@@ -28,9 +30,16 @@ def model_server(settings: Settings) -> Finding:
     """Whether it is ready, takes our token, and tells its model."""
     started = time.perf_counter()
     try:
-        with contextlib.closing(connect(settings)) as server:
+        with contextlib.closing(connect(replace(settings, server_wait=0))) as server:
             model = server.identity
     except ServerError as error:
+        if isinstance(error, ServerAway) and settings.server_wait:
+            remedy = (
+                "one is being started, if there was none: ask again in five minutes; one of AWS is "
+                "reached from within its network only"
+            )
+            told = f"{error}; runs wait {settings.server_wait:.0f} s for it"
+            return Finding(State.DOUBTFUL, told, remedy)
         return Finding(State.BAD, str(error))
     waited = time.perf_counter() - started
     told = f"{settings.server_url} serves {model.name} {model.version} ({model.digest[:12]})"

@@ -99,10 +99,10 @@ def tables(settings: Settings) -> Finding:
         remedy = "put images into the bucket, and let score_images run"
         return Finding(State.ABSENT, "there are none yet", remedy)
     ResultsTable(settings.results_table).open()
-    last = max(
-        scan(table, ["run_id", "ended_at", "problem"]).to_table().to_pylist(),
-        key=lambda record: record["ended_at"],
-    )
+    records = scan(table, ["run_id", "ended_at", "problem"]).to_table().to_pylist()
+    if not records:
+        return Finding(State.ABSENT, "no run has ended yet")
+    last = max(records, key=lambda record: record["ended_at"])
     told = f"the last run, {last['run_id']}, ended {last['ended_at']:%Y-%m-%d %H:%M} UTC"
     if last["problem"]:
         return Finding(State.DOUBTFUL, f"{told}: {last['problem']}", "look at its log")

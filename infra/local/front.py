@@ -174,11 +174,11 @@ class FrontService(Service):
     def drain(self) -> None:
         """Take no new requests, and finish those that were accepted."""
         self._stopping.set()
+        deadline = time.monotonic() + DRAIN_SECONDS
         for name in ("edge", "gate"):
             if child := self.children.get(name):
                 with contextlib.suppress(OSError, ValueError, psutil.Error):
                     self._process(name).send_signal(signal.SIGQUIT)
-                deadline = time.monotonic() + DRAIN_SECONDS
                 while child.exit_code() is None and time.monotonic() < deadline:
                     time.sleep(0.05)
 

@@ -24,7 +24,6 @@ _MESSAGES = 10
 """That SQS hands out at once."""
 _IMAGE_BYTES = 40e3
 """Of a JPEG of 400 x 300 pixels, as the load balancer hands it on."""
-_ALARMS = 9
 _METRICS = 7
 
 
@@ -102,7 +101,8 @@ class Size:
 def size(load: Load, rates: Rates, prices: dict[str, Any]) -> Size:
     """What a load takes, and what it costs.
 
-    A core of AWS is taken for one of the machine that the rates were measured on.
+    A core of AWS is taken for one of the machine that the rates were measured on. Not in it: logs,
+    what goes through NAT gateways (packages, logs, queues), what leaves AWS, training.
 
     Raises:
         ValueError: there are no images, or no share of the time to work in.
@@ -116,7 +116,7 @@ def size(load: Load, rates: Rates, prices: dict[str, Any]) -> Size:
     listings = 0 if load.inventory else runs * load.keys / _LIST_KEYS
     requests = {
         "GET": float(load.images),
-        "LIST and PUT": listings + 2 * shards + 5 * runs,
+        "LIST and PUT": listings + 3 * shards + 5 * runs,
         "SQS": load.images * (1 + 2 / _MESSAGES) if load.notified else 0.0,
     }
     found = Size(
@@ -163,7 +163,8 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
         "servers": DAYS * found.core_hours * core * share,
         "Airflow": HOURS
         * (airflow["environment_hour"][kind] + workers * airflow["worker_hour"][kind]),
-        "network": HOURS * (gateways * network["nat_hour"] + network["balancer_hour"])
+        "network": HOURS
+        * (gateways * (network["nat_hour"] + network["address_hour"]) + network["balancer_hour"])
         + DAYS * load.images * _IMAGE_BYTES / 1e9 * network["balancer_unit_hour"],
         "requests": DAYS
         * (
@@ -173,7 +174,21 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
             + load.inventory * load.keys / 1e6 * s3["inventory_million"]
         ),
         "storage": stored * s3["gb_month"],
-        "alarms and secret": _ALARMS * other["alarm_month"]
+        "alarms, key, secret": _alarm_metrics() * other["alarm_month"]
         + _METRICS * other["metric_month"]
+        + other["key_month"]
         + other["secret_month"],
     }
+
+
+def _alarm_metrics() -> int:
+    """What alarms are paid by: the metrics that they read."""
+    alarms = [
+        each["Properties"]
+        for each in template("run")["Resources"].values()
+        if each["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    return sum(
+        1 if "Metrics" not in alarm else sum("MetricStat" in each for each in alarm["Metrics"])
+        for alarm in alarms
+    )

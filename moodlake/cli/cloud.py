@@ -158,8 +158,11 @@ def _deploy_run(cloud: Cloud, given: dict[str, str], yes: bool) -> None:
         # A new Airflow begins with its DAGs; one that is there gets them after what they import.
         uploaded = upload(cloud.stacks["run"].status() is None)
         _deploy(cloud, "run", given | uploaded.versions, yes)
-        for key in upload(True).changed:
+        uploaded = upload(True)
+        for key in uploaded.changed:
             console.print(f"[dim]uploaded {escape(key)}")
+        for key in uploaded.removed:
+            console.print(f"[dim]removed {escape(key)}")
     cloud.set_pool()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from moodlake.cli.console import console, explained
 from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
+
+if TYPE_CHECKING:
+    from infra.sizing.cost import Size
 
 
 def size(
@@ -24,8 +27,12 @@ def size(
     inventory: Annotated[
         bool, typer.Option("--inventory", help="Runs read an S3 Inventory; they list nothing.")
     ] = False,
-    notified: Annotated[bool, typer.Option(help="S3 tells of each image, and it is scored as it comes.")] = True,
-    large: Annotated[bool, typer.Option("--large", help="Airflow and servers of the large size.")] = False,
+    notified: Annotated[
+        bool, typer.Option(help="S3 tells of each image, which is scored as it comes.")
+    ] = True,
+    large: Annotated[
+        bool, typer.Option("--large", help="Airflow and servers of the large size.")
+    ] = False,
     spot: Annotated[bool, typer.Option("--spot", help="Servers on Fargate Spot.")] = False,
     image_kb: Annotated[
         int, typer.Option(min=0, help="Size of an image, where they are kept in S3 for this.")
@@ -33,7 +40,7 @@ def size(
 ) -> None:
     """Show what so many images a day take and cost on AWS, and what they would bend."""
     with explained():
-        from infra.sizing.cost import DAYS, Load, load_prices
+        from infra.sizing.cost import Load, load_prices
         from infra.sizing.cost import size as sized
         from infra.sizing.limits import bends
         from infra.sizing.rates import Rates
@@ -52,6 +59,19 @@ def size(
         )
         found = sized(load, rates, prices)
         bent = bends(load, rates)
+    _show(images, found)
+    console.print(f"By the prices of {prices['dated']} in infra/sizing/prices.toml.")
+    for bend in bent:
+        console.print(
+            f"[yellow]bends:[/] {bend.what}: {bend.asked:,.0f} where {bend.most:,.0f} are the most;"
+            f" {bend.remedy}",
+            soft_wrap=True,
+        )
+
+
+def _show(images: int, found: Size) -> None:
+    from infra.sizing.cost import DAYS
+
     shown = Table("a day", "", title=f"{images:,} images a day", title_justify="left")
     shown.add_row("shards, in runs", f"{found.shards:,} in {found.runs:,}")
     shown.add_row("servers' cores, at work all day", f"{found.cores:,.2f}")
@@ -66,10 +86,3 @@ def size(
     for what, dollars in (*found.dollars.items(), ("in all", found.month)):
         paid.add_row(what, f"{dollars:,.2f}", f"{dollars / million:,.2f}")
     console.print(paid)
-    console.print(f"By the prices of {prices['dated']} in infra/sizing/prices.toml.")
-    for bend in bent:
-        console.print(
-            f"[yellow]bends:[/] {bend.what}: {bend.asked:,.0f} where {bend.most:,.0f} are the most;"
-            f" {bend.remedy}",
-            soft_wrap=True,
-        )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from moodlake.errors import MendableError
 from moodlake.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -62,20 +63,26 @@ def of_record(record: Mapping[str, Any]) -> dict[str, float]:
     return told
 
 
-def tell(settings: Settings, bucket: str, values: Mapping[str, float]) -> None:
-    """Write metrics of runs over a bucket, if the installation wants them."""
+def tell(settings: Settings, bucket: str, found: Callable[[], Mapping[str, float]]) -> None:
+    """Write metrics of runs over a bucket, if the installation wants them.
+
+    Args:
+        settings: name the installation's namespace.
+        bucket: of the images.
+        found: gives the values by name; what it asks may be out of reach as well.
+    """
     if not settings.metrics:
         return
     dimensions = [{"Name": BUCKET, "Value": bucket}]
-    data = [
-        {"MetricName": name, "Dimensions": dimensions, "Value": value, "Unit": UNITS[name]}
-        for name, value in values.items()
-    ]
     try:
+        data = [
+            {"MetricName": name, "Dimensions": dimensions, "Value": value, "Unit": UNITS[name]}
+            for name, value in found().items()
+        ]
         # boto3 by itself reads AWS_DEFAULT_REGION only.
         client = boto3.client("cloudwatch", region_name=os.environ.get("AWS_REGION"), config=_QUICK)
         client.put_metric_data(Namespace=settings.metrics, MetricData=data)
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, MendableError) as error:
         log.warning(
             "metrics are not written to %s: %s; check MOODLAKE_METRICS and the permission "
             "cloudwatch:PutMetricData",

@@ -128,7 +128,7 @@ def plan_run(
             reference=server.reference,
         )
         work.write_run(run)
-    metrics.tell(settings, params.bucket, {metrics.WAITING: run.waiting})
+    metrics.tell(settings, params.bucket, lambda: {metrics.WAITING: run.waiting})
     return shard_ids
 
 
@@ -235,8 +235,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
             table = pa.concat_tables(chunks)
     stopwatch.add(server.seconds)
     work.write_rows(shard_id, table, stopwatch.seconds)
-    if settings.metrics:
-        metrics.tell(settings, run.params.bucket, {metrics.WAITING: work.waiting(run)})
+    metrics.tell(settings, run.params.bucket, lambda: {metrics.WAITING: work.waiting(run)})
     return table.num_rows
 
 
@@ -276,6 +275,6 @@ def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
     record |= judge(run, summary.profile, settings.runs_table, policy.drift)
     publish_report(record, summary.examples, settings.results_uri, policy.report)
     record_run(settings.runs_table, record)
-    metrics.tell(settings, run.params.bucket, metrics.of_record(record))
+    metrics.tell(settings, run.params.bucket, lambda: metrics.of_record(record))
     # Another try of this task may have been the first.
     return find_run(settings.runs_table, run.run_id, record["started_at"]) or record

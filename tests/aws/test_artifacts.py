@@ -25,6 +25,7 @@ from infra.aws.stack import CloudError
 from moodlake.scoring.source import COMMIT_VARIABLE, LOCK_VARIABLE
 from moodlake.settings import PROJECT_ROOT, Settings
 from tests.aws.emulator import ACCOUNT, REGION, Emulator
+from tests.aws.test_template import resources
 from tests.test_dags import CHECK, SCHEDULES
 
 SETTINGS = Settings(
@@ -118,6 +119,7 @@ def test_pins_are_those_of_the_project() -> None:
     """All but Airflow's own; and whatever moodlake needs is pinned, or in the image."""
     lines = CONSTRAINTS.read_text("utf-8").splitlines()
     everywhere = (PROJECT_ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    assert resources("AWS::MWAA::Environment")["Airflow"]["AirflowVersion"] == AIRFLOW_VERSION
     assert set(lines) - set(everywhere) == {f"apache-airflow=={AIRFLOW_VERSION}"}
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["managed"]
@@ -153,7 +155,8 @@ def bucket(aws: Emulator) -> Iterator[str]:
     client = aws.client("s3")
     client.create_bucket(Bucket="of-dags")
     yield "of-dags"
-    for version in client.list_object_versions(Bucket="of-dags").get("Versions", ()):
+    there = client.list_object_versions(Bucket="of-dags")
+    for version in [*there.get("Versions", ()), *there.get("DeleteMarkers", ())]:
         client.delete_object(Bucket="of-dags", Key=version["Key"], VersionId=version["VersionId"])
     client.delete_bucket(Bucket="of-dags")
 
@@ -176,7 +179,16 @@ def test_only_what_changed_is_uploaded(aws: Emulator, bucket: str, tmp_path: Pat
     dag = tmp_path / "dags" / "maintain.py"
     dag.write_text(dag.read_text("utf-8") + "\n", "utf-8")
     assert upload(client, bucket, tmp_path).changed == ("dags/maintain.py",)
+    dag.unlink()
+    gone = upload(client, bucket, tmp_path)
+    assert (gone.changed, gone.removed) == ((), ("dags/maintain.py",))
+    listed = client.list_objects_v2(Bucket=bucket, Prefix="dags/")["Contents"]
+    left = {f"dags/{path.name}" for path in dag.parent.iterdir()}
+    assert {item["Key"] for item in listed} == left
+    assert upload(client, bucket, tmp_path).removed == ()
+
     build(tmp_path)
+    upload(client, bucket, tmp_path)
     (tmp_path / "startup.sh").write_text("true\n", "utf-8")
     after = upload(client, bucket, tmp_path, dags=False)
     assert after.changed == ("startup.sh",)

@@ -68,7 +68,9 @@ def test_what_it_has_to_know_is_given_out_by_base_or_uploaded() -> None:
 def test_nothing_is_open_to_the_world() -> None:
     groups = resources("AWS::EC2::SecurityGroup")
     rules = [rule for each in groups.values() for rule in each.get("SecurityGroupIngress", ())]
-    rules += resources("AWS::EC2::SecurityGroupIngress").values()
+    others = resources("AWS::EC2::SecurityGroupIngress")
+    assert others.pop("OtherCallers")["CidrIp"] == {"Ref": "Callers"}
+    rules += others.values()
     assert len(rules) == 3
     for rule in rules:
         assert "SourceSecurityGroupId" in rule
@@ -77,6 +79,24 @@ def test_nothing_is_open_to_the_world() -> None:
         assert balancer["Scheme"] == "internal"
     for subnet in resources("AWS::EC2::Subnet").values():
         assert not subnet.get("MapPublicIpOnLaunch")
+
+
+@pytest.mark.parametrize(
+    ("block", "taken"),
+    [
+        ("", True),
+        ("10.0.0.0/8", True),
+        ("172.31.4.0/24", True),
+        ("192.168.1.7/32", True),
+        ("0.0.0.0/0", False),
+        ("10.0.0.0/0", False),
+        ("172.32.0.0/16", False),
+        ("8.8.8.8/32", False),
+    ],
+)
+def test_other_callers_have_private_addresses(block: str, taken: bool) -> None:
+    pattern = template("run")["Parameters"]["Callers"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, block)) == taken
 
 
 def test_who_may_reach_whom() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,22 @@ def test_what_is_ill_is_named_and_hides_nothing_else(
     found = states(**changed)
     assert found.keys() == CHECKS.keys()
     assert {name for name, state in found.items() if state is State.BAD} == ill
+
+
+def test_a_broken_table_is_told_and_hides_nothing_else(stack: Stack, tmp_path: Path) -> None:
+    log = tmp_path / "runs" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020}.json").write_text("no JSON\n", "utf-8")
+    found = states(MOODLAKE_RESULTS_URI=str(tmp_path))
+    assert found.keys() == CHECKS.keys()
+    assert {name for name, state in found.items() if state is State.BAD} == {"tables"}
+
+
+def test_a_server_that_comes_when_asked_is_not_waited_for(stack: Stack) -> None:
+    started = time.monotonic()
+    found = states(MOODLAKE_SERVER_URL="http://127.0.0.1:1", MOODLAKE_SERVER_WAIT="900")
+    assert found["model server"] is State.DOUBTFUL
+    assert time.monotonic() - started < 300
 
 
 def test_a_wrong_token_is_told_with_what_to_do(

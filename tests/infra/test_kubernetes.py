@@ -256,5 +256,19 @@ def test_nobody_talks_to_anybody_unless_allowed() -> None:
         assert peer["podSelector"]["matchLabels"], "any pod may call the server"
 
 
+def test_who_may_call_the_server_from_here_reaches_it_and_its_name() -> None:
+    (callers, _) = the("NetworkPolicy", "model-server")["spec"]["ingress"][0]["from"]
+    policy = the("NetworkPolicy", "callers")["spec"]
+    assert policy["podSelector"] == callers["podSelector"]
+    assert policy["policyTypes"] == ["Egress"]
+    server, names = policy["egress"]
+    assert selected(server["to"][0]["podSelector"]["matchLabels"], LABELS)
+    assert server["ports"] == the("NetworkPolicy", "model-server")["spec"]["ingress"][0]["ports"]
+    assert {(each["protocol"], each["port"]) for each in names["ports"]} == {
+        ("UDP", 53),
+        ("TCP", 53),
+    }
+
+
 def test_images_are_those_of_this_version() -> None:
     assert SERVER["image"] == f"moodlake-server:{__version__}"

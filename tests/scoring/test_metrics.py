@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from moodlake.scoring import metrics
+from moodlake.scoring.objects import SourceError
 from moodlake.settings import Settings, SettingsError
 
 RECORD = {
@@ -53,12 +54,22 @@ def test_metrics_that_cannot_be_written_stop_no_run(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    metrics.tell(Settings(), "photos", {"ImagesScored": 1})
+    metrics.tell(Settings(), "photos", lambda: {"ImagesScored": 1})
     assert not told(caplog)
-    metrics.tell(Settings(metrics="moodlake"), "photos", {"ImagesScored": 1})
+    metrics.tell(Settings(metrics="moodlake"), "photos", lambda: {"ImagesScored": 1})
     (warning,) = told(caplog)
     assert "metrics are not written to moodlake" in warning
     assert "MOODLAKE_METRICS" in warning
+
+
+def test_what_cannot_be_counted_for_them_stops_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    def count() -> dict[str, float]:
+        raise SourceError("cannot list s3://results/work: SlowDown")
+
+    metrics.tell(Settings(), "photos", count)
+    metrics.tell(Settings(metrics="moodlake"), "photos", count)
+    (warning,) = told(caplog)
+    assert "SlowDown" in warning
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])

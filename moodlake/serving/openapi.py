@@ -65,6 +65,7 @@ def document(space: LabelSpace, model: str, version: str) -> dict[str, Any]:
                 "post": explain | {"operationId": "explainWithVersion"},
             },
             "/ready": {"get": _ready()},
+            "/health": {"get": _health()},
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -125,6 +126,16 @@ def _ready() -> dict[str, Any]:
         "summary": "Whether the expected model answers a known image as it should.",
         "security": [],
         "responses": {"200": _answer("It does.", "Ready")}
+        | _errors(400, 405, 413, 414, 429, 431, 503),
+    }
+
+
+def _health() -> dict[str, Any]:
+    return {
+        "operationId": "health",
+        "summary": "Whether all workers are there, however busy they are.",
+        "security": [],
+        "responses": {"200": _answer("They are.", "Health")}
         | _errors(400, 405, 413, 414, 429, 431, 503),
     }
 

@@ -78,6 +78,7 @@ def schemas(space: LabelSpace) -> dict[str, Any]:
     return {
         "Error": _object({"code": {"type": "integer"}, "message": text}),
         "Ready": _object({"status": {"const": "ready"}, "digest": text}),
+        "Health": _object({"status": {"const": "Healthy"}}),
         "Model": model,
         "Instances": _instances(space, 0, MAX_IMAGES, OF_SCORING),
         "Instance": _instances(space, 1, 1, OF_EXPLAINING),

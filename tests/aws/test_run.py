@@ -118,8 +118,6 @@ def test_servers_are_shut_in() -> None:
     assert container["User"] == "1000"
     assert container["ReadonlyRootFilesystem"]
     assert container["StopTimeout"] > DRAIN_SECONDS
-    (targets,) = resources("AWS::ElasticLoadBalancingV2::TargetGroup").values()
-    assert targets["HealthCheckPath"] == "/ready"
 
 
 def test_the_number_of_servers_is_left_to_the_scaling() -> None:
@@ -261,8 +259,9 @@ def test_the_balancer_neither_gives_up_first_nor_sends_to_what_is_closed() -> No
 
 
 def test_a_server_that_is_busy_is_not_ended() -> None:
-    """Its readiness waits behind the work; nginx answers 503 after 10 s, which is heard."""
+    """Its readiness waits behind the work; its health does not, and gets time all the same."""
     targets = resources("AWS::ElasticLoadBalancingV2::TargetGroup")["Targets"]
+    assert targets["HealthCheckPath"] == "/health"
     assert 10 < targets["HealthCheckTimeoutSeconds"] < targets["HealthCheckIntervalSeconds"]
     patience = targets["HealthCheckIntervalSeconds"] * targets["UnhealthyThresholdCount"]
     assert patience >= 2 * DRAIN_SECONDS

@@ -130,15 +130,16 @@ def test_the_port_is_one_everywhere() -> None:
 
 
 def test_probes_ask_what_nginx_serves_and_give_it_time() -> None:
-    edge = (PROJECT_ROOT / "infra" / "nginx" / "edge.conf.j2").read_text("utf-8")
+    gate = (PROJECT_ROOT / "infra" / "nginx" / "gate.conf.j2").read_text("utf-8")
     for name in ("startupProbe", "readinessProbe"):
         probe = SERVER[name]
-        assert f"location = {probe['httpGet']['path']} {{" in edge
+        assert f"location = {probe['httpGet']['path']} {{" in gate
         # The gate gives TorchServe's queue 10 s.
         assert probe["timeoutSeconds"] > 10
 
 
-def test_a_busy_server_is_not_killed() -> None:
+def test_a_busy_server_is_neither_killed_nor_passed_by() -> None:
+    assert SERVER["readinessProbe"]["httpGet"]["path"] == "/health"
     assert "tcpSocket" in SERVER["livenessProbe"]
     assert "httpGet" not in SERVER["livenessProbe"]
 

@@ -69,10 +69,32 @@ def test_a_restarted_torchserve_is_found_again(own: ModelServer) -> None:
     with own.http() as http:
         assert http.post(PATH, content=jpeg()).status_code == 503
         assert http.get("/ready").status_code == 503
+        assert http.get("/health").status_code == 503
     own.torchserve.start()
     own.torchserve.wait()
     own.front.wait()
     assert client.score([jpeg()]) == in_process(own, [jpeg()])
+
+
+def test_a_server_that_is_busy_is_healthy(own: ModelServer) -> None:
+    """A load balancer that hears otherwise would end it, and the next one after it."""
+    done = threading.Event()
+
+    def ask() -> None:
+        with own.http() as http:
+            while not done.is_set():
+                http.post(PATH, files=[("image", body) for body in BATCH])
+
+    with ThreadPoolExecutor(48) as pool:
+        for _ in range(48):
+            pool.submit(ask)
+        time.sleep(1)
+        try:
+            answers = [httpx.get(f"{own.front.url}/health", timeout=30) for _ in range(20)]
+        finally:
+            done.set()
+    assert {answer.status_code for answer in answers} == {200}
+    assert answers[0].json() == {"status": "Healthy"}
 
 
 def test_the_log_of_requests_does_not_grow_for_ever(

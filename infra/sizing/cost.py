@@ -10,6 +10,7 @@ from typing import Any
 
 from infra.aws.template import template
 from infra.sizing.rates import IDLE_SECONDS, START_SECONDS, Rates
+from moodlake.scoring.metrics import UNITS
 from moodlake.scoring.pipeline import MAX_SHARDS
 
 PRICES = Path(__file__).parent / "prices.toml"
@@ -24,7 +25,6 @@ _MESSAGES = 10
 """That SQS hands out at once."""
 _IMAGE_BYTES = 40e3
 """Of a JPEG of 400 x 300 pixels, as the load balancer hands it on."""
-_METRICS = 7
 
 
 def load_prices(file: Path = PRICES) -> dict[str, Any]:
@@ -102,7 +102,8 @@ def size(load: Load, rates: Rates, prices: dict[str, Any]) -> Size:
     """What a load takes, and what it costs.
 
     A core of AWS is taken for one of the machine that the rates were measured on. Not in it: logs,
-    what goes through NAT gateways (packages, logs, queues), what leaves AWS, training.
+    what goes through NAT gateways (packages, logs, queues), from one zone to another or out of AWS,
+    training.
 
     Raises:
         ValueError: there are no images, or no share of the time to work in.
@@ -156,7 +157,8 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
     share = fargate["spot_share"] if load.spot else 1.0
     kind = "large" if load.large else "small"
     # A task waits for the server nearly all of its time; the environment brings the first worker.
-    workers = max(0.0, found.task_hours / 24 / airflow["worker_tasks"][kind] - 1)
+    at_once = int(template("run")["Mappings"]["Airflow"][kind]["Tasks"].split(",")[0])
+    workers = max(0.0, found.task_hours / 24 / at_once - 1)
     gateways = 2 if load.large else 1
     stored = load.images * DAYS * load.image_bytes / 1e9 + found.row_gigabytes * DAYS
     return {
@@ -175,7 +177,7 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
         ),
         "storage": stored * s3["gb_month"],
         "alarms, key, secret": _alarm_metrics() * other["alarm_month"]
-        + _METRICS * other["metric_month"]
+        + len(UNITS) * other["metric_month"]
         + other["key_month"]
         + other["secret_month"],
     }

@@ -25,10 +25,8 @@ WAITING = "ImagesWaiting"
 """Planned, by this run or for later ones, and not scored yet."""
 SCORED = "ImagesScored"
 REJECTED = "ImagesRejected"
-REJECTED_SHARE = "RejectedShare"
-"""Of a run's images, 0 to 1."""
 DRIFT = "Drift"
-"""1 where a run's images or predictions drifted, else 0."""
+"""1 where a run's images or predictions drifted, 0 where not; not told of too few to judge."""
 PUBLISHED = "RunsPublished"
 """1 for each run that published all it planned, also where there was nothing to do."""
 FAILED = "RunsFailed"
@@ -37,7 +35,6 @@ UNITS = {
     WAITING: "Count",
     SCORED: "Count",
     REJECTED: "Count",
-    REJECTED_SHARE: "None",
     DRIFT: "None",
     PUBLISHED: "Count",
     FAILED: "Count",
@@ -55,11 +52,8 @@ def of_record(record: Mapping[str, Any]) -> dict[str, float]:
         PUBLISHED: int(complete),
         FAILED: int(not complete),
     }
-    if record["objects"]:
-        told |= {
-            REJECTED_SHARE: record["rejected"] / record["objects"],
-            DRIFT: int(bool(record["drifted"])),
-        }
+    if record["drifted"] is not None:
+        told[DRIFT] = int(record["drifted"])
     return told
 
 

@@ -22,7 +22,9 @@ NAMESPACE = resources("AWS::MWAA::Environment")["Airflow"]["AirflowConfiguration
 ]
 AWS_METRICS = {
     "AWS/ApplicationELB": {
+        "HTTPCode_ELB_502_Count",
         "HTTPCode_ELB_503_Count",
+        "HTTPCode_ELB_504_Count",
         "HTTPCode_Target_5XX_Count",
         "HealthyHostCount",
         "RequestCount",
@@ -244,6 +246,17 @@ def test_airflow_scores_as_much_at_once_as_there_are_workers(size: str) -> None:
     found = template("run")["Mappings"]
     scaling, server = found["Scaling"][size], found["Server"][size]
     assert int(scaling["Slots"]) == scaling["Most"] * int(server["Cpu"]) / 1024
+
+
+@pytest.mark.parametrize(("size", "memory"), [("small", 2e9), ("large", 8e9)])
+def test_the_tasks_of_airflows_workers_have_room(size: str, memory: float) -> None:
+    """380 MB were measured for a task; large photos may take 256 MB more."""
+    there = template("run")["Mappings"]
+    most, _ = map(int, there["Airflow"][size]["Tasks"].split(","))
+    assert most * (380e6 + 256e6) < 0.9 * memory
+    # All that may score at once, and the plan of another DAG.
+    slots = int(there["Scaling"][size]["Slots"])
+    assert there["Airflow"][size]["MostWorkers"] * most > slots
 
 
 def test_those_who_run_airflow_elsewhere_are_told_the_same() -> None:

@@ -16,14 +16,14 @@ RECORD = {
     "objects": 400,
     "scored": 300,
     "rejected": 100,
-    "drifted": None,
+    "drifted": False,
 }
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({}, {"ImagesWaiting": 600, "RejectedShare": 0.25, "Drift": 0, "RunsPublished": 1}),
+        ({}, {"ImagesWaiting": 600, "ImagesRejected": 100, "Drift": 0, "RunsPublished": 1}),
         ({"drifted": True}, {"Drift": 1}),
         ({"problem": "1 of 2 shards"}, {"RunsPublished": 0, "RunsFailed": 1}),
         # An object that was tried before may be taken beside those that wait.
@@ -36,10 +36,10 @@ def test_a_run_tells_how_it_ended(changed: dict[str, Any], expected: dict[str, f
     assert told.keys() == metrics.UNITS.keys()
 
 
-def test_a_run_with_nothing_to_do_is_a_success_and_tells_no_shares() -> None:
-    told = metrics.of_record(RECORD | {"waiting": 0, "objects": 0, "scored": 0, "rejected": 0})
+def test_a_run_that_is_too_small_to_judge_is_a_success_and_ends_no_alarm() -> None:
+    told = metrics.of_record(RECORD | {"objects": 1, "drifted": None})
     assert told["RunsPublished"] == 1
-    assert metrics.UNITS.keys() - told.keys() == {"RejectedShare", "Drift"}
+    assert metrics.UNITS.keys() - told.keys() == {"Drift"}
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -27,7 +27,7 @@ from infra.bench.tasks import Taken, Tasks, tasks
 from infra.local.airflow import POOL_SLOTS
 from infra.local.ports import HOST
 from infra.local.stack import Stack
-from infra.sizing.rates import MEASURED, Rates
+from infra.sizing.rates import MEASURED, Measured, Rates
 from infra.sizing.simulation import Setup, simulate
 from moodlake.scoring import pipeline
 from moodlake.scoring.work import RunParams
@@ -140,14 +140,14 @@ def _total(taken: Taken) -> float:
     return sum(taken.steps.values())
 
 
-def foretold(found: Rates, images: int, shard_size: int) -> float:
-    """What the simulation says of a run of Airflow on this machine, in seconds."""
-    setup = Setup(found, shard_size=shard_size, slots=POOL_SLOTS, cores=_CORES)
+def foretold(found: Rates, images: int, shard_size: int, cores: int = _CORES) -> float:
+    """What the simulation says of a run of Airflow on one machine, in seconds."""
+    setup = Setup(found, shard_size=shard_size, slots=POOL_SLOTS, cores=cores)
     return simulate(setup, [(0, images)], until=86_400).ended
 
 
-def measure(announce: Callable[[str], None]) -> tuple[Rates, Table]:
-    """Run everything; returns the rates and the table of results."""
+def measure(announce: Callable[[str], None]) -> tuple[Rates, list[Measured], Table]:
+    """Run everything; returns the rates, the runs that they were held against, and a table."""
     images = [encoded(photo) for photo in photos_with_faces(_DISTINCT)]
     out = Table("what", "measured", "simulated", "off by", title="moodlake bench: the simulation")
     with services(announce) as stack, tasks() as processes:
@@ -155,22 +155,26 @@ def measure(announce: Callable[[str], None]) -> tuple[Rates, Table]:
         found = rates(measured, announce)
         for name, value in asdict(found).items():
             out.add_row(f"{name}, s", f"{value:.5f}", "", "")
+        runs = []
         for count, shard_size in _RUNS:
             for _ in range(_TURNS):
                 announce(f"a run of Airflow of {count:,} images in shards of {shard_size:,}")
                 seconds = measured.scheduled(count, shard_size).seconds
+                runs.append(Measured(count, shard_size, round(seconds, 1)))
                 told = foretold(found, count, shard_size)
                 what = f"{count:,} images in shards of {shard_size:,}, s (goal within 15 %)"
                 out.add_row(what, f"{seconds:.1f}", f"{told:.1f}", f"{told / seconds - 1:+.1%}")
-    return found, out
+    return found, runs, out
 
 
-def write(found: Rates) -> None:
-    """Keep the rates for `Rates.measured`."""
+def write(found: Rates, runs: list[Measured]) -> None:
+    """Keep the rates for `Rates.measured`, and the runs for `Measured.runs`."""
     head = MEASURED.read_text("utf-8").partition("[rates]")[0].splitlines()
     comment = [line for line in head if line.startswith("#")]
     lines = [f"{name} = {value:.6f}" for name, value in asdict(found).items()]
-    text = [*comment, f'dated = "{date.today()}"', "", "[rates]", *lines]
+    text = [*comment, f'dated = "{date.today()}"', f"cores = {_CORES}", "", "[rates]", *lines]
+    for run in runs:
+        text += ["", "[[runs]]", *(f"{name} = {value}" for name, value in asdict(run).items())]
     MEASURED.write_text("\n".join(text) + "\n", "utf-8")
 
 
@@ -179,7 +183,7 @@ if __name__ == "__main__":
     parser.add_argument("--write", action="store_true", help="keep the rates")
     asked = parser.parse_args()
     console = Console()
-    found, shown = measure(lambda line: console.print(f"[dim]›[/] {line}"))
+    found, runs, shown = measure(lambda line: console.print(f"[dim]›[/] {line}"))
     console.print(shown)
     if asked.write:
-        write(found)
+        write(found, runs)

@@ -71,8 +71,9 @@ class Fleet:
         self._workers = simpy.Store(env)
         self._ready = env.event()
         self._healthy = 0
+        self._refused = 0
         self._last_step = -_COOLDOWN_SECONDS
-        self._last_work = 0.0
+        self._last_asked = 0.0
         self._past = 0.0
         self.most = 0
         env.process(self._scale())
@@ -86,7 +87,10 @@ class Fleet:
         if not self._servers:
             self._ask()
         if not self._ready.triggered:
+            self._refused += 1
             yield self._ready
+            self._refused -= 1
+            self._last_asked = self._env.now
 
     def work(self, seconds: float) -> Steps:
         """Keep one worker of a server busy; if the server is lost, another one's."""
@@ -96,7 +100,7 @@ class Fleet:
                 continue
             done = self._env.timeout(seconds)
             yield done if self._setup.server_dies == math.inf else done | server.gone
-            self._last_work = self._env.now
+            self._last_asked = self._env.now
             if done.processed:
                 self._workers.put(server)
                 return
@@ -115,7 +119,9 @@ class Fleet:
                 for _ in range(step):
                     self._ask()
                     self._last_step = self._env.now
-            if not waiting and self._env.now - self._last_work >= self._setup.idle_seconds:
+            # Who finds no server asks on, and that counts.
+            wanted = waiting or self._refused
+            if not wanted and self._env.now - self._last_asked >= self._setup.idle_seconds:
                 for server in list(self._servers):
                     self._lose(server)
                 self._ready = self._env.event()
@@ -124,7 +130,6 @@ class Fleet:
         server = _Server(self._env)
         self._servers.append(server)
         self.most = max(self.most, len(self._servers))
-        self._last_work = self._env.now
         self._env.process(self._live(server))
 
     def _live(self, server: _Server) -> Steps:

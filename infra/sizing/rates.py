@@ -6,8 +6,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-START_SECONDS = 120.0
-"""Until a server that is asked for answers: a guess."""
+START_SECONDS = 300.0
+"""Until a server that is asked for answers: the alarm, the task, its image, the model, two looks of
+the load balancer. A guess."""
 IDLE_SECONDS = 900.0
 """Without work, after which the rules of infra/aws/run/scaling.yaml stop the servers."""
 MEASURED = Path(__file__).parent / "measured.toml"
@@ -45,3 +46,18 @@ class Rates:
     def measured(cls, file: Path = MEASURED) -> Rates:
         """Those of the last measurement that was written down."""
         return cls(**tomllib.loads(file.read_text("utf-8"))["rates"])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run of Airflow on the machine of the rates: images, images in a shard, seconds of the clock."""
+
+    images: int
+    shard_size: int
+    seconds: float
+
+    @classmethod
+    def runs(cls, file: Path = MEASURED) -> tuple[int, list[Measured]]:
+        """The machine's cores, and the runs."""
+        found = tomllib.loads(file.read_text("utf-8"))
+        return found["cores"], [cls(**run) for run in found["runs"]]

@@ -213,6 +213,7 @@ class _Simulation:
         self._waiting -= images
         self._left -= images
         self._outcome.ended = now
+        self._told = 0  # nothing is told between runs
 
     def _since(self, at: float) -> int:
         """How many came then or later; what came before is forgotten."""

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from infra.bench.sizing import foretold
 from infra.sizing.__main__ import days
 from infra.sizing.cost import Load, load_prices, size
 from infra.sizing.limits import bends
-from infra.sizing.rates import IDLE_SECONDS, Rates
+from infra.sizing.rates import IDLE_SECONDS, Measured, Rates
 from infra.sizing.simulation import Setup, daily, simulate
 from moodlake.cli import app
 from moodlake.scoring.policy import Policy
@@ -55,6 +56,14 @@ def test_two_cores_halve_what_can_be_shared() -> None:
     assert two - alone == pytest.approx((one - alone) / 2, rel=0.02)
 
 
+def test_it_agrees_with_the_runs_that_were_measured() -> None:
+    cores, runs = Measured.runs()
+    assert len(runs) >= 4
+    for run in runs:
+        told = foretold(Rates.measured(), run.images, run.shard_size, cores)
+        assert told == pytest.approx(run.seconds, rel=0.15), run
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     arrivals,
@@ -91,6 +100,11 @@ def test_servers_stop_when_nothing_waits() -> None:
     assert outcome.waiting == 0
     # A run in the middle of the day wakes one, too; the last is there until the last row.
     assert 2 * 900 < outcome.server_seconds < 3 * 1800
+
+
+def test_a_server_that_is_slow_to_start_is_waited_for() -> None:
+    setup = Setup(RATES, start_seconds=1200, idle_seconds=900)
+    assert simulate(setup, [(0, 1000)], DAY).images == 1000
 
 
 def test_a_backlog_brings_more_servers_and_they_take_it_sooner() -> None:

@@ -12,10 +12,9 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from botocore.client import BaseClient
@@ -142,6 +141,27 @@ def _write_zip(path: Path, files: list[Path]) -> None:
             archive.writestr(entry, file.read_bytes(), ZIP_DEFLATED)
 
 
+def compare(client: BaseClient, bucket: str, folder: Path) -> Uploaded:
+    """What `upload` would do; of what it would put there, the version is `new`.
+
+    Args:
+        client: of S3.
+        bucket: that of DAGs.
+        folder: as `build` left it.
+
+    Raises:
+        CloudError: AWS refuses.
+    """
+    files = dict(_files(folder))
+    with in_words():
+        known = {key: _known(client, bucket, key, path) for key, path in files.items()}
+    return Uploaded(
+        tuple(key for key, version in known.items() if version is None),
+        tuple(_others(client, bucket, files)),
+        {name: known[key] or "new" for name, key in _VERSIONS.items()},
+    )
+
+
 def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> Uploaded:
     """Put what `build` wrote into the bucket, but for what is there already.
 
@@ -158,53 +178,59 @@ def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> 
     """
     changed: list[str] = []
     versions: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        key = path.relative_to(folder).as_posix()
-        if path.is_file() and (dags or not key.startswith(f"{DAGS}/")):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for key, path in _files(folder):
+        if dags or not key.startswith(f"{DAGS}/"):
             with in_words():
-                known = _head(client, bucket, key)
-                if known.get("Metadata", {}).get(_DIGEST) != digest:
+                version = _known(client, bucket, key, path)
+                if version is None:
                     changed.append(key)
-                    known = client.put_object(
+                    version = client.put_object(
                         Bucket=bucket,
                         Key=key,
                         Body=path.read_bytes(),
                         ContentType=_TYPES.get(path.suffix, "application/zip"),
-                        Metadata={_DIGEST: digest},
-                    )
-            versions[key] = known.get("VersionId", "")
+                        Metadata={_DIGEST: _digest(path)},
+                    ).get("VersionId", "")
+            versions[key] = version
     if not all(versions.values()):
         raise CloudError(f"{bucket} keeps no versions; managed Airflow wants a bucket that does")
-    removed = _remove_others(client, bucket, versions.keys()) if dags else []
+    removed = _others(client, bucket, versions) if dags else []
+    with in_words():
+        for key in removed:
+            client.delete_object(Bucket=bucket, Key=key)
     return Uploaded(
         tuple(changed), tuple(removed), {name: versions[key] for name, key in _VERSIONS.items()}
     )
 
 
-def _remove_others(client: BaseClient, bucket: str, kept: Collection[str]) -> list[str]:
-    """Take away what is in the folder of DAGs beside these keys; returns its keys."""
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    """Key and path of each file that `build` wrote."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [(path.relative_to(folder).as_posix(), path) for path in files]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _others(client: BaseClient, bucket: str, kept: Container[str]) -> list[str]:
+    """Keys in the folder of DAGs beside these."""
     with in_words():
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{DAGS}/")
-        others = [
-            item["Key"]
-            for page in pages
-            for item in page.get("Contents", ())
-            if item["Key"] not in kept
-        ]
-        for key in others:
-            client.delete_object(Bucket=bucket, Key=key)
-    return others
+        found = [item["Key"] for page in pages for item in page.get("Contents", ())]
+    return [key for key in found if key not in kept]
 
 
-def _head(client: BaseClient, bucket: str, key: str) -> dict[str, Any]:
-    """What S3 tells of an object; empty where there is none."""
+def _known(client: BaseClient, bucket: str, key: str, path: Path) -> str | None:
+    """The version of the object where it is this file, else None; "" where there are none."""
     try:
-        return dict(client.head_object(Bucket=bucket, Key=key))
+        known = client.head_object(Bucket=bucket, Key=key)
     except client.exceptions.ClientError as error:
         if error.response["Error"]["Code"] != "404":
             raise
-        return {}
+        return None
+    same = known["Metadata"].get(_DIGEST) == _digest(path)
+    return known.get("VersionId", "") if same else None
 
 
 def set_pool(client: BaseClient, environment: str, slots: int) -> None:

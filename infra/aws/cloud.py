@@ -12,9 +12,9 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import UnknownRegionError
 
-from infra.aws.artifacts import Uploaded, build, set_pool, upload
+from infra.aws.artifacts import Uploaded, build, compare, set_pool, upload
 from infra.aws.stack import Change, CloudError, CloudStack, in_words
-from infra.aws.template import NAME_PATTERN, NAME_WORDS, STACKS, body, required, template
+from infra.aws.template import NAME_PATTERN, NAME_WORDS, STACKS, body, refusal, required, template
 from moodlake import __version__
 from moodlake.scoring.dead_letters import replay
 from moodlake.settings import Settings
@@ -122,11 +122,22 @@ class Cloud:
         Raises:
             CloudError: base is not deployed.
         """
-        bucket = self._deployed()["Dags"]
+        bucket = self.deployed()["Dags"]
         with tempfile.TemporaryDirectory() as folder:
             build(Path(folder))
             s3 = self._session.client("s3")
             yield lambda dags: upload(s3, bucket, Path(folder), dags)
+
+    def compare_files(self) -> Uploaded:
+        """What `airflow_files` would change.
+
+        Raises:
+            CloudError: base is not deployed.
+        """
+        bucket = self.deployed()["Dags"]
+        with tempfile.TemporaryDirectory() as folder:
+            build(Path(folder))
+            return compare(self._session.client("s3"), bucket, Path(folder))
 
     def set_pool(self) -> None:
         """Let managed Airflow score as much at once as its servers have workers."""
@@ -144,6 +155,8 @@ class Cloud:
         Raises:
             CloudError: AWS refuses it, or what it has to know is not there yet.
         """
+        if refused := refusal(template(part), given):
+            raise CloudError(refused)
         if lacking := self.lacking(part, given):
             raise CloudError(
                 f"{part} has to know {', '.join(sorted(lacking))}: what is deployed and uploaded "
@@ -179,7 +192,7 @@ class Cloud:
         Raises:
             CloudError: it is not deployed.
         """
-        outputs = self._deployed()
+        outputs = self.deployed()
         return Settings(
             images_bucket=outputs["Images"],
             results_uri=f"s3://{outputs['Results']}",
@@ -203,7 +216,7 @@ class Cloud:
         Raises:
             CloudError: nothing is deployed, or what stands on one of them is left.
         """
-        outputs = self._deployed()
+        outputs = self.deployed()
         if "run" not in parts and self.stacks["run"].status():
             raise CloudError("run stands on base; take it down first, or both")
         for part in reversed(STACKS):
@@ -222,12 +235,12 @@ class Cloud:
 
     def replay(self) -> int:
         """Send what was put aside back to the queue of arrivals; returns how many there were."""
-        outputs = self._deployed()
+        outputs = self.deployed()
         with in_words():
             sqs = self._session.client("sqs")
             return replay(sqs, outputs["DeadLetters"], outputs["Arrivals"])
 
-    def _deployed(self) -> dict[str, str]:
+    def deployed(self) -> dict[str, str]:
         """The outputs; raises CloudError where nothing is deployed."""
         if not any(stack.status() for stack in self.stacks.values()):
             raise CloudError(f"there is no {self.name} in {self.region}; `moodlake cloud deploy`")

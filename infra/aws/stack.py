@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.client import BaseClient
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from moodlake.errors import MendableError
 
@@ -257,5 +257,8 @@ def in_words() -> Iterator[None]:
             told = f"the credentials are not valid any more ({code}); sign in again"
             raise CloudError(told) from error
         raise CloudError(f"AWS answers: {error}") from error
+    except NoCredentialsError as error:
+        told = "there are no credentials of AWS; sign in (aws sso login, aws configure), or set "
+        raise CloudError(f"{told}AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret") from error
     except BotoCoreError as error:
         raise CloudError(f"{error}; check credentials, region and network") from error

@@ -75,6 +75,19 @@ def optional(whole: Mapping[str, Any]) -> set[str]:
     return {name for name, each in whole["Parameters"].items() if "Default" in each}
 
 
+def refusal(whole: Mapping[str, Any], given: Mapping[str, str]) -> str | None:
+    """Why CloudFormation would refuse one of these values, by what its parameter says; or None."""
+    for name, value in given.items():
+        parameter = whole["Parameters"].get(name, {})
+        allowed = parameter.get("AllowedValues")
+        pattern = parameter.get("AllowedPattern", ".*")
+        if allowed and value not in allowed:
+            return f"{name} is {value!r}; it is one of {', '.join(allowed)}"
+        if not re.fullmatch(pattern, value):
+            return f"{name} is {value!r}; it is {parameter['ConstraintDescription']}"
+    return None
+
+
 def body(name: str, known: Mapping[str, str]) -> str:
     """The template as CloudFormation takes it.
 

@@ -9,6 +9,7 @@ from infra.doctor.machine import core_count, disk, open_files, versions
 from infra.doctor.services import airflow, model_server, notifications, task_quota
 from infra.doctor.stores import clock, identity, images, results, tables
 from moodlake.errors import MendableError
+from moodlake.scoring.failures import plain
 from moodlake.settings import Settings
 
 CHECKS: dict[str, Callable[[Settings], Finding]] = {
@@ -36,5 +37,5 @@ def examine(settings: Settings) -> Iterator[tuple[str, Finding]]:
         except MendableError as error:
             finding = Finding(State.BAD, str(error))
         except Exception as error:  # whatever a library raises is a finding, too
-            finding = Finding(State.BAD, f"{type(error).__name__}: {error}")
+            finding = Finding(State.BAD, f"{type(error).__name__}: {plain(error)}")
         yield name, finding

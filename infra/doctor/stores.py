@@ -9,11 +9,13 @@ from email.utils import parsedate_to_datetime
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from deltalake.exceptions import DeltaError
 
 from infra.doctor.finding import Finding, State
 from moodlake.errors import MendableError
 from moodlake.scoring import storage
 from moodlake.scoring.delta import open_table, scan
+from moodlake.scoring.failures import plain
 from moodlake.scoring.results import ResultsTable
 from moodlake.scoring.s3 import explained, s3_client
 from moodlake.settings import Settings
@@ -21,6 +23,7 @@ from moodlake.settings import Settings
 _SKEW_SECONDS = 60
 _REFUSED_SECONDS = 900
 """S3 refuses what was signed at another time than this."""
+_SHOWN = 300
 _MEND_CREDENTIALS = "sign in again, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
 
 
@@ -70,8 +73,8 @@ def images(settings: Settings) -> Finding:
         for each in found:
             client.get_object(Bucket=bucket, Key=each["Key"], Range="bytes=0-0")["Body"].read()
     except (ClientError, BotoCoreError) as error:
-        empty = getattr(error, "response", {}).get("Error", {}).get("Code") == "InvalidRange"
-        if not empty:
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else None
+        if code != "InvalidRange":  # it is empty
             return Finding(State.BAD, str(explained(error, bucket)), mend)
     told = "can be listed and read" if found else "can be listed; nothing is in it"
     return Finding(State.GOOD, f"s3://{bucket} {told}")
@@ -94,7 +97,13 @@ def results(settings: Settings) -> Finding:
 
 def tables(settings: Settings) -> Finding:
     """Whether the tables can be opened, and when the last run ended."""
-    table = open_table(settings.runs_table)
+    try:
+        table = open_table(settings.runs_table)
+    except (DeltaError, OSError) as error:
+        mend = "check MOODLAKE_RESULTS_URI, AWS_ENDPOINT_URL, AWS_REGION and the credentials"
+        if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:"):
+            mend += "; a store without TLS wants AWS_ALLOW_HTTP=true"
+        return Finding(State.BAD, plain(error)[:_SHOWN], mend)
     if table is None:
         remedy = "put images into the bucket, and let score_images run"
         return Finding(State.ABSENT, "there are none yet", remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 
 from rich.console import Console
@@ -67,8 +68,7 @@ def row(name: str, setup: Setup, outcome: Outcome) -> list[str]:
     return [
         name,
         f"{outcome.images:,}",
-        f"{outcome.wait(0.5) / _HOUR:.1f}",
-        f"{outcome.wait(0.99) / _HOUR:.1f}",
+        *(f"{outcome.wait(share) / _HOUR:.1f}" if outcome.waits else "" for share in (0.5, 0.99)),
         f"{outcome.most_waiting:,}",
         f"{outcome.most_servers}",
         f"{outcome.server_seconds / _HOUR:,.0f}",
@@ -89,4 +89,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

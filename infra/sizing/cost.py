@@ -45,7 +45,7 @@ class Load:
         listed: keys that a run lists; None for those of a month.
         inventory: runs plan from an S3 Inventory, a new one each day, in place of a listing.
         notified: S3 tells of each image, which is then scored as it comes.
-        busy: share of the servers' time that they work while they are there.
+        busy: share of the servers' time that they work while they are there; simulated: 0.46.
         large: managed Airflow and servers of the large size.
         spot: servers on Fargate Spot.
     """
@@ -58,7 +58,7 @@ class Load:
     listed: int | None = None
     inventory: bool = False
     notified: bool = True
-    busy: float = 0.8
+    busy: float = 0.5
     large: bool = False
     spot: bool = False
 
@@ -146,15 +146,22 @@ def _least_core_hours(load: Load, rates: Rates, runs: int) -> float:
     asleep = max(0.0, 1 - runs * run / _DAY)
     if load.notified:
         asleep *= math.exp(-IDLE_SECONDS * load.images / _DAY)
-    servers = template("run")["Mappings"]["Server"]["large" if load.large else "small"]
-    return 24 * (1 - asleep) * int(servers["Cpu"]) / 1024
+    return 24 * (1 - asleep) * cores_a_server(load)
+
+
+def cores_a_server(load: Load) -> int:
+    """Of the installation's size."""
+    kind = "large" if load.large else "small"
+    return int(template("run")["Mappings"]["Server"][kind]["Cpu"]) // 1024
 
 
 def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float]:
     fargate, airflow, network = prices["fargate"], prices["airflow"], prices["network"]
     s3, other = prices["s3"], prices["other"]
     core = fargate["vcpu_hour"] + GB_A_WORKER * fargate["gb_hour"]
+    # The first server is never on Spot.
     share = fargate["spot_share"] if load.spot else 1.0
+    first = min(found.core_hours, 24.0 * cores_a_server(load))
     kind = "large" if load.large else "small"
     # A task waits for the server nearly all of its time; the environment brings the first worker.
     at_once = int(template("run")["Mappings"]["Airflow"][kind]["Tasks"].split(",")[0])
@@ -162,7 +169,7 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
     gateways = 2 if load.large else 1
     stored = load.images * DAYS * load.image_bytes / 1e9 + found.row_gigabytes * DAYS
     return {
-        "servers": DAYS * found.core_hours * core * share,
+        "servers": DAYS * (first + (found.core_hours - first) * share) * core,
         "Airflow": HOURS
         * (airflow["environment_hour"][kind] + workers * airflow["worker_hour"][kind]),
         "network": HOURS

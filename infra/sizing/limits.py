@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infra.sizing.cost import DAYS, Load
+from infra.aws.template import template
+from infra.sizing.cost import DAYS, Load, cores_a_server
 from infra.sizing.rates import Rates
 from moodlake.scoring.pipeline import MAX_SHARDS
 from moodlake.scoring.sizes import MAX_SHARD_SIZE
@@ -72,6 +73,7 @@ def _limits(load: Load, rates: Rates) -> Iterator[Bend]:
         _DAY / 2,
         f"{larger}; beyond these, installations of their own for parts of the images",
     )
+    yield from _of_size(load, rates)
     yield Bend(
         "images a second under one prefix, at the peak",
         peak,
@@ -97,4 +99,24 @@ def _limits(load: Load, rates: Rates) -> Iterator[Bend]:
         rates.publish + rows * rates.row,
         every / 4,
         "more runs a day, of fewer images each",
+    )
+
+
+def _of_size(load: Load, rates: Rates) -> Iterator[Bend]:
+    """What the templates of infra/aws give in one of their sizes."""
+    kind, size = "large" if load.large else "small", template("run")["Mappings"]
+    bigger = "more servers (Most and Slots in infra/aws/run/scaling.yaml) and Airflow workers"
+    remedy = bigger if load.large else f"the large size; then {bigger}"
+    yield Bend(
+        "cores of servers, all day long",
+        load.images * rates.image / _DAY / load.busy,
+        size["Scaling"][kind]["Most"] * cores_a_server(load),
+        remedy,
+    )
+    task = rates.airflow_task + rates.shard + load.shard_size * rates.image
+    yield Bend(
+        "scoring tasks at once, all day long",
+        load.images / load.shard_size * task / _DAY / load.busy,
+        int(size["Scaling"][kind]["Slots"]),
+        remedy,
     )

@@ -50,7 +50,13 @@ class Rates:
 
 @dataclass(frozen=True)
 class Measured:
-    """A run of Airflow on the machine of the rates: images, images in a shard, seconds of the clock."""
+    """A run of Airflow on the machine of the rates.
+
+    Attributes:
+        images: of the run.
+        shard_size: images in a shard.
+        seconds: of the clock.
+    """
 
     images: int
     shard_size: int

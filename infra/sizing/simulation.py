@@ -111,7 +111,7 @@ class Outcome:
         return math.nan
 
 
-def daily(images: int, bins: int = 96) -> list[tuple[float, int]]:
+def daily(images: int, bins: int = 1440) -> list[tuple[float, int]]:
     """A day's arrivals in equal bins, few at its beginning and end and most in its middle.
 
     Returns:
@@ -198,10 +198,11 @@ class _Simulation:
         yield self.env.timeout(rates.airflow_run)
         yield from self._machine.wake()
         listed = self._in_bucket if setup.window is None else self._since(started - setup.window)
+        seen = sum(count for _, count in self._queue)
         yield self.env.timeout(rates.plan + listed * rates.key)
         # What the autoscaling knows of is what runs tell.
         self._told = self._waiting
-        taken = self._take(setup.max_shards * setup.shard_size)
+        taken = self._take(min(seen, setup.max_shards * setup.shard_size))
         images = sum(count for _, count in taken)
         full, rest = divmod(images, setup.shard_size)
         sizes = [setup.shard_size] * full + [rest] * (rest > 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,7 @@ from moodlake.cli.console import console, explained
 from moodlake.cli.size import size
 
 if TYPE_CHECKING:
+    from infra.aws.artifacts import Uploaded
     from infra.aws.cloud import Cloud
     from infra.aws.stack import Change
 
@@ -29,7 +30,7 @@ Part = Annotated[
 ImagesBucket = Annotated[
     str | None, typer.Option(help="Name of the bucket with the images, where the usual is taken.")
 ]
-Size = Annotated[str | None, typer.Option(help="small or large.")]
+Size = Annotated[Literal["small", "large"] | None, typer.Option(help="Of all that grows.")]
 ServerTag = Annotated[str | None, typer.Option(help="Tag of the images that were pushed.")]
 Email = Annotated[str | None, typer.Option(help="Who is told of alarms.")]
 Budget = Annotated[int | None, typer.Option(min=0, help="US dollars a month to be warned of.")]
@@ -91,6 +92,10 @@ def plan(
         cloud, parts = Cloud(name, region), _parts(only)
         cloud.check(parts)
         for part in parts:
+            if part == "run" and cloud.stacks["base"].status():
+                files = cloud.compare_files()
+                _show_files(files, "would be ")
+                given = given | files.versions
             if cloud.lacking(part, given):
                 console.print(f"{part}: can be planned once what it stands on is deployed")
                 continue
@@ -158,11 +163,7 @@ def _deploy_run(cloud: Cloud, given: dict[str, str], yes: bool) -> None:
         # A new Airflow begins with its DAGs; one that is there gets them after what they import.
         uploaded = upload(cloud.stacks["run"].status() is None)
         _deploy(cloud, "run", given | uploaded.versions, yes)
-        uploaded = upload(True)
-        for key in uploaded.changed:
-            console.print(f"[dim]uploaded {escape(key)}")
-        for key in uploaded.removed:
-            console.print(f"[dim]removed {escape(key)}")
+        _show_files(upload(True))
     cloud.set_pool()
 
 
@@ -175,6 +176,7 @@ def destroy(
 
     with explained():
         cloud, parts = Cloud(name, region), _parts(only)
+        cloud.deployed()  # else there is nothing to ask about
         kept = cloud.kept() if "base" in parts else []
         _show_place(cloud)
         if not yes:
@@ -240,13 +242,22 @@ def _parts(only: str | None) -> tuple[str, ...]:
 
 def _given(context: typer.Context) -> dict[str, str]:
     """The parameters of the templates that were asked for."""
+    from infra.aws.template import template
+
     told = {True: "yes", False: "no"}
     given = {
         parameter: told[value] if isinstance(value, bool) else str(value)
         for option, parameter in _PARAMETERS.items()
         if (value := context.params[option]) is not None
     }
-    return given | dict(_assigned(each) for each in context.params["set_"] or ())
+    given |= dict(_assigned(each) for each in context.params["set_"] or ())
+    parts = _parts(context.params["only"])
+    taken = set.union(*(set(template(part)["Parameters"]) for part in parts))
+    if others := given.keys() - taken:
+        raise typer.BadParameter(
+            f"{', '.join(sorted(others))} is not of {parts[0]}; give it without --only"
+        )
+    return given
 
 
 def _assigned(text: str) -> tuple[str, str]:
@@ -259,6 +270,12 @@ def _assigned(text: str) -> tuple[str, str]:
         told = f"{text!r} is not NAME=VALUE with one of {', '.join(sorted(known))}"
         raise typer.BadParameter(told, param_hint="--set")
     return name, value
+
+
+def _show_files(files: Uploaded, would: str = "") -> None:
+    for done, keys in (("uploaded", files.changed), ("removed", files.removed)):
+        for key in keys:
+            console.print(f"[dim]{would}{done}: {escape(key)}", soft_wrap=True)
 
 
 def _show(part: str, changes: list[Change]) -> None:

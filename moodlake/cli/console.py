@@ -23,8 +23,8 @@ from moodlake.settings import PROJECT_ROOT
 DEFAULT_STATE = PROJECT_ROOT / ".moodlake"
 DEMO_STATE = DEFAULT_STATE / "demo"
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(emoji=False)  # an ARN has `:secret:` in it
+errors = Console(stderr=True, emoji=False)
 
 StateDir = Annotated[
     Path, typer.Option("--state", help="Where the local servers keep their files and logs.")

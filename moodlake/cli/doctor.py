@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
+from moodlake.errors import MendableError
 from moodlake.settings import Settings
 
 _MARKS = {
@@ -28,7 +29,16 @@ def doctor(state: StateDir = DEFAULT_STATE) -> None:
         from infra.local.stack import attach
 
         if not any(name.startswith("MOODLAKE_") for name in os.environ):
-            attach(state).point_here()
+            try:
+                attach(state).point_here()
+            except MendableError as error:
+                told = f"{error}; MOODLAKE_IMAGES_BUCKET and the like lead to another installation"
+                raise MendableError(told) from error
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        if endpoint and not endpoint.startswith(("http://", "https://")):
+            raise MendableError(
+                f"AWS_ENDPOINT_URL is {endpoint!r}; it begins with https:// or http://"
+            )
         settings = Settings.from_environment()
         bad = 0
         for name, finding in examine(settings):

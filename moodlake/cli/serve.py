@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,6 +102,12 @@ def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
         raise MendableError("--certificate and --key go together")
     for file in (chain, key):
         file.open("rb").close()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
+    except ssl.SSLError as error:
+        raise MendableError(
+            f"{chain} and {key} are no certificate and its key, in PEM: {error}"
+        ) from error
     return Certificate(chain.absolute(), key.absolute())
 
 

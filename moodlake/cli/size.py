@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from moodlake.cli.console import console, explained
+from moodlake.errors import MendableError
 from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def size(
     shard_size: Annotated[
         int, typer.Option(min=1, max=MAX_SHARD_SIZE, help="Images per task.")
     ] = DEFAULT_SHARD_SIZE,
-    runs: Annotated[int, typer.Option(min=1, help="Scheduled runs a day.")] = 24,
+    runs: Annotated[int, typer.Option(min=1, max=1440, help="Scheduled runs a day.")] = 24,
     listed: Annotated[
         int | None,
         typer.Option(min=0, help="Keys that a run lists; a month's if not given."),
@@ -45,6 +46,8 @@ def size(
         from infra.sizing.limits import bends
         from infra.sizing.rates import Rates
 
+        if inventory and listed is not None:
+            raise MendableError("--inventory lists nothing: give it, or --listed")
         rates, prices = Rates.measured(), load_prices()
         load = Load(
             images=images,
@@ -60,7 +63,11 @@ def size(
         found = sized(load, rates, prices)
         bent = bends(load, rates)
     _show(images, found)
-    console.print(f"By the prices of {prices['dated']} in infra/sizing/prices.toml.")
+    console.print(
+        f"By the prices of {prices['dated']} in infra/sizing/prices.toml, which were written down "
+        "from memory: compare. Logs, traffic out and training come on top.",
+        soft_wrap=True,
+    )
     for bend in bent:
         console.print(
             f"[yellow]bends:[/] {bend.what}: {bend.asked:,.0f} where {bend.most:,.0f} are the most;"

@@ -24,19 +24,22 @@ def in_words(step: Callable[Given, Result]) -> Callable[Given, Result]:
             return step(*args, **options)
         except CommitFailedError as error:
             raise SourceError(
-                f"other writers won the race for the table each time ({_plain(error)}); nothing "
+                f"other writers won the race for the table each time ({plain(error)}); nothing "
                 "was damaged: run it again"
             ) from error
         except (OSError, DeltaError) as error:
             raise SourceError(
-                f"a disk or store failed ({_plain(error)}); nothing was damaged: check "
+                f"a disk or store failed ({plain(error)}); nothing was damaged: check "
                 "MOODLAKE_RESULTS_URI, AWS_ENDPOINT_URL and the room there, and run it again"
             ) from error
 
     return told
 
 
-def _plain(error: Exception) -> str:
-    """delta-rs colours its messages, draws arrows in them and ends them with tracebacks."""
+def plain(error: Exception) -> str:
+    """An error's message, on one line.
+
+    delta-rs colours its messages, draws arrows in them and ends them with tracebacks.
+    """
     message = str(error).partition("Detail: Python exception")[0]
     return " ".join(re.sub(r"\x1b\[\d+m|↳", " ", message).split())

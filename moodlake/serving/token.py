@@ -31,8 +31,14 @@ def read_token(keys: Keys) -> str | None:
         return None
     try:
         content = json.loads(keys.read_text("utf-8") if isinstance(keys, Path) else _secret(keys))
-        return str(content.get("inference", content)["key"])
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        token = content.get("inference", content)["key"]
+        if not isinstance(token, str) or not token:
+            raise ValueError(f"its key is {token!r}, no word")
+        return token
+    except (KeyError, AttributeError, TypeError) as error:
+        told = f'{keys} has no {{"inference": {{"key": "..."}}}}, nor {{"key": "..."}}'
+        raise ServerError(f"cannot read the server's token: {told}") from error
+    except (OSError, ValueError) as error:
         raise ServerError(
             f"cannot read the server's token from {keys}: {error}; "
             "is the server running? MOODLAKE_SERVER_KEYS names its key_file.json, or a secret"

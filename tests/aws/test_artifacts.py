@@ -19,7 +19,15 @@ from botocore.stub import Stubber
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from infra.aws.artifacts import AIRFLOW_VERSION, CONSTRAINTS, UNPACKED, build, set_pool, upload
+from infra.aws.artifacts import (
+    AIRFLOW_VERSION,
+    CONSTRAINTS,
+    UNPACKED,
+    build,
+    compare,
+    set_pool,
+    upload,
+)
 from infra.aws.cloud import Cloud
 from infra.aws.stack import CloudError
 from moodlake.scoring.source import COMMIT_VARIABLE, LOCK_VARIABLE
@@ -165,7 +173,10 @@ def test_only_what_changed_is_uploaded(aws: Emulator, bucket: str, tmp_path: Pat
     client = aws.client("s3")
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     build(tmp_path)
+    ahead = compare(client, bucket, tmp_path)
+    assert set(ahead.versions.values()) == {"new"}
     first = upload(client, bucket, tmp_path)
+    assert ahead.changed == first.changed
     assert {"dags/score_images.py", "plugins.zip", "startup.sh"} <= set(first.changed)
     plugins = first.versions["PluginsVersion"]
     answer = client.get_object(Bucket=bucket, Key="plugins.zip", VersionId=plugins)
@@ -180,6 +191,9 @@ def test_only_what_changed_is_uploaded(aws: Emulator, bucket: str, tmp_path: Pat
     dag.write_text(dag.read_text("utf-8") + "\n", "utf-8")
     assert upload(client, bucket, tmp_path).changed == ("dags/maintain.py",)
     dag.unlink()
+    ahead = compare(client, bucket, tmp_path)
+    assert (ahead.changed, ahead.removed) == ((), ("dags/maintain.py",))
+    assert ahead.versions == first.versions
     gone = upload(client, bucket, tmp_path)
     assert (gone.changed, gone.removed) == ((), ("dags/maintain.py",))
     listed = client.list_objects_v2(Bucket=bucket, Prefix="dags/")["Contents"]

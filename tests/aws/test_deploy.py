@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from infra.aws.cloud import Cloud
 from infra.aws.stack import CloudError
+from infra.aws.template import STACKS, refusal, template
 from moodlake.cli import app
 from tests.aws.emulator import ACCOUNT, REGION, Emulator
 
@@ -170,6 +171,36 @@ def test_any_parameter_of_the_templates_can_be_set(aws: Emulator) -> None:
     # What one stack tells the other is nobody's to set.
     assert "ServerToken" not in told
     assert "NAME=VALUE" in run("plan", "--set", "FlowLogs", code=2)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--images-bucket", "Not_A_Bucket", "3 to 63 lower-case letters"),
+        ("--set", "ImagesBucket=x", "3 to 63 lower-case letters"),
+    ],
+)
+def test_what_a_parameter_cannot_be_is_told_before_anything_is_made(
+    aws: Emulator, option: str, value: str, told: str
+) -> None:
+    assert told in run("deploy", "--only", "base", "--yes", option, value, code=1)
+    assert Cloud("moodlake").stacks["base"].status() is None
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_pattern_says_what_it_takes(name: str) -> None:
+    whole = template(name)
+    for parameter, each in whole["Parameters"].items():
+        assert ("AllowedPattern" in each) == ("ConstraintDescription" in each), parameter
+        if "Default" in each:
+            assert refusal(whole, {parameter: str(each["Default"])}) is None
+    wrong = {"run": {"FlowLogs": "maybe"}, "base": {"Name": "No"}}[name]
+    assert refusal(whole, wrong)
+
+
+def test_what_is_of_another_part_is_not_lost_in_silence(aws: Emulator) -> None:
+    assert "Size" in run("deploy", "--only", "base", "--yes", "--size", "large", code=2)
+    assert "'large'" in run("plan", "--size", "huge", code=2)
 
 
 def test_a_name_that_nothing_can_have_is_told(aws: Emulator) -> None:

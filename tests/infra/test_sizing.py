@@ -18,6 +18,7 @@ from infra.sizing.rates import IDLE_SECONDS, Measured, Rates
 from infra.sizing.simulation import Setup, daily, simulate
 from moodlake.cli import app
 from moodlake.scoring.policy import Policy
+from moodlake.settings import PROJECT_ROOT
 from tests.aws.test_template import resources
 
 RATES = Rates(
@@ -144,10 +145,16 @@ def test_servers_are_paid_by_the_image() -> None:
     one, ten = (size(Load(images, 1024), RATES, prices) for images in (10**7, 10**8))
     assert ten.dollars["servers"] == pytest.approx(10 * one.dollars["servers"])
     hour = prices["fargate"]["vcpu_hour"] + 2 * prices["fargate"]["gb_hour"]
-    hours = 10**7 * RATES.image / 3600 / 0.8
+    hours = 10**7 * RATES.image / 3600 / 0.5
     assert one.dollars["servers"] == pytest.approx(30.4375 * hours * hour)
-    spot = size(Load(10**7, 1024, spot=True), RATES, prices)
-    assert spot.dollars["servers"] < one.dollars["servers"] / 2
+    spot = size(Load(10**8, 1024, spot=True), RATES, prices)
+    assert spot.dollars["servers"] < ten.dollars["servers"] / 2
+    # The first server is never on Spot.
+    few, few_on_spot = (
+        size(Load(1000, 1024, spot=spot), RATES, prices).dollars["servers"]
+        for spot in (False, True)
+    )
+    assert few == few_on_spot
 
 
 def test_a_server_that_waits_is_paid_for_as_the_simulation_says() -> None:
@@ -192,6 +199,25 @@ def test_remedies_help() -> None:
     before = bends(Load(10**8, 1024), RATES)
     after = bends(Load(10**8, 10_000, runs=144, inventory=True, notified=False), RATES)
     assert {bend.what for bend in after} < {bend.what for bend in before}
+
+
+def test_the_docs_tell_what_the_arithmetic_says() -> None:
+    loads = (
+        Load(10**5, 1024),
+        Load(10**6, 1024, listed=42_000),
+        Load(
+            10**8,
+            10_000,
+            runs=48,
+            listed=4_200_000,
+            notified=False,
+            large=True,
+            spot=True,
+        ),
+    )
+    prices, docs = load_prices(), (PROJECT_ROOT / "docs" / "scale.md").read_text("utf-8")
+    months = [size(load, Rates.measured(), prices).month for load in loads]
+    assert f"| dollars a month | {' | '.join(f'{month:,.0f}' for month in months)} |" in docs
 
 
 def test_a_price_is_the_same_wherever_it_is_told() -> None:

@@ -39,7 +39,7 @@ SERVER_WAIT = 900
 """Seconds for a server that begins from none: its start, its image's download, its model."""
 METRICS = "moodlake"
 """The namespace that Airflow's role may write to."""
-_EMPTIED = ("Answers", "Dags")
+_EMPTIED = ("QueryResults", "Dags")
 """Outputs of base: buckets that go with it, for what they hold can be made again."""
 
 

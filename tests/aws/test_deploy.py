@@ -99,7 +99,7 @@ def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
     outputs = Cloud("moodlake").outputs()
     s3 = aws.client("s3")
     s3.put_object(Bucket=outputs["Images"], Key="a.jpg", Body=b"theirs")
-    s3.put_object(Bucket=outputs["Answers"], Key="athena/a.csv", Body=b"an answer")
+    s3.put_object(Bucket=outputs["QueryResults"], Key="athena/a.csv", Body=b"an answer")
     for content in (b"old", b"new"):
         s3.put_object(Bucket=outputs["Dags"], Key="dags/a.py", Body=content)
     s3.delete_object(Bucket=outputs["Dags"], Key="dags/a.py")

@@ -51,7 +51,7 @@ def test_airflow_may_do_its_work(
         ("s3", "put_object", {"Bucket": "Images", "Key": "b.jpg"}),
         ("s3", "delete_object", {"Bucket": "Images", "Key": "a.jpg"}),
         ("s3", "list_objects_v2", {"Bucket": "Remote"}),
-        ("s3", "get_object", {"Bucket": "Answers", "Key": "athena/a.csv"}),
+        ("s3", "get_object", {"Bucket": "QueryResults", "Key": "athena/a.csv"}),
         ("s3", "delete_bucket", {"Bucket": "Results"}),
         ("s3", "put_bucket_policy", {"Bucket": "Results", "Policy": "{}"}),
         ("sqs", "send_message", {"QueueUrl": "Arrivals", "MessageBody": "made up"}),

@@ -209,8 +209,8 @@ def test_an_alarm_reads_a_metric_that_there_is_and_does_something(name: str) -> 
         assert (dimensions == {BUCKET}) == (metric["Namespace"] == NAMESPACE)
     (action,) = alarm["AlarmActions"]
     scaling = resources("AWS::ApplicationAutoScaling::ScalingPolicy")
-    assert action["Ref"] == "News" or action["Ref"] in scaling
-    assert (action["Ref"] == "News") == ("OKActions" in alarm)
+    assert action["Ref"] == "AlarmTopic" or action["Ref"] in scaling
+    assert (action["Ref"] == "AlarmTopic") == ("OKActions" in alarm)
 
 
 def test_no_runs_is_bad_news_even_if_nothing_tells_of_any() -> None:

@@ -77,8 +77,8 @@ SCALES_IN = [name for name in SCALES if max(changes(name)) <= 0]
 
 
 def test_there_are_alarms_for_both() -> None:
-    assert set(SCALES_IN) == {"Idle", "Unhurried"}
-    assert set(SCALES) - set(SCALES_IN) == {"Wanted", "Backlog", "Slow"}
+    assert set(SCALES_IN) == {"Idle", "LowCpu"}
+    assert set(SCALES) - set(SCALES_IN) == {"NoCapacity", "Backlog", "HighLatency"}
 
 
 @given(waiting=maybe, refused=maybe, requests=maybe, healthy=maybe, busy=maybe)
@@ -89,7 +89,7 @@ def test_the_last_server_goes_only_if_nothing_is_wanted_of_it(
     wanted = any(value > 0 for value in told.values())
     assert breaches("Idle", healthy=healthy, processors=busy, **told) == (not wanted)
     if not healthy > 1:
-        assert not breaches("Unhurried", healthy=healthy, processors=busy, **told)
+        assert not breaches("LowCpu", healthy=healthy, processors=busy, **told)
 
 
 def test_it_takes_15_minutes_of_nothing_to_sleep() -> None:
@@ -107,12 +107,12 @@ def test_it_takes_15_minutes_of_nothing_to_sleep() -> None:
 
 
 def test_who_is_refused_wakes_a_server_that_stays() -> None:
-    assert breaches("Wanted", refused=1)
-    assert breaches("Wanted", refused=1, healthy=0)
+    assert breaches("NoCapacity", refused=1)
+    assert breaches("NoCapacity", refused=1, healthy=0)
     assert not breaches("Idle", refused=1)
 
 
-@pytest.mark.parametrize("name", ["Wanted", "Backlog", "Unhurried"])
+@pytest.mark.parametrize("name", ["NoCapacity", "Backlog", "LowCpu"])
 def test_metrics_that_tell_nothing_change_nothing(name: str) -> None:
     assert not breaches(name)
 
@@ -127,15 +127,15 @@ def test_a_long_wait_before_each_server_brings_more() -> None:
 
 
 def test_one_of_several_goes_when_there_is_little_to_do() -> None:
-    assert breaches("Unhurried", waiting=0, healthy=2, processors=5)
-    assert not breaches("Unhurried", waiting=0, healthy=1, processors=5)
-    assert not breaches("Unhurried", waiting=0, healthy=2, processors=50)
-    assert not breaches("Unhurried", waiting=0, healthy=2)
+    assert breaches("LowCpu", waiting=0, healthy=2, processors=5)
+    assert not breaches("LowCpu", waiting=0, healthy=1, processors=5)
+    assert not breaches("LowCpu", waiting=0, healthy=2, processors=50)
+    assert not breaches("LowCpu", waiting=0, healthy=2)
 
 
 @pytest.mark.parametrize("size", sorted(SCALING))
 def test_steps_leave_no_gap(size: str) -> None:
-    steps = POLICIES["MoreForBacklog"]["StepScalingPolicyConfiguration"]["StepAdjustments"]
+    steps = POLICIES["ScaleOutForBacklog"]["StepScalingPolicyConfiguration"]["StepAdjustments"]
     bounds = [
         (
             in_size(step["MetricIntervalLowerBound"], size),

@@ -95,16 +95,19 @@ class Cloud:
         """Parameters of one of STACKS that neither have a value nor get one from those before."""
         return required(template(part)) - self._values(part, given).keys()
 
-    def check_image(self, given: Mapping[str, str]) -> None:
-        """Raises CloudError where the server's image was not pushed: its tasks would not start.
+    def check_image(self, given: Mapping[str, str]) -> str:
+        """The tag of the server's image.
 
         Args:
             given: as for `plan`.
+
+        Raises:
+            CloudError: it was not pushed, and the server's tasks would not start.
         """
         values = self._values("run", given)
         registry, tag = values.get("Registry"), values["ServerTag"]
         if registry is None:
-            return  # `plan` tells of that
+            return tag  # `plan` tells of that
         with in_words():
             found = self._session.client("ecr").batch_get_image(
                 repositoryName=registry.split("/", 1)[1], imageIds=[{"imageTag": tag}]
@@ -114,6 +117,7 @@ class Cloud:
                 f"there is no image {registry}:{tag} yet; push it (docs/cloud.md tells how), "
                 "then deploy again, or give another --server-tag"
             )
+        return tag
 
     @contextlib.contextmanager
     def airflow_files(self) -> Iterator[Callable[[bool], Uploaded]]:

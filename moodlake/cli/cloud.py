@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from moodlake import __version__
 from moodlake.cli.console import console, explained
 from moodlake.cli.size import size
 
@@ -134,7 +135,9 @@ def deploy(
         _show_place(cloud)
         for part in parts:
             if part == "run":
-                cloud.check_image(given)
+                if (tag := cloud.check_image(given)) != __version__ and "ServerTag" not in given:
+                    told = f"the servers stay at {tag}; --server-tag {__version__} changes that"
+                    console.print(f"[yellow]{told}", soft_wrap=True)
                 _deploy_run(cloud, given, yes)
             else:
                 _deploy(cloud, part, given, yes)
@@ -153,6 +156,7 @@ def _deploy(cloud: Cloud, part: str, given: dict[str, str], yes: bool) -> None:
         return
     if not yes and not _agreed():
         cloud.stacks[part].forget_plan()
+        console.print("nothing was changed")
         raise typer.Exit(1)
     for line in cloud.stacks[part].apply():
         console.print(f"[dim]{escape(line)}")

@@ -90,7 +90,7 @@ def test_servers_are_not_deployed_before_their_image(aws: Emulator) -> None:
     aws.client("ecr").put_image(
         repositoryName="moodlake-server", imageManifest="{}", imageTag="1.0"
     )
-    Cloud("moodlake").check_image({"ServerTag": "1.0"})
+    assert Cloud("moodlake").check_image({"ServerTag": "1.0"}) == "1.0"
 
 
 @pytest.mark.usefixtures("nothing_there")

@@ -164,9 +164,11 @@ class CloudStack:
         self, since: str | None, wanted: tuple[str, ...], by: str | None = None
     ) -> Iterator[str]:
         problems: list[str] = []
-        begun = False  # until then its status is that of before
+        begun = False
         while True:
-            told = self._told(by)
+            # A status that was read before an event was seen may be that of before, and an event
+            # that comes with the last status is seen only after it.
+            told, counts = self._told(by), begun
             for event in self._events_after(since, by):
                 since, begun = event["EventId"], True
                 status, why = event["ResourceStatus"], event.get("ResourceStatusReason", "")
@@ -174,7 +176,7 @@ class CloudStack:
                     problems.append(f"{event['LogicalResourceId']}: {why}")
                 yield f"{status:<28} {event['LogicalResourceId']}"
             status = told["StackStatus"] if told else "DELETE_COMPLETE"
-            if begun and not status.endswith("_IN_PROGRESS"):
+            if counts and not status.endswith("_IN_PROGRESS"):
                 break
             time.sleep(self._poll)
         if status not in wanted:

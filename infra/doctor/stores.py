@@ -45,6 +45,8 @@ def identity(settings: Settings) -> Finding:
 
 def clock(settings: Settings) -> Finding:
     """Whether our time is that of S3."""
+    if not _named("IMAGES_BUCKET"):
+        return Finding(State.ABSENT, "there is no bucket to ask")
     asked = datetime.now(UTC)
     try:
         answer = s3_client().head_bucket(Bucket=settings.images_bucket)
@@ -66,6 +68,8 @@ def clock(settings: Settings) -> Finding:
 
 def images(settings: Settings) -> Finding:
     """Whether the bucket of images can be listed, and an object of it read."""
+    if not _named("IMAGES_BUCKET"):
+        return Finding(State.ABSENT, "no bucket is named (MOODLAKE_IMAGES_BUCKET)")
     bucket, client = settings.images_bucket, s3_client()
     mend = "check MOODLAKE_IMAGES_BUCKET, AWS_ENDPOINT_URL, and s3:ListBucket and s3:GetObject"
     try:
@@ -82,6 +86,8 @@ def images(settings: Settings) -> Finding:
 
 def results(settings: Settings) -> Finding:
     """Whether rows could be written, read and removed there."""
+    if not _named("RESULTS_URI"):
+        return Finding(State.ABSENT, "no place is named (MOODLAKE_RESULTS_URI)")
     uri = storage.join(settings.results_uri, "work", f"doctor-{uuid.uuid4().hex}")
     try:
         storage.write_bytes(uri, b"moodlake")
@@ -97,6 +103,8 @@ def results(settings: Settings) -> Finding:
 
 def tables(settings: Settings) -> Finding:
     """Whether the tables can be opened, and when the last run ended."""
+    if not _named("RESULTS_URI"):
+        return Finding(State.ABSENT, "no place is named (MOODLAKE_RESULTS_URI)")
     try:
         table = open_table(settings.runs_table)
     except (DeltaError, OSError) as error:
@@ -116,6 +124,11 @@ def tables(settings: Settings) -> Finding:
     if last["problem"]:
         return Finding(State.DOUBTFUL, f"{told}: {last['problem']}", "look at its log")
     return Finding(State.GOOD, told)
+
+
+def _named(setting: str) -> bool:
+    """What bears a name by default may be somebody else's."""
+    return f"MOODLAKE_{setting}" in os.environ
 
 
 def _region() -> str | None:

@@ -23,8 +23,6 @@ GB_A_WORKER = 2.0
 _LIST_KEYS = 1_000
 _MESSAGES = 10
 """That SQS hands out at once."""
-_IMAGE_BYTES = 40e3
-"""Of a JPEG of 400 x 300 pixels, as the load balancer hands it on."""
 
 
 def load_prices(file: Path = PRICES) -> dict[str, Any]:
@@ -42,6 +40,7 @@ class Load:
         runs: scheduled ones a day.
         row_bytes: of a row in the table.
         image_bytes: of an image; 0 where the images are not stored for this.
+        sent_bytes: of an image, as the load balancer hands it on: 40 kB are a JPEG of 400 x 300.
         listed: keys that a run lists; None for those of a month.
         inventory: runs plan from an S3 Inventory, a new one each day, in place of a listing.
         notified: S3 tells of each image, which is then scored as it comes.
@@ -55,6 +54,7 @@ class Load:
     runs: int = 24
     row_bytes: int = 171
     image_bytes: int = 0
+    sent_bytes: int = 40_000
     listed: int | None = None
     inventory: bool = False
     notified: bool = True
@@ -174,7 +174,7 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
         * (airflow["environment_hour"][kind] + workers * airflow["worker_hour"][kind]),
         "network": HOURS
         * (gateways * (network["nat_hour"] + network["address_hour"]) + network["balancer_hour"])
-        + DAYS * load.images * _IMAGE_BYTES / 1e9 * network["balancer_unit_hour"],
+        + DAYS * load.images * load.sent_bytes / 1e9 * network["balancer_unit_hour"],
         "requests": DAYS
         * (
             found.requests["GET"] / 1e3 * s3["get_thousand"]

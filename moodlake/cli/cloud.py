@@ -146,28 +146,35 @@ def deploy(
         if output in outputs:
             console.print(f"an image belongs to {outputs[output]}", soft_wrap=True)
     there = f"moodlake cloud env --name {name} --region {cloud.region}"
-    console.print(f'eval "$({there})" leads the other commands there', soft_wrap=True)
+    console.print(f'eval "$({there})" leads `table`, `doctor` and `app` there', soft_wrap=True)
 
 
-def _deploy(cloud: Cloud, part: str, given: dict[str, str], yes: bool) -> None:
+def _deploy(
+    cloud: Cloud, part: str, given: dict[str, str], yes: bool, files: Uploaded | None = None
+) -> None:
+    """Show what changes, beside these files, ask, and change it."""
     changes = cloud.plan(part, given)
     _show(part, changes)
-    if not changes:
+    if not changes and not (files and (files.changed or files.removed)):
         return
     if not yes and not _agreed():
         cloud.stacks[part].forget_plan()
         console.print("nothing was changed")
         raise typer.Exit(1)
-    for line in cloud.stacks[part].apply():
-        console.print(f"[dim]{escape(line)}")
+    if changes:
+        for line in cloud.stacks[part].apply():
+            console.print(f"[dim]{escape(line)}")
 
 
 def _deploy_run(cloud: Cloud, given: dict[str, str], yes: bool) -> None:
+    files = cloud.compare_files()
+    _show_files(files, "to be ")
     with cloud.airflow_files() as upload:
         # A new Airflow begins with its DAGs; one that is there gets them after what they import.
+        # All else counts once Airflow is told its version.
         uploaded = upload(cloud.stacks["run"].status() is None)
-        _deploy(cloud, "run", given | uploaded.versions, yes)
-        _show_files(upload(True))
+        _deploy(cloud, "run", given | uploaded.versions, yes, files)
+        upload(True)
     cloud.set_pool()
 
 
@@ -195,15 +202,13 @@ def destroy(
 
 @app.command()
 def env(name: Name = "moodlake", region: Region = None) -> None:
-    """Print what leads the other commands there: eval "$(moodlake cloud env)"."""
+    """Print what leads `table`, `doctor` and `app` there: eval "$(moodlake cloud env)"."""
     from infra.aws.cloud import Cloud
 
     with explained():
         cloud = Cloud(name, region)
-        region_names = (
-            "AWS_REGION",
-            "AWS_DEFAULT_REGION",
-        )  # some programs read one, some the other
+        # Some programs read one, some the other.
+        region_names = ("AWS_REGION", "AWS_DEFAULT_REGION")
         environment = cloud.settings().to_environment() | dict.fromkeys(region_names, cloud.region)
         if "ServerUrl" not in cloud.outputs():
             del environment["MOODLAKE_SERVER_URL"]  # it runs elsewhere

@@ -38,6 +38,9 @@ def size(
     image_kb: Annotated[
         int, typer.Option(min=0, help="Size of an image, where they are kept in S3 for this.")
     ] = 0,
+    sent_kb: Annotated[
+        int, typer.Option(min=1, help="Size of an image as it is sent to the server.")
+    ] = 40,
 ) -> None:
     """Show what so many images a day take and cost on AWS, and what they would bend."""
     with explained():
@@ -59,6 +62,7 @@ def size(
             large=large,
             spot=spot,
             image_bytes=image_kb * 1000,
+            sent_bytes=sent_kb * 1000,
         )
         found = sized(load, rates, prices)
         bent = bends(load, rates)

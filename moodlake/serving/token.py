@@ -41,7 +41,7 @@ def read_token(keys: Keys) -> str | None:
     except (OSError, ValueError) as error:
         raise ServerError(
             f"cannot read the server's token from {keys}: {error}; "
-            "is the server running? MOODLAKE_SERVER_KEYS names its key_file.json, or a secret"
+            "MOODLAKE_SERVER_KEYS names the key_file.json of a server that was started, or a secret"
         ) from error
 
 

@@ -82,6 +82,17 @@ def test_what_is_ill_is_named_and_hides_nothing_else(
     assert {name for name, state in found.items() if state is State.BAD} == ill
 
 
+def test_a_bucket_that_nobody_named_is_not_asked(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MOODLAKE_IMAGES_BUCKET")
+    monkeypatch.delenv("MOODLAKE_RESULTS_URI")
+    found = states()
+    for name in ("clock", "images", "results", "tables"):
+        assert found[name] is State.ABSENT
+    assert found["model server"] is State.GOOD
+
+
 def test_a_broken_table_is_told_and_hides_nothing_else(stack: Stack, tmp_path: Path) -> None:
     log = tmp_path / "runs" / "_delta_log"
     log.mkdir(parents=True)

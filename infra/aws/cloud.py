@@ -126,7 +126,7 @@ class Cloud:
         Raises:
             CloudError: base is not deployed.
         """
-        bucket = self.deployed()["Dags"]
+        bucket = self.base()["Dags"]
         with tempfile.TemporaryDirectory() as folder:
             build(Path(folder))
             s3 = self._session.client("s3")
@@ -138,7 +138,7 @@ class Cloud:
         Raises:
             CloudError: base is not deployed.
         """
-        bucket = self.deployed()["Dags"]
+        bucket = self.base()["Dags"]
         with tempfile.TemporaryDirectory() as folder:
             build(Path(folder))
             return compare(self._session.client("s3"), bucket, Path(folder))
@@ -196,7 +196,7 @@ class Cloud:
         Raises:
             CloudError: it is not deployed.
         """
-        outputs = self.deployed()
+        outputs = self.base()
         return Settings(
             images_bucket=outputs["Images"],
             results_uri=f"s3://{outputs['Results']}",
@@ -239,10 +239,19 @@ class Cloud:
 
     def replay(self) -> int:
         """Send what was put aside back to the queue of arrivals; returns how many there were."""
-        outputs = self.deployed()
+        outputs = self.base()
         with in_words():
             sqs = self._session.client("sqs")
             return replay(sqs, outputs["DeadLetters"], outputs["Arrivals"])
+
+    def base(self) -> dict[str, str]:
+        """The outputs of all stacks; raises CloudError where base gives out none."""
+        outputs = self.deployed()
+        if not self.stacks["base"].outputs():
+            raise CloudError(
+                f"{self.name}'s base is not deployed; `moodlake cloud deploy --only base`"
+            )
+        return outputs
 
     def deployed(self) -> dict[str, str]:
         """The outputs; raises CloudError where nothing is deployed."""

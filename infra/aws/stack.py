@@ -241,6 +241,8 @@ def _hint(why: str) -> str:
     """What to do, where that is known."""
     if "already exist" in why:
         return ". A name is taken: give another --name, or another --images-bucket"
+    if "service linked role" in why.lower():
+        return ". ECS makes that role at its first use in an account: deploy again in a minute"
     if "AccessDenied" in why or "not authorized" in why:
         return ". Let an administrator deploy it, or allow that action to these credentials"
     return ""

@@ -13,6 +13,7 @@ from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 
 if TYPE_CHECKING:
     from infra.sizing.cost import Size
+    from infra.sizing.limits import Bend
 
 
 def size(
@@ -67,17 +68,7 @@ def size(
         found = sized(load, rates, prices)
         bent = bends(load, rates)
     _show(images, found)
-    console.print(
-        f"By the prices of {prices['dated']} in infra/sizing/prices.toml, which were written down "
-        "from memory: compare. Logs, traffic out and training come on top.",
-        soft_wrap=True,
-    )
-    for bend in bent:
-        console.print(
-            f"[yellow]bends:[/] {bend.what}: {bend.asked:,.0f} where {bend.most:,.0f} are the most;"
-            f" {bend.remedy}",
-            soft_wrap=True,
-        )
+    _show_notes(str(prices["dated"]), bent)
 
 
 def _show(images: int, found: Size) -> None:
@@ -97,3 +88,17 @@ def _show(images: int, found: Size) -> None:
     for what, dollars in (*found.dollars.items(), ("in all", found.month)):
         paid.add_row(what, f"{dollars:,.2f}", f"{dollars / million:,.2f}")
     console.print(paid)
+
+
+def _show_notes(dated: str, bent: list[Bend]) -> None:
+    console.print(
+        f"By the prices of {dated} in infra/sizing/prices.toml, which were written down "
+        "from memory: compare. Logs, traffic out and training come on top.",
+        soft_wrap=True,
+    )
+    for bend in bent:
+        console.print(
+            f"[yellow]bends:[/] {bend.what}: {bend.asked:,.0f} where {bend.most:,.0f} are the most;"
+            f" {bend.remedy}",
+            soft_wrap=True,
+        )

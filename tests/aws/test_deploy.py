@@ -163,6 +163,23 @@ def test_a_part_that_there_is_not_is_told(aws: Emulator) -> None:
     assert "one of base, run" in run("deploy", "--only", "airflow", code=2)
 
 
+@pytest.mark.usefixtures("nothing_there")
+def test_what_is_only_planned_is_told_as_such(aws: Emulator) -> None:
+    """A plan that broke off leaves a stack that gives out nothing."""
+    Cloud("moodlake").plan("base", {})
+    for command in ("env", "replay"):
+        assert "cloud deploy --only base" in " ".join(run(command, code=1).split())
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_who_says_no_gets_nothing(aws: Emulator) -> None:
+    asked = ["cloud", "deploy", "--only", "base"]
+    done = CliRunner().invoke(app, asked, input="n\n", env={"COLUMNS": "200"})
+    assert done.exit_code == 1
+    assert "nothing was changed" in done.output
+    assert Cloud("moodlake").stacks["base"].status() is None
+
+
 def test_any_parameter_of_the_templates_can_be_set(aws: Emulator) -> None:
     planned = run("plan", "--only", "base", "--set", "ImagesBucket=theirs")
     assert "AWS::S3::Bucket" in planned

@@ -226,7 +226,7 @@ def test_what_costs_bears_its_name() -> None:
     for each in machine["LaunchTemplateData"]["TagSpecifications"]:
         assert {"Key": "project", "Value": "moodlake"} in each["Tags"]
     (budget,) = resources("AWS::Budgets::Budget").values()
-    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:project$moodlake"]}
+    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": [{"Fn::Sub": "user:name$${Name}"}]}
 
 
 def test_a_region_without_managed_airflow_is_told_where_that_is_asked_for() -> None:

@@ -120,28 +120,18 @@ class Cloud:
         return tag
 
     @contextlib.contextmanager
-    def airflow_files(self) -> Iterator[Callable[[bool], Uploaded]]:
-        """What puts the files of managed Airflow into its bucket, as `artifacts.upload`.
+    def airflow_files(self) -> Iterator[tuple[Callable[[], Uploaded], Callable[[bool], Uploaded]]]:
+        """The files of managed Airflow, built: what compares them with its bucket, as
+        `artifacts.compare`, and what puts them there, as `artifacts.upload`.
 
         Raises:
             CloudError: base is not deployed.
         """
-        bucket = self.base()["Dags"]
-        with tempfile.TemporaryDirectory() as folder:
-            build(Path(folder))
-            s3 = self._session.client("s3")
-            yield lambda dags: upload(s3, bucket, Path(folder), dags)
-
-    def compare_files(self) -> Uploaded:
-        """What `airflow_files` would change.
-
-        Raises:
-            CloudError: base is not deployed.
-        """
-        bucket = self.base()["Dags"]
-        with tempfile.TemporaryDirectory() as folder:
-            build(Path(folder))
-            return compare(self._session.client("s3"), bucket, Path(folder))
+        bucket, s3 = self.base()["Dags"], self._session.client("s3")
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            build(folder)
+            yield lambda: compare(s3, bucket, folder), lambda dags: upload(s3, bucket, folder, dags)
 
     def set_pool(self) -> None:
         """Let managed Airflow score as much at once as its servers have workers."""

@@ -94,7 +94,8 @@ def plan(
         cloud.check(parts)
         for part in parts:
             if part == "run" and cloud.stacks["base"].status():
-                files = cloud.compare_files()
+                with cloud.airflow_files() as (compare, _):
+                    files = compare()
                 _show_files(files, "would be ")
                 given = given | files.versions
             if cloud.lacking(part, given):
@@ -167,9 +168,9 @@ def _deploy(
 
 
 def _deploy_run(cloud: Cloud, given: dict[str, str], yes: bool) -> None:
-    files = cloud.compare_files()
-    _show_files(files, "to be ")
-    with cloud.airflow_files() as upload:
+    with cloud.airflow_files() as (compare, upload):
+        files = compare()
+        _show_files(files, "to be ")
         # A new Airflow begins with its DAGs; one that is there gets them after what they import.
         # All else counts once Airflow is told its version.
         uploaded = upload(cloud.stacks["run"].status() is None)
@@ -263,9 +264,8 @@ def _given(context: typer.Context) -> dict[str, str]:
     parts = _parts(context.params["only"])
     taken = set.union(*(set(template(part)["Parameters"]) for part in parts))
     if others := given.keys() - taken:
-        raise typer.BadParameter(
-            f"{', '.join(sorted(others))} is not of {parts[0]}; give it without --only"
-        )
+        names = ", ".join(sorted(others))
+        raise typer.BadParameter(f"{names} is not of {parts[0]}; give it without --only")
     return given
 
 

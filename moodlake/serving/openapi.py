@@ -64,8 +64,8 @@ def document(space: LabelSpace, model: str, version: str) -> dict[str, Any]:
                 "parameters": [one_version],
                 "post": explain | {"operationId": "explainWithVersion"},
             },
-            "/ready": {"get": _ready()},
-            "/health": {"get": _health()},
+            "/ready": {"get": _probe("ready", "a known image is answered as it should be")},
+            "/health": {"get": _probe("health", "all workers are there, however busy they are")},
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -120,22 +120,12 @@ def _explanations(space: LabelSpace) -> dict[str, Any]:
     }
 
 
-def _ready() -> dict[str, Any]:
+def _probe(name: str, what: str) -> dict[str, Any]:
     return {
-        "operationId": "ready",
-        "summary": "Whether the expected model answers a known image as it should.",
+        "operationId": name,
+        "summary": f"Whether {what}.",
         "security": [],
-        "responses": {"200": _answer("It does.", "Ready")}
-        | _errors(400, 405, 413, 414, 429, 431, 503),
-    }
-
-
-def _health() -> dict[str, Any]:
-    return {
-        "operationId": "health",
-        "summary": "Whether all workers are there, however busy they are.",
-        "security": [],
-        "responses": {"200": _answer("They are.", "Health")}
+        "responses": {"200": _answer("Yes.", name.capitalize())}
         | _errors(400, 405, 413, 414, 429, 431, 503),
     }
 

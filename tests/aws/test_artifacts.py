@@ -274,7 +274,7 @@ def test_what_run_has_to_know_is_known_once_its_files_are_there(
     aws: Emulator, cloud: Cloud
 ) -> None:
     bucket = cloud.outputs()["Dags"]
-    with cloud.airflow_files() as put:
+    with cloud.airflow_files() as (_, put):
         first = put(False)
         assert cloud.lacking("run", first.versions) == set()
         # The DAGs count at once, so they wait until what they import is there.

@@ -31,7 +31,7 @@ $(EMULATOR)/installed: infra/aws/emulator.txt
 	touch $@
 
 bench: install
-	$(BIN)/python -m training.bench
+	$(BIN)/python -m training.tools.bench
 	$(BIN)/python -m infra.bench.serve
 	$(BIN)/python -m infra.bench.score
 	$(BIN)/python -m infra.bench.scale

@@ -10,7 +10,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from moodlake.scoring.report import colour_of
+from moodlake.scoring.reports.html import colour_of
 
 _HEIGHT = 220
 Span = tuple[float, float]

@@ -17,9 +17,9 @@ from typing import Any
 
 from app.uploads import MAX_HELD_MB, UPLOADED, UploadError, source_of
 from moodlake.errors import MendableError
-from moodlake.faces import FaceMode
-from moodlake.scoring.objects import Source, SourceError, SourceObject, check_size
-from moodlake.scoring.scorer import Engine, score_objects
+from moodlake.inference.faces import FaceMode
+from moodlake.scoring.run.scorer import Engine, score_objects
+from moodlake.scoring.sources.objects import Source, SourceError, SourceObject, check_size
 from moodlake.serving.client import ServerError
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from app.desk import Desk
-from moodlake.scoring.scorer import Engine
+from moodlake.scoring.run.scorer import Engine
 
 KEPT_MINUTES = 30
 """After the last look at it, a desk is forgotten."""

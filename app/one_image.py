@@ -10,8 +10,6 @@ import streamlit as st
 
 from app.desk import Desk, Item
 from app.words import bars, plain, uncertainty
-from moodlake.blazeface import MOST_FACES
-from moodlake.drawing import picture, preview
 from moodlake.emotions import (
     LabelSpace,
     entropy,
@@ -20,10 +18,12 @@ from moodlake.emotions import (
     label_space_names,
     shared_space,
 )
-from moodlake.faces import FaceMode
+from moodlake.inference.blazeface import MOST_FACES
+from moodlake.inference.drawing import picture, preview
+from moodlake.inference.faces import FaceMode
 from moodlake.prediction import FacePrediction
 from moodlake.reasons import Reason, Rejected, Status
-from moodlake.scoring.rows import faces_in
+from moodlake.scoring.tables.schema import faces_in
 from moodlake.serving.client import ServerClient, ServerError
 
 _SHORT_SIDE = 640

@@ -9,13 +9,13 @@ import streamlit as st
 
 from app.installation import settings
 from app.words import bars, plain, uncertainty, why
-from moodlake.drawing import preview
+from moodlake.inference.drawing import preview
 from moodlake.prediction import FacePrediction
 from moodlake.reasons import Rejected, Status
-from moodlake.scoring.lineage import trace
-from moodlake.scoring.objects import SourceError
-from moodlake.scoring.rows import IDENTITY, faces_in
-from moodlake.scoring.s3 import image_of, s3_client
+from moodlake.scoring.sources.objects import SourceError
+from moodlake.scoring.sources.s3 import image_of, s3_client
+from moodlake.scoring.tables.lineage import trace
+from moodlake.scoring.tables.schema import IDENTITY, faces_in
 
 _SHORT_SIDE = 480
 

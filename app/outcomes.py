@@ -15,7 +15,7 @@ from app.choose import choose_row
 from app.desk import Desk, Item
 from app.words import ranked
 from moodlake.reasons import Status, outcomes
-from moodlake.scoring.outputs import open_writer
+from moodlake.scoring.tables.writers import open_writer
 
 _TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 

@@ -15,9 +15,9 @@ from deltalake.exceptions import DeltaError
 from app.installation import settings
 from app.words import plain
 from moodlake.errors import MendableError
-from moodlake.scoring.delta import open_table
-from moodlake.scoring.diff import Diff, compare
-from moodlake.scoring.queries import Choices, Filter, Overview, choices, first_rows, overview
+from moodlake.scoring.reports.diff import Diff, compare
+from moodlake.scoring.tables.delta import open_table
+from moodlake.scoring.tables.queries import Choices, Filter, Overview, choices, first_rows, overview
 
 P = ParamSpec("P")
 State = tuple[str, int]

@@ -8,8 +8,8 @@ import zipfile
 from datetime import UTC, datetime
 
 from moodlake.errors import MendableError
-from moodlake.scoring.objects import Source, SourceObject
-from moodlake.scoring.sources import zip_source
+from moodlake.scoring.sources.local import zip_source
+from moodlake.scoring.sources.objects import Source, SourceObject
 
 MAX_FILES = 1000
 MAX_UPLOAD_MB = 100

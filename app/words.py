@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from moodlake.reasons import Reason
-from moodlake.scoring.report import colour_of, percent
+from moodlake.scoring.reports.html import colour_of, percent
 
 _PEOPLE = 10
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

@@ -32,8 +32,8 @@ from scoring_steps import DEFAULTS, PARAMS, plan_shards, publish, score
 def rescore() -> None:
     @task
     def report(published: dict[str, Any]) -> dict[str, Any]:
-        from moodlake.scoring.diff import DiffError
-        from moodlake.scoring.diff_report import write_report
+        from moodlake.scoring.reports.diff import DiffError
+        from moodlake.scoring.reports.diff_report import write_report
         from moodlake.settings import Settings
 
         context, settings = get_current_context(), Settings.from_environment()

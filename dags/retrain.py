@@ -26,8 +26,8 @@ from airflow.sdk import dag, task
 def retrain() -> None:
     @task
     def reproduce_and_compare() -> dict[str, Any]:
-        from moodlake.bundle import BundleError
-        from training.retrain import retrain
+        from moodlake.inference.bundle import BundleError
+        from training.tools.retrain import retrain
 
         try:
             outcome = retrain()

@@ -7,7 +7,7 @@ from datetime import datetime
 from airflow.sdk import Param, dag
 from scoring_steps import DEFAULTS, PARAMS, plan_shards, publish, score
 
-from moodlake.scoring.sizes import DEFAULT_BATCH_SIZE
+from moodlake.scoring.defaults import DEFAULT_BATCH_SIZE
 from moodlake.serving.limits import MAX_IMAGES
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import Param, get_current_context, task
 
-from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
+from moodlake.scoring.defaults import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 
 DEFAULTS = {
     "owner": "moodlake",
@@ -41,7 +41,7 @@ def installed() -> tuple[Any, Any]:
 @contextmanager
 def unmendable() -> Iterator[None]:
     """What no retry mends, such as a missing bucket, fails a task at once."""
-    from moodlake.scoring.objects import SetupError
+    from moodlake.scoring.sources.objects import SetupError
 
     try:
         yield

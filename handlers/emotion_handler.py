@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from handlers.metrics import Registry, emit
-from moodlake.blazeface import warm_up
-from moodlake.model import Model, ProbeFailed
+from moodlake.inference.blazeface import warm_up
+from moodlake.inference.model import Model, ProbeFailed
 from moodlake.serving.answers import answer, describe
 from moodlake.serving.explanations import explain_request
 from moodlake.serving.options import OF_EXPLAINING, OF_SCORING, BadRequest

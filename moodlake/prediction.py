@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moodlake.emotions import LabelSpace, dominant, entropy
-from moodlake.faces import Face
+from moodlake.inference.faces import Face
 from moodlake.reasons import Reason, Rejected, Status
 
 _DECIMALS = 6
@@ -18,7 +18,7 @@ _DECIMALS = 6
 
 @dataclass(frozen=True)
 class FacePrediction:
-    """A found face, as `moodlake.faces.Face` tells it, and how it reads if it was scored."""
+    """A found face, a `Face` with its distribution, if it was scored."""
 
     left: int
     top: int

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moodlake.bundle import BundleError, read_meta
-from moodlake.model import Model
+from moodlake.inference.bundle import BundleError, read_meta
+from moodlake.inference.model import Model
 
 COMPANIONS = ("MODEL_CARD.md", "figures.png")
 """What lies beside an archive and goes with it."""

@@ -12,10 +12,10 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
-from moodlake.bundle import digest_of, read_meta
 from moodlake.emotions import label_space
-from moodlake.faces import DETECTOR
-from moodlake.model import Model
+from moodlake.inference.bundle import digest_of, read_meta
+from moodlake.inference.faces import DETECTOR
+from moodlake.inference.model import Model
 from moodlake.settings import PROJECT_ROOT
 
 SIZE = 16

@@ -22,7 +22,7 @@ SCHEDULES = {
     "maintain": "@daily",
 }
 STANDARD = {"__future__", "collections", "contextlib", "datetime", "typing"}
-QUICK = {"moodlake.scoring.sizes", "moodlake.serving.limits", "moodlake.settings"}
+QUICK = {"moodlake.scoring.defaults", "moodlake.serving.limits", "moodlake.settings"}
 """Modules of the project that import next to nothing."""
 
 CHECK = """

@@ -67,7 +67,7 @@ def test_core_modules_know_nothing_of_scoring() -> None:
 
 def test_scoring_runs_without_torch() -> None:
     code = (
-        "import sys, moodlake.model, moodlake.scoring.pipeline;"
+        "import sys, moodlake.inference.model, moodlake.scoring.pipeline;"
         "sys.exit('torch' in sys.modules or 'great_expectations' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -75,7 +75,7 @@ def test_scoring_runs_without_torch() -> None:
 
 def test_openvino_does_not_tell_its_maker() -> None:
     code = (
-        "import sys, moodlake.model, nncf; from openvino.tools.ovc import telemetry;"
+        "import sys, moodlake.inference.model, nncf; from openvino.tools.ovc import telemetry;"
         "sys.exit(0 if 'stub' in type(telemetry).__module__ else type(telemetry).__module__)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)

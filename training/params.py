@@ -14,7 +14,7 @@ from moodlake.errors import MendableError
 
 PARAMS_FILE = Path("params.yaml")
 RUNS_SECTION = "scoring"
-"""Not of the training: moodlake/scoring/policy.py reads it."""
+"""Not of the training: moodlake/scoring/run/policy.py reads it."""
 OTHER = "other"
 """The recipe of every data set that has none of its own."""
 
@@ -96,14 +96,14 @@ class ModelParams(_Section):
 
 @dataclass(frozen=True)
 class TrainParams(_Section):
-    """The recipe; see training/optimize.py. Null stands for the architecture's own value.
+    """The recipe; see training/learning/optimize.py. Null stands for the architecture's own value.
 
     Attributes:
         epochs: passes over the training split; 0 takes the weights as they are.
         batch_size, seed: as ever.
-        loss: see training.optimize.Loss.
+        loss: see training.learning.optimize.Loss.
         class_balance: of hard_cross_entropy's classes; 0 counts each row alike, 1 each class.
-        teachers: archives of models to learn from as well; see training/teachers.py.
+        teachers: archives of models to learn from as well; see training/learning/teachers.py.
         teacher_share: of the target that is theirs.
         optimizer: sgd or adamw.
         learning_rate: of the head, at its highest.
@@ -146,7 +146,7 @@ class TrainParams(_Section):
 
 @dataclass(frozen=True)
 class AugmentParams(_Section):
-    """The largest random change of each kind; see training/augment.py."""
+    """The largest random change of each kind; see training/learning/augment.py."""
 
     flip: bool
     rotation: Annotated[float, Field(ge=0, le=math.pi)]
@@ -159,7 +159,7 @@ class AugmentParams(_Section):
 
 @dataclass(frozen=True)
 class CalibrateParams(_Section):
-    """How probabilities are made to mean what they say; see training/calibrate.py."""
+    """How probabilities are made to mean what they say; see training/stages/calibrate.py."""
 
     method: Literal["none", "temperature", "vector"]
 

@@ -13,9 +13,9 @@ from app.choose import choose_row, show_report
 from app.one_row import show_stored
 from app.tables import choices_of, diff_of, results, state_of, with_tables
 from app.words import bars, plain
-from moodlake.scoring.changes import ChangedImage
-from moodlake.scoring.diff import Diff, DiffError
-from moodlake.scoring.diff_report import render_diff
+from moodlake.scoring.reports.changes import ChangedImage
+from moodlake.scoring.reports.diff import Diff, DiffError
+from moodlake.scoring.reports.diff_report import render_diff
 
 _ALL = "all"
 

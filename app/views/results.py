@@ -22,8 +22,8 @@ from app.tables import (
 )
 from app.words import bars, told_reason
 from moodlake.reasons import Reason, Status
-from moodlake.scoring.queries import ORDERS, Choices, Filter, Overview
-from moodlake.scoring.report import percent
+from moodlake.scoring.reports.html import percent
+from moodlake.scoring.tables.queries import ORDERS, Choices, Filter, Overview
 
 _ALL = "all"
 _SHOWN = 200

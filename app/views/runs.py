@@ -12,9 +12,9 @@ from app.choose import choose_row, show_report
 from app.installation import settings
 from app.tables import with_tables
 from app.words import plain, told_reason
-from moodlake.scoring import storage
-from moodlake.scoring.run_report import report_uri
-from moodlake.scoring.runs import find_run, newest_runs
+from moodlake.scoring.reports.run_report import report_uri
+from moodlake.scoring.sources import storage
+from moodlake.scoring.tables.runs import find_run, newest_runs
 
 _SHOWN = 500
 _COLUMNS = {

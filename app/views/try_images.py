@@ -11,8 +11,8 @@ from app.one_image import show_image
 from app.outcomes import download, show_list
 from app.uploads import MAX_FILES, MAX_UPLOAD_MB
 from app.words import plain
-from moodlake.faces import FaceMode
-from moodlake.images import FORMATS, Limits
+from moodlake.inference.decoding import FORMATS, Limits
+from moodlake.inference.faces import FaceMode
 
 DESK = "desk"
 """The name of a desk, in the page's address and in its session."""

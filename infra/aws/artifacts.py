@@ -21,7 +21,7 @@ from botocore.client import BaseClient
 
 from infra.aws.stack import CloudError, in_words
 from infra.local.airflow import POOL
-from moodlake.scoring.source import COMMIT_VARIABLE, LOCK_VARIABLE, dvc_lock, git_commit
+from moodlake.scoring.run.code_version import COMMIT_VARIABLE, LOCK_VARIABLE, dvc_lock, git_commit
 from moodlake.settings import PROJECT_ROOT
 
 AIRFLOW_VERSION = "3.0.6"

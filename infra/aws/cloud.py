@@ -16,7 +16,7 @@ from infra.aws.artifacts import Uploaded, build, compare, set_pool, upload
 from infra.aws.stack import Change, CloudError, CloudStack, in_words
 from infra.aws.template import NAME_PATTERN, NAME_WORDS, STACKS, body, refusal, required, template
 from moodlake import __version__
-from moodlake.scoring.dead_letters import replay
+from moodlake.scoring.sources.dead_letters import replay
 from moodlake.settings import Settings
 
 _SERVICES = {

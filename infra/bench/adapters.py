@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moodlake import blazeface
+from moodlake.inference import blazeface
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ Detector = Callable[[NDArray[np.uint8]], list[Found]]
 
 
 def ours() -> Detector:
-    """`moodlake.blazeface`, as the library uses it."""
+    """`moodlake.inference.blazeface`, as the library uses it."""
     return _of_blazeface(blazeface.detect)
 
 

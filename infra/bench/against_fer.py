@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.bench.images import encoded, photos_with_faces
-from moodlake.faces import FaceMode
-from moodlake.model import Model
+from moodlake.inference.faces import FaceMode
+from moodlake.inference.model import Model
 from moodlake.settings import RELEASED_ARCHIVE
 
 _TURNS = 5

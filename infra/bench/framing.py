@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from infra.bench.adapters import Detector, haar
 from infra.bench.made import Photo, background, fer_head, paste, scenes
 from moodlake.emotions import from_votes
-from moodlake.faces import crop, find_faces
-from moodlake.model import Model
+from moodlake.inference.faces import crop, find_faces
+from moodlake.inference.model import Model
 from training.datasets.ferplus import load
 from training.params import DataParams
 

@@ -31,8 +31,8 @@ from infra.local.page import PageService
 from infra.local.ports import Ports
 from infra.local.server import ModelServer
 from moodlake.emotions import entropy, label_space
-from moodlake.scoring.queries import Filter, choices, first_rows, overview
-from moodlake.scoring.rows import results_schema
+from moodlake.scoring.tables.queries import Filter, choices, first_rows, overview
+from moodlake.scoring.tables.schema import results_schema
 from moodlake.settings import RELEASED_ARCHIVE, Settings
 
 _PIXELS = (4000, 3000)

@@ -26,10 +26,10 @@ from infra.bench.images import encoded
 from infra.bench.score import BUCKET, fill, services
 from infra.bench.tasks import KINDS, Taken, as_airflow, peak_memory, tasks
 from moodlake.scoring import pipeline
-from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.rows import results_schema
-from moodlake.scoring.s3 import s3_client
-from moodlake.scoring.work import RunParams
+from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.sources.s3 import s3_client
+from moodlake.scoring.tables.results import ResultsTable
+from moodlake.scoring.tables.schema import results_schema
 from moodlake.settings import Settings
 
 _COUNTS = (1_000, 10_000, 100_000)

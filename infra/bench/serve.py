@@ -23,7 +23,7 @@ from rich.table import Table
 from infra.bench.bodies import as_form
 from infra.bench.images import encoded, photos_with_faces
 from infra.local.server import ModelServer
-from moodlake.model import Model
+from moodlake.inference.model import Model
 from moodlake.settings import MODEL_NAME, RELEASED_ARCHIVE
 
 _TURNS = 5

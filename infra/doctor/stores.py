@@ -13,11 +13,11 @@ from deltalake.exceptions import DeltaError
 
 from infra.doctor.finding import Finding, State
 from moodlake.errors import MendableError
-from moodlake.scoring import storage
-from moodlake.scoring.delta import open_table, scan
 from moodlake.scoring.failures import plain
-from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.s3 import explained, s3_client
+from moodlake.scoring.sources import storage
+from moodlake.scoring.sources.s3 import explained, s3_client
+from moodlake.scoring.tables.delta import open_table, scan
+from moodlake.scoring.tables.results import ResultsTable
 from moodlake.settings import Settings
 
 _SKEW_SECONDS = 60

@@ -16,12 +16,12 @@ from PIL import Image
 
 from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
-from moodlake.faces import FaceMode
-from moodlake.scoring.outputs import export
-from moodlake.scoring.report import render_report
-from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.rows import count_outcomes
-from moodlake.scoring.s3 import image_of, s3_client
+from moodlake.inference.faces import FaceMode
+from moodlake.scoring.reports.html import render_report
+from moodlake.scoring.sources.s3 import image_of, s3_client
+from moodlake.scoring.tables.results import ResultsTable
+from moodlake.scoring.tables.schema import count_outcomes
+from moodlake.scoring.tables.writers import export
 from training.datasets.drawn import draw_face
 
 BUCKET = "moodlake-demo"

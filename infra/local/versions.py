@@ -12,8 +12,8 @@ import httpx
 from infra.local.front import FrontService
 from infra.local.service import NotReady
 from infra.local.torchserve import TorchServeService
-from moodlake.bundle import read_meta
 from moodlake.errors import MendableError
+from moodlake.inference.bundle import read_meta
 from moodlake.serving.client import ServerClient, ServerError
 from moodlake.settings import MODEL_NAME
 

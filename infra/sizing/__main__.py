@@ -12,7 +12,7 @@ from infra.aws.template import template
 from infra.sizing.cost import DAYS
 from infra.sizing.rates import Rates
 from infra.sizing.simulation import Outcome, Setup, daily, simulate
-from moodlake.scoring.sizes import MAX_SHARD_SIZE
+from moodlake.scoring.defaults import MAX_SHARD_SIZE
 
 _DAY = 86_400.0
 _HOUR = 3_600.0

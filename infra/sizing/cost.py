@@ -10,7 +10,7 @@ from typing import Any
 
 from infra.aws.template import template
 from infra.sizing.rates import IDLE_SECONDS, START_SECONDS, Rates
-from moodlake.scoring.metrics import UNITS
+from moodlake.scoring.cloudwatch import UNITS
 from moodlake.scoring.pipeline import MAX_SHARDS
 
 PRICES = Path(__file__).parent / "prices.toml"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from infra.aws.template import template
 from infra.sizing.cost import DAYS, Load, cores_a_server
 from infra.sizing.rates import Rates
+from moodlake.scoring.defaults import MAX_SHARD_SIZE
 from moodlake.scoring.pipeline import MAX_SHARDS
-from moodlake.scoring.sizes import MAX_SHARD_SIZE
 
 _DAY = 86_400
 _PEAK = 2.0

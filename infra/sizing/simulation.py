@@ -20,8 +20,8 @@ import simpy
 
 from infra.sizing.fleet import Cores, Fleet
 from infra.sizing.rates import IDLE_SECONDS, START_SECONDS, Rates
+from moodlake.scoring.defaults import DEFAULT_SHARD_SIZE
 from moodlake.scoring.pipeline import MAX_SHARDS
-from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE
 
 Steps = Generator[simpy.Event, Any, None]
 _RETRY = 80.0

@@ -13,7 +13,7 @@ from moodlake.cli.console import DEFAULT_STATE, StateDir, TableUri, console, exp
 from moodlake.cli.results import point_at_tables
 
 if TYPE_CHECKING:
-    from moodlake.scoring.diff import Diff
+    from moodlake.scoring.reports.diff import Diff
 
 _NAMED = "A version, or how a digest begins; if not given, "
 OldModel = Annotated[str | None, typer.Argument(help=f"{_NAMED}the one before the newest.")]
@@ -36,9 +36,9 @@ def diff(
     with explained():
         from deltalake import DeltaTable
 
-        from moodlake.scoring.diff import compare
-        from moodlake.scoring.diff_report import render_diff
-        from moodlake.scoring.s3 import image_of, s3_client
+        from moodlake.scoring.reports.diff import compare
+        from moodlake.scoring.reports.diff_report import render_diff
+        from moodlake.scoring.sources.s3 import image_of, s3_client
 
         table = DeltaTable(uri or point_at_tables(state).results_table)
         found = compare(table, old, new, bucket=bucket, prefix=prefix)

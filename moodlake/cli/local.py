@@ -23,9 +23,9 @@ from moodlake.cli.console import (
     stopping_cleanly,
 )
 from moodlake.cli.results import outcomes, print_results
-from moodlake.faces import FaceMode
+from moodlake.inference.faces import FaceMode
 from moodlake.reasons import Status
-from moodlake.scoring.sizes import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
+from moodlake.scoring.defaults import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 from moodlake.serving.limits import MAX_IMAGES
 from moodlake.settings import RELEASED_ARCHIVE, Settings
 
@@ -80,8 +80,8 @@ def put(
     """Drop images into the bucket; exit code 1 if one of them cannot be sent."""
     with explained():
         from infra.local.stack import attach
-        from moodlake.scoring.s3 import s3_client
-        from moodlake.scoring.upload import gather, send
+        from moodlake.scoring.sources.s3 import s3_client
+        from moodlake.scoring.sources.upload import gather, send
 
         stack = attach(state)
         stack.point_here()
@@ -150,8 +150,8 @@ def run(
 
 def _outcome(run_id: str, settings: Settings, place: str) -> str:
     """What a run that ended well has done with the objects of a place, in words."""
-    from moodlake.scoring.results import ResultsTable
-    from moodlake.scoring.runs import latest_run
+    from moodlake.scoring.tables.results import ResultsTable
+    from moodlake.scoring.tables.runs import latest_run
 
     record = latest_run(settings.runs_table, run_id)
     if record is None or not record["listed"]:

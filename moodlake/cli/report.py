@@ -24,13 +24,13 @@ def report(
     """Write the page of a run again, from the tables."""
     with explained():
         from moodlake.errors import MendableError
-        from moodlake.scoring import storage
-        from moodlake.scoring.policy import Policy
-        from moodlake.scoring.results import ResultsTable
-        from moodlake.scoring.run_report import render_run, report_uri
-        from moodlake.scoring.runs import latest_run
-        from moodlake.scoring.s3 import image_of, s3_client
-        from moodlake.scoring.summary import examples_of
+        from moodlake.scoring.reports.run_report import render_run, report_uri
+        from moodlake.scoring.run.policy import Policy
+        from moodlake.scoring.sources import storage
+        from moodlake.scoring.sources.s3 import image_of, s3_client
+        from moodlake.scoring.tables.results import ResultsTable
+        from moodlake.scoring.tables.runs import latest_run
+        from moodlake.scoring.tables.summary import examples_of
 
         settings, policy = point_at_tables(state), Policy.load().report
         record = latest_run(settings.runs_table, run_id)

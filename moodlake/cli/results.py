@@ -28,14 +28,14 @@ from moodlake.cli.console import (
     stopping_cleanly,
 )
 from moodlake.errors import MendableError
-from moodlake.faces import FaceMode
+from moodlake.inference.faces import FaceMode
 from moodlake.reasons import Status, outcomes
 from moodlake.settings import CANDIDATE_ARCHIVE, RELEASED_ARCHIVE, Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from moodlake.scoring.scorer import Engine
+    from moodlake.scoring.run.scorer import Engine
 
 _BATCH_ROWS = 2000
 
@@ -60,10 +60,10 @@ def score(
 ) -> None:
     """Score images and write one row for each: scored, or rejected with its reason."""
     with explained(), stopping_cleanly(terminated=143):
-        from moodlake.scoring.objects import SourceError
-        from moodlake.scoring.outputs import open_writer
-        from moodlake.scoring.scorer import score_objects, take
-        from moodlake.scoring.sources import open_source
+        from moodlake.scoring.run.scorer import score_objects, take
+        from moodlake.scoring.sources.local import open_source
+        from moodlake.scoring.sources.objects import SourceError
+        from moodlake.scoring.tables.writers import open_writer
 
         opened = [open_source(text) for text in sources]
         engine = _engine(endpoint, keys, model)
@@ -106,8 +106,8 @@ def table(
         import pyarrow as pa
         from deltalake import DeltaTable
 
-        from moodlake.scoring.current import ordered_rows
-        from moodlake.scoring.outputs import export
+        from moodlake.scoring.tables.current import ordered_rows
+        from moodlake.scoring.tables.writers import export
 
         opened = DeltaTable(uri or point_at_tables(state).results_table)
         chosen = ordered_rows(opened, run, current=current, batch_rows=_BATCH_ROWS)
@@ -176,8 +176,8 @@ def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
     """
     import pyarrow.compute as pc
 
-    from moodlake.scoring.report import percent
-    from moodlake.scoring.rows import emotion_columns
+    from moodlake.scoring.reports.html import percent
+    from moodlake.scoring.tables.schema import emotion_columns
 
     told = rows.slice(0, limit)
     several = pc.count_distinct(told["model_digest"]).as_py() > 1
@@ -211,7 +211,7 @@ def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
 
 
 def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:
-    from moodlake.model import Model
+    from moodlake.inference.model import Model
     from moodlake.serving.client import ServerClient
 
     if endpoint:

@@ -54,7 +54,7 @@ def serve(
         from infra.local.cores import usable_cores
         from infra.local.ports import Ports, ensure_free
         from infra.local.server import ModelServer
-        from moodlake.bundle import read_meta
+        from moodlake.inference.bundle import read_meta
         from moodlake.serving.token import read_token
 
         read_meta(model)

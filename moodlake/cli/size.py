@@ -9,7 +9,7 @@ from rich.table import Table
 
 from moodlake.cli.console import console, explained
 from moodlake.errors import MendableError
-from moodlake.scoring.sizes import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
+from moodlake.scoring.defaults import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 
 if TYPE_CHECKING:
     from infra.sizing.cost import Size

@@ -12,7 +12,7 @@ from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
 from moodlake.cli.results import point_at_tables
 
 if TYPE_CHECKING:
-    from moodlake.scoring.lineage import Lineage
+    from moodlake.scoring.tables.lineage import Lineage
 
 
 def trace(
@@ -24,7 +24,7 @@ def trace(
     if key.startswith("s3://"):
         bucket, _, key = key.removeprefix("s3://").partition("/")
     with explained():
-        from moodlake.scoring import lineage
+        from moodlake.scoring.tables import lineage
 
         found = lineage.trace(key, point_at_tables(state), bucket)
     for item in found:

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from moodlake.scoring.objects import SourceError
+from moodlake.scoring.sources.objects import SourceError
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")

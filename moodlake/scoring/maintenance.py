@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from moodlake.scoring import storage
-from moodlake.scoring.delta import open_table, until_won
 from moodlake.scoring.failures import in_words
-from moodlake.scoring.report import REPORTS
-from moodlake.scoring.work import REFUSED, clear_abandoned
+from moodlake.scoring.reports.html import REPORTS
+from moodlake.scoring.run.staging import REFUSED, clear_abandoned
+from moodlake.scoring.sources import storage
+from moodlake.scoring.tables.delta import open_table, until_won
 from moodlake.settings import Settings
 
 LEAST_RETENTION_HOURS = 2

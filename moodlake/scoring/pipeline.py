@@ -16,26 +16,26 @@ from typing import Any
 
 import pyarrow as pa
 
-from moodlake.faces import FaceMode
-from moodlake.scoring import metrics
-from moodlake.scoring.backlog import Backlog
-from moodlake.scoring.dead_letters import put_aside
-from moodlake.scoring.drift import judge
-from moodlake.scoring.events import arrivals
+from moodlake.inference.faces import FaceMode
+from moodlake.scoring import cloudwatch
 from moodlake.scoring.failures import in_words
-from moodlake.scoring.objects import SetupError, Source, SourceError
-from moodlake.scoring.policy import Policy
-from moodlake.scoring.publication import Publication
-from moodlake.scoring.record import run_record
-from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.rows import to_table
-from moodlake.scoring.run_report import publish_report
-from moodlake.scoring.runs import find_run, record_run
-from moodlake.scoring.s3 import ObjectReader, list_pages, s3_client
-from moodlake.scoring.s3_inventory import inventory_pages
-from moodlake.scoring.scorer import score_objects, take
-from moodlake.scoring.shards import Shard, pack
-from moodlake.scoring.work import Run, RunParams, Work, refused_objects
+from moodlake.scoring.reports.drift import judge
+from moodlake.scoring.reports.run_report import publish_report
+from moodlake.scoring.run.backlog import Backlog
+from moodlake.scoring.run.policy import Policy
+from moodlake.scoring.run.publication import Publication
+from moodlake.scoring.run.record import run_record
+from moodlake.scoring.run.scorer import score_objects, take
+from moodlake.scoring.run.shards import Shard, pack
+from moodlake.scoring.run.staging import Run, RunParams, Work, refused_objects
+from moodlake.scoring.sources.dead_letters import put_aside
+from moodlake.scoring.sources.inventory import inventory_pages
+from moodlake.scoring.sources.notifications import arrivals
+from moodlake.scoring.sources.objects import SetupError, Source, SourceError
+from moodlake.scoring.sources.s3 import ObjectReader, list_pages, s3_client
+from moodlake.scoring.tables.results import ResultsTable
+from moodlake.scoring.tables.runs import find_run, record_run
+from moodlake.scoring.tables.schema import to_table
 from moodlake.serving.client import ServerClient, ServerError
 from moodlake.serving.token import ServerAway
 from moodlake.settings import Settings
@@ -128,7 +128,7 @@ def plan_run(
             reference=server.reference,
         )
         work.write_run(run)
-    metrics.tell(settings, params.bucket, lambda: {metrics.WAITING: run.waiting})
+    cloudwatch.tell(settings, params.bucket, lambda: {cloudwatch.WAITING: run.waiting})
     return shard_ids
 
 
@@ -235,7 +235,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
             table = pa.concat_tables(chunks)
     stopwatch.add(server.seconds)
     work.write_rows(shard_id, table, stopwatch.seconds)
-    metrics.tell(settings, run.params.bucket, lambda: {metrics.WAITING: work.waiting(run)})
+    cloudwatch.tell(settings, run.params.bucket, lambda: {cloudwatch.WAITING: work.waiting(run)})
     return table.num_rows
 
 
@@ -275,6 +275,6 @@ def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
     record |= judge(run, summary.profile, settings.runs_table, policy.drift)
     publish_report(record, summary.examples, settings.results_uri, policy.report)
     record_run(settings.runs_table, record)
-    metrics.tell(settings, run.params.bucket, lambda: metrics.of_record(record))
+    cloudwatch.tell(settings, run.params.bucket, lambda: cloudwatch.of_record(record))
     # Another try of this task may have been the first.
     return find_run(settings.runs_table, run.run_id, record["started_at"]) or record

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from moodlake.emotions import LabelSpace, in_space
-from moodlake.gradcam import NO_FEATURE_MAPS
-from moodlake.model import Model, OutOfTime
+from moodlake.inference.gradcam import NO_FEATURE_MAPS
+from moodlake.inference.model import Model, OutOfTime
 from moodlake.prediction import FacePrediction, Prediction, as_dict
 from moodlake.reasons import Rejected
 from moodlake.serving.explanations import as_array

@@ -11,8 +11,8 @@ from typing import Any, Self
 import httpx
 
 from moodlake.emotions import LabelSpace
-from moodlake.faces import FaceMode
-from moodlake.model import ModelIdentity
+from moodlake.inference.faces import FaceMode
+from moodlake.inference.model import ModelIdentity
 from moodlake.prediction import Prediction
 from moodlake.serving.protocol import Exchange, Protocol, Result
 from moodlake.serving.token import Keys, ServerError

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from moodlake.model import Explanation, Model
+from moodlake.inference.model import Explanation, Model
 from moodlake.reasons import Rejected
 from moodlake.serving.limits import MAX_EXPLAINED
 from moodlake.serving.options import BadRequest

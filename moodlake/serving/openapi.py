@@ -6,7 +6,7 @@ from typing import Any
 
 from moodlake import __version__
 from moodlake.emotions import LabelSpace
-from moodlake.images import FORMATS
+from moodlake.inference.decoding import FORMATS
 from moodlake.serving.limits import MAX_IMAGES
 from moodlake.serving.options import OF_EXPLAINING, OF_SCORING
 from moodlake.serving.schemas import options, ref, schemas

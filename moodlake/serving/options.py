@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from moodlake.emotions import LabelSpace, label_space
 from moodlake.errors import MendableError
-from moodlake.faces import FaceMode
+from moodlake.inference.faces import FaceMode
 from moodlake.serving.limits import MAX_TOP_K
 
 

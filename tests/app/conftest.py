@@ -16,10 +16,10 @@ from infra.local.page import PageService
 from infra.local.ports import Ports
 from infra.local.stack import Stack
 from infra.pictures import photograph
-from moodlake.bundle import read_meta
 from moodlake.emotions import label_space
-from moodlake.scoring.s3 import s3_client
-from moodlake.scoring.work import RunParams
+from moodlake.inference.bundle import read_meta
+from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.sources.s3 import s3_client
 from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 from tests.bundles import write_archive
 from tests.e2e.steps import fill, finish, run_dag, started

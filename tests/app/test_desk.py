@@ -8,8 +8,8 @@ import pytest
 
 from app.desk import Desk
 from app.desks import Desks
-from moodlake.faces import FaceMode
-from moodlake.model import Model
+from moodlake.inference.faces import FaceMode
+from moodlake.inference.model import Model
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.serving.client import ServerClient

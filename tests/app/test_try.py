@@ -14,8 +14,8 @@ from playwright.sync_api import Page, expect
 
 from app.uploads import MAX_FILES, MAX_UPLOAD_MB
 from infra.local.stack import Stack
-from moodlake.bundle import read_meta
-from moodlake.images import decode
+from moodlake.inference.bundle import read_meta
+from moodlake.inference.decoding import decode
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.app.test_uploads import zipped
 from tests.images_made import astronaut, astronaut_image, encode, jpeg

@@ -9,7 +9,7 @@ import pytest
 
 from app.uploads import MAX_FILES, UploadError, source_of
 from moodlake.reasons import Reason, Rejected
-from moodlake.scoring.objects import SourceError
+from moodlake.scoring.sources.objects import SourceError
 from tests.images_made import jpeg
 
 

@@ -20,14 +20,14 @@ from infra.aws.cloud import METRICS, Cloud
 from infra.local.airflow import AirflowService
 from infra.local.ports import Ports
 from infra.local.server import ModelServer
-from moodlake.scoring.dead_letters import REASON
-from moodlake.scoring.metrics import BUCKET
-from moodlake.scoring.results import ResultsTable
+from moodlake.scoring.cloudwatch import BUCKET
+from moodlake.scoring.sources.dead_letters import REASON
+from moodlake.scoring.tables.results import ResultsTable
 from moodlake.settings import PROJECT_ROOT, Settings
 from tests.aws.emulator import Emulator
 from tests.bundles import write_archive
 from tests.images_made import jpeg
-from tests.scoring.test_events import message, record
+from tests.scoring.sources.test_notifications import message, record
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

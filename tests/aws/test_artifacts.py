@@ -30,7 +30,7 @@ from infra.aws.artifacts import (
 )
 from infra.aws.cloud import Cloud
 from infra.aws.stack import CloudError
-from moodlake.scoring.source import COMMIT_VARIABLE, LOCK_VARIABLE
+from moodlake.scoring.run.code_version import COMMIT_VARIABLE, LOCK_VARIABLE
 from moodlake.settings import PROJECT_ROOT, Settings
 from tests.aws.emulator import ACCOUNT, REGION, Emulator
 from tests.aws.test_template import resources
@@ -116,7 +116,7 @@ def test_rows_can_be_traced_to_the_code_where_no_checkout_is(built: Path, instal
     assert re.fullmatch("[0-9a-f]{40}(-dirty)?", environ[COMMIT_VARIABLE])
     lock = hashlib.sha256((PROJECT_ROOT / "dvc.lock").read_bytes()).hexdigest()
     code = (
-        "from moodlake.scoring.source import dvc_lock, git_commit\n"
+        "from moodlake.scoring.run.code_version import dvc_lock, git_commit\n"
         f"assert git_commit() == {environ[COMMIT_VARIABLE]!r}\n"
         f"assert dvc_lock() == {lock!r}\n"
     )
@@ -150,7 +150,7 @@ def test_the_dags_parse_where_no_checkout_is(built: Path, installed: Path, tmp_p
 def test_the_tasks_find_params_yaml(installed: Path) -> None:
     project = (PROJECT_ROOT / "params.yaml").read_text("utf-8")
     python(
-        "from moodlake.scoring.policy import POLICY_FILE, Policy\n"
+        "from moodlake.scoring.run.policy import POLICY_FILE, Policy\n"
         f"assert POLICY_FILE.is_relative_to({str(installed)!r})\n"
         f"assert POLICY_FILE.read_text('utf-8') == {project!r}\n"
         "Policy.load()",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.rows import IDENTITY
+from moodlake.scoring.tables.results import ResultsTable
+from moodlake.scoring.tables.schema import IDENTITY
 from moodlake.settings import Settings
 
 # Which run, when: these differ between any two runs.

@@ -27,8 +27,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deltalake import DeltaTable
 
 from infra.local.service import Service
-from moodlake.scoring.s3 import list_bucket, s3_client
-from moodlake.scoring.work import RunParams
+from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.sources.s3 import list_bucket, s3_client
 from tests.chaos.compare import assert_same, rows_of
 from tests.chaos.parts import RESULTS, Parts, kill_all_of, objects, put, restart
 from tests.chaos.proxy import Fault, FaultProxy

@@ -16,8 +16,8 @@ from typing import Any
 
 from moodlake.errors import MendableError
 from moodlake.scoring import pipeline
-from moodlake.scoring.objects import SetupError
-from moodlake.scoring.work import RunParams
+from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.sources.objects import SetupError
 from moodlake.settings import Settings
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from moodlake.scoring.work import RunParams
+from moodlake.scoring.run.staging import RunParams
 from tests.chaos.compare import assert_same, rows_of
 from tests.chaos.conftest import SHARED
 from tests.chaos.parts import Parts
@@ -61,7 +61,7 @@ def test_a_commit_that_is_killed_at_random_instants_is_made_once(
         scheduler.task("score_shard", "during", shard)
     rng = random.Random(5)
     for _ in range(6):
-        kill = Kill("moodlake.scoring.commits:write_deltalake", delay=rng.uniform(0, 0.06))
+        kill = Kill("moodlake.scoring.tables.commits:write_deltalake", delay=rng.uniform(0, 0.06))
         scheduler.attempt("publish", "during", kill=kill)
     assert scheduler.ends["publish: killed"]
     scheduler.until_done("after", SHARED)

@@ -14,8 +14,10 @@ from tests.chaos.task import Kill
 pytestmark = pytest.mark.e2e
 
 STEPS = "moodlake.scoring.pipeline:"
-READER = "moodlake.scoring.s3:ObjectReader"
-COMMITS = "moodlake.scoring.commits:"
+READER = "moodlake.scoring.sources.s3:ObjectReader"
+RESULTS = "moodlake.scoring.tables.results:"
+STORAGE = "moodlake.scoring.sources.storage:"
+COMMITS = "moodlake.scoring.tables.commits:"
 KILLS = {
     "between two shards of the plan": ("plan_run", Kill(f"{STEPS}Work.write_shard", after=True)),
     "before the plan is whole": ("plan_run", Kill(f"{STEPS}Work.write_run")),
@@ -24,12 +26,18 @@ KILLS = {
     "in a request": ("score_shard", Kill("httpx:Client.send", call=2, delay=0.004)),
     "after scoring": ("score_shard", Kill(f"{STEPS}Work.write_rows")),
     "staged and not told": ("score_shard", Kill(f"{STEPS}Work.write_rows", after=True)),
-    "before the commit": ("publish", Kill("moodlake.scoring.results:ResultsTable.commit_parts")),
+    "before the commit": (
+        "publish",
+        Kill(f"{RESULTS}ResultsTable.commit_parts"),
+    ),
     "table made, nothing in it": ("publish", Kill(f"{COMMITS}write_deltalake")),
     "committed and not recorded": ("publish", Kill(f"{COMMITS}write_deltalake", after=True)),
-    "before the record": ("publish", Kill("moodlake.scoring.runs:write_deltalake")),
+    "before the record": ("publish", Kill("moodlake.scoring.tables.runs:write_deltalake")),
     "recorded and not cleared": ("publish", Kill(f"{STEPS}record_run", after=True)),
-    "half cleared": ("publish", Kill("moodlake.scoring.storage:delete", after=True, call=3)),
+    "half cleared": (
+        "publish",
+        Kill(f"{STORAGE}delete", after=True, call=3),
+    ),
 }
 
 

@@ -22,9 +22,9 @@ from infra.local.stack import Stack
 from infra.local.torchserve import TorchServeService
 from moodlake.cli import app
 from moodlake.scoring import pipeline
-from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.s3 import s3_client
-from moodlake.scoring.work import RunParams
+from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.sources.s3 import s3_client
+from moodlake.scoring.tables.results import ResultsTable
 from tests.e2e.steps import fill, scoring_process, started, wait_for_run
 from tests.images_made import astronaut_image, encode, jpeg
 

@@ -13,10 +13,11 @@ from botocore.client import BaseClient
 from deltalake import DeltaTable
 
 from infra.local.stack import Stack
-from moodlake.scoring import pipeline, work
-from moodlake.scoring.objects import SourceError
-from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.work import RunParams
+from moodlake.scoring import pipeline
+from moodlake.scoring.run import staging
+from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.sources.objects import SourceError
+from moodlake.scoring.tables.results import ResultsTable
 from tests.e2e.steps import fill, finish, rows_of, score_all
 from tests.images_made import jpeg
 
@@ -124,7 +125,7 @@ def test_columns_that_change_in_the_middle_of_a_run_refuse_the_shard(
     params = RunParams("changed-code", shard_size=2, faces="none")
     shards = pipeline.plan_run("changed-1", params, stack.settings)
     score_all("changed-1", shards)
-    staged = work.Work(stack.settings.results_uri, "changed-1")
+    staged = staging.Work(stack.settings.results_uri, "changed-1")
     older = staged.read_rows(shards[0])
     assert older
     staged.write_rows(shards[0], older.drop_columns(["entropy"]), {})

@@ -16,8 +16,10 @@ from botocore.client import BaseClient
 
 from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
-from moodlake.scoring import pipeline, storage, work
-from moodlake.scoring.work import RunParams
+from moodlake.scoring import pipeline
+from moodlake.scoring.run import staging
+from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.sources import storage
 from moodlake.serving.client import ServerError
 from tests.e2e.steps import fill, finish, rows_of, score_all, scoring_process, wait_for_run
 from tests.images_made import jpeg
@@ -93,8 +95,8 @@ def test_publishing_goes_on_after_a_kill(
         storage.delete(uri)
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "storage", SimpleNamespace(**vars(storage)))
-        patch.setattr(work.storage, "delete", delete_one_then_die)
+        patch.setattr(staging, "storage", SimpleNamespace(**vars(storage)))
+        patch.setattr(staging.storage, "delete", delete_one_then_die)
         with pytest.raises(KeyboardInterrupt):
             pipeline.publish("half-1", stack.settings)
     assert pipeline.publish("half-1", stack.settings)["objects"] == len(keys)

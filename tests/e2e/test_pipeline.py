@@ -11,15 +11,15 @@ from botocore.client import BaseClient
 from PIL import Image
 from typer.testing import CliRunner
 
-import moodlake.scoring.s3
+import moodlake.scoring.sources.s3
 from infra.local.ports import Ports
 from infra.local.stack import Stack, StackError, attach
 from moodlake.cli import app
-from moodlake.model import Model
+from moodlake.inference.model import Model
 from moodlake.scoring import pipeline
-from moodlake.scoring.objects import SourceError
-from moodlake.scoring.s3 import ObjectReader, list_bucket
-from moodlake.scoring.work import RunParams
+from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.sources.objects import SourceError
+from moodlake.scoring.sources.s3 import ObjectReader, list_bucket
 from moodlake.serving.client import ServerClient
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.e2e.steps import fill, rows_of, run_dag
@@ -199,7 +199,7 @@ def test_what_is_there_is_read_without_boto3(
     keys = ("a b+é ü&?%41.jpg", "日本/😀'\".jpg", "#[]{}|^~*<>.jpg")
     fill(s3, "signed", {key: jpeg(number) for number, key in enumerate(keys)})
     reader = ObjectReader("signed")
-    monkeypatch.setattr(moodlake.scoring.s3, "read_object", None)
+    monkeypatch.setattr(moodlake.scoring.sources.s3, "read_object", None)
     for item in list_bucket(s3, "signed"):
         assert reader.read(item) == jpeg(keys.index(item.key))
 

@@ -9,9 +9,9 @@ from botocore.client import BaseClient
 from typer.testing import CliRunner
 
 from infra.local.stack import Stack
-from moodlake.bundle import read_meta
 from moodlake.cli import app
-from moodlake.scoring import storage
+from moodlake.inference.bundle import read_meta
+from moodlake.scoring.sources import storage
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.bundles import write_archive
 from tests.e2e.steps import fill, run_dag, wait_for_run

@@ -25,9 +25,9 @@ with atheris.instrument_imports(include=["PIL", "moodlake", "python_multipart", 
         WebPImagePlugin,
     )
 
-    from moodlake.faces import crop, find_faces
-    from moodlake.images import FORMATS, decode
-    from moodlake.preprocessing import Preprocessing
+    from moodlake.inference.decoding import FORMATS, decode
+    from moodlake.inference.faces import crop, find_faces
+    from moodlake.inference.preprocessing import Preprocessing
     from moodlake.reasons import Rejected
     from moodlake.serving.options import BadRequest
     from moodlake.serving.requests import parse_request

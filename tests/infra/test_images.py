@@ -32,8 +32,10 @@ NEEDED = {
     "names = [path.stem for path in __import__('pathlib').Path('dags').glob('*.py')]\n"
     "assert 'score_images' in names\n"
     "[importlib.import_module(name) for name in names]\n"
-    "from moodlake.scoring import pipeline, policy; assert policy.POLICY_FILE.exists()",
-    "training": "import moodlake.cli, training.retrain, training.prepare, training.archive",
+    "from moodlake.scoring import pipeline; from moodlake.scoring.run import policy\n"
+    "assert policy.POLICY_FILE.exists()",
+    "training": "import moodlake.cli, training.tools.retrain, "
+    "training.stages.prepare, training.stages.archive",
     "page": "import moodlake.cli, app.main, infra.local.page",
 }
 # An environment of developers knows this checkout, too.

@@ -17,7 +17,7 @@ from infra.sizing.limits import bends
 from infra.sizing.rates import IDLE_SECONDS, Measured, Rates
 from infra.sizing.simulation import Setup, daily, simulate
 from moodlake.cli import app
-from moodlake.scoring.policy import Policy
+from moodlake.scoring.run.policy import Policy
 from moodlake.settings import PROJECT_ROOT
 from tests.aws.test_template import resources
 

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from moodlake.emotions import label_space
-from moodlake.faces import FaceMode
-from moodlake.model import ModelIdentity
+from moodlake.inference.faces import FaceMode
+from moodlake.inference.model import ModelIdentity
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Rejected
-from moodlake.scoring.objects import SourceObject
-from moodlake.scoring.rows import make_row, to_table
-from moodlake.scoring.work import Run, RunParams
+from moodlake.scoring.run.staging import Run, RunParams
+from moodlake.scoring.sources.objects import SourceObject
+from moodlake.scoring.tables.schema import make_row, to_table
 
 SPACE = label_space("ferplus")
 MODEL = ModelIdentity("emotions", "1.0", "d" * 64)

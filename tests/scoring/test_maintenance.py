@@ -13,10 +13,10 @@ from deltalake import DeltaTable
 
 from moodlake.reasons import Reason
 from moodlake.scoring import maintenance
-from moodlake.scoring.commits import Seen
 from moodlake.scoring.maintenance import UpkeepParams, maintain
-from moodlake.scoring.results import ResultsTable
-from moodlake.scoring.rows import results_schema
+from moodlake.scoring.tables.commits import Seen
+from moodlake.scoring.tables.results import ResultsTable
+from moodlake.scoring.tables.schema import results_schema
 from moodlake.settings import Settings
 from tests.scoring.rows import MODEL, SPACE, row, table
 

@@ -10,10 +10,10 @@ import pytest
 
 from infra.local.server import ModelServer
 from moodlake.scoring import pipeline
-from moodlake.scoring.work import Work
+from moodlake.scoring.run.staging import Work
 from moodlake.settings import Settings
 from tests.bundles import write_archive
-from tests.scoring.test_events import message, record
+from tests.scoring.sources.test_notifications import message, record
 
 OBJECTS, TWICE, SHARDS = 12_000, 1_200, 5
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)

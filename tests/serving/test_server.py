@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from infra.local.server import ModelServer
-from moodlake.faces import FaceMode
-from moodlake.images import decode
-from moodlake.model import Model
+from moodlake.inference.decoding import decode
+from moodlake.inference.faces import FaceMode
+from moodlake.inference.model import Model
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason
 from moodlake.serving.client import AsyncServerClient, ServerClient, ServerError

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from infra.local.front import Certificate, FrontService
 from infra.local.ports import HOST
 from infra.local.server import ModelServer
-from moodlake.model import Model
+from moodlake.inference.model import Model
 from moodlake.serving.client import ServerClient
 from tests.images_made import jpeg
 from tests.serving.test_server import PATH, in_process, predictions

@@ -13,7 +13,7 @@ import pytest
 
 from infra.local.server import ModelServer
 from infra.local.versions import VersionError, Versions
-from moodlake.model import Model
+from moodlake.inference.model import Model
 from moodlake.serving.client import ServerClient
 from tests.bundles import write_archive
 from tests.images_made import jpeg

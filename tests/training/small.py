@@ -9,13 +9,13 @@ import numpy as np
 from torch import nn
 
 from moodlake.emotions import label_space
-from moodlake.faces import FaceMode
+from moodlake.inference.faces import FaceMode
 from moodlake.settings import PROJECT_ROOT
-from training.batches import Split
-from training.bundle import packed_network, write_bundle
-from training.calibrate import Calibration
+from training.data_set.samples import Facts
+from training.learning.batches import Split
+from training.packaging.bundle import packed_network, write_bundle
 from training.params import Params, load_params
-from training.samples import Facts
+from training.stages.calibrate import Calibration
 
 SPACE = label_space("ferplus")
 FACTS = Facts("made", SPACE, FaceMode.NONE, "digest")

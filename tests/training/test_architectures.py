@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from moodlake.cpu import on_cores
+from moodlake.inference.openvino_config import on_cores
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import (
     ARCHITECTURES,
@@ -28,8 +28,8 @@ from training.architectures import (
 )
 from training.architectures.base import WeightsError, settle, stages_at
 from training.architectures.ensemble import Ensemble
-from training.bundle import to_openvino
-from training.optimize import freeze, make_optimizer
+from training.learning.optimize import freeze, make_optimizer
+from training.packaging.bundle import to_openvino
 from training.params import ModelParams, ParamsError, load_params
 
 PARAMS = load_params(PROJECT_ROOT / "params.yaml")

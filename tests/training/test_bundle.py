@@ -14,19 +14,19 @@ import safetensors.torch
 import torch
 
 from moodlake.emotions import label_space
-from moodlake.images import decode
-from moodlake.model import Model
+from moodlake.inference.decoding import decode
+from moodlake.inference.model import Model
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg
 from tests.training.small import SPACE, made, pack, small
 from training.architectures import build, preprocessing_of
-from training.archive import HANDLER_FILE, write_archive
-from training.bundle import BundleDiffers, check_bundle
-from training.calibrate import Calibration
+from training.data_set.samples import SAMPLES_FILE, SCHEMA
+from training.learning.teachers import taught
+from training.packaging.bundle import BundleDiffers, check_bundle
 from training.params import ParamsError
-from training.samples import SAMPLES_FILE, SCHEMA
-from training.teachers import taught
-from training.train import predict_logits
+from training.stages.archive import HANDLER_FILE, write_archive
+from training.stages.calibrate import Calibration
+from training.stages.train import predict_logits
 
 
 @pytest.fixture(scope="module")

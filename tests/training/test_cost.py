@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from moodlake.settings import PROJECT_ROOT
-from training.cost import measure
 from training.params import load_params
+from training.tools.cost import measure
 
 
 def test_the_cost_of_the_plain_cnn_by_hand() -> None:

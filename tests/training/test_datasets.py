@@ -11,8 +11,8 @@ import pytest
 
 from infra.local.demo import photos
 from moodlake.emotions import label_space, without_neutral
-from moodlake.faces import FaceMode
-from moodlake.images import decode
+from moodlake.inference.decoding import decode
+from moodlake.inference.faces import FaceMode
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import picture
 from tests.training.published import (
@@ -33,7 +33,7 @@ from training.datasets import load_dataset
 from training.datasets.base import DatasetError, ImageFile
 from training.datasets.emotion6 import read_annotations
 from training.params import DataParams
-from training.prepare import count_faces, prepare
+from training.stages.prepare import count_faces, prepare
 
 REAL_EMOTION6 = Path(
     os.environ.get("MOODLAKE_EMOTION6", PROJECT_ROOT / "../shared/data/emotion6/ground_truth.txt")

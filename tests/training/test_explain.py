@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from moodlake.gradcam import GradCam
+from moodlake.inference.gradcam import GradCam
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import build, preprocessing_of, stages
 from training.architectures.inside import feature_maps, last_grid
-from training.bundle import to_openvino
-from training.explain import draw_features, draw_heat, grad_cam, heat_map
+from training.packaging.bundle import to_openvino
 from training.params import load_params
+from training.tools.explain import draw_features, draw_heat, grad_cam, heat_map
 
 MODEL = load_params(PROJECT_ROOT / "params.yaml").model
 
@@ -47,7 +47,7 @@ def test_grad_cam_finds_what_counts() -> None:
 
 @pytest.mark.parametrize("name", ["compact", "fer_cnn", "resnet18", "mobilenet_faces"])
 def test_the_server_explains_as_captum_does(name: str) -> None:
-    """Without a backward pass, and so but for the kinks of max pooling: see moodlake.gradcam."""
+    """Up to the kinks of max pooling: `moodlake.inference.gradcam` needs no backward pass."""
     torch.manual_seed(1)
     params = replace(MODEL, architecture=name, weights="none", size=64)
     network = build(params, 4).eval()

@@ -13,13 +13,13 @@ import safetensors.torch
 import torch
 
 from tests.training.small import made, small
-from training import metrics
 from training.architectures import preprocessing_of
-from training.augment import augment, mix
-from training.batches import Batches
-from training.optimize import Loss, class_weights, majority, make_schedule
+from training.evaluation import metrics
+from training.learning.augment import augment, mix
+from training.learning.batches import Batches
+from training.learning.optimize import Loss, class_weights, majority, make_schedule
 from training.params import ParamsError
-from training.train import Trainer, predict_logits
+from training.stages.train import Trainer, predict_logits
 
 
 def digest_of(network: torch.nn.Module) -> str:

@@ -10,9 +10,9 @@ import pytest
 
 from moodlake.emotions import label_space
 from training.datasets import load_dataset
-from training.overview import examples, overview
 from training.params import DataParams
-from training.prepare import prepare
+from training.stages.overview import examples, overview
+from training.stages.prepare import prepare
 
 SPACE = label_space("ferplus")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from moodlake.model import Model
+from moodlake.inference.model import Model
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg
 from tests.training.stages import STAGES, run_stage

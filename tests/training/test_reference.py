@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from moodlake.bundle import read_meta
-from moodlake.model import Model
+from moodlake.inference.bundle import read_meta
+from moodlake.inference.model import Model
 from moodlake.profile import Profile
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.bundles import write_archive, write_bundle
 from tests.images_made import encode, picture
-from training.add_reference import main, repack
+from training.data_set.samples import SCHEMA
 from training.datasets import load_dataset
+from training.packaging.reference import reference_of
 from training.params import DataParams
-from training.prepare import prepare
-from training.reference import reference_of
-from training.samples import SCHEMA
+from training.stages.prepare import prepare
+from training.tools.add_reference import main, repack
 
 DATA = DataParams("drawn", limit=120)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from moodlake.bundle import BundleError, read_meta
+from moodlake.inference.bundle import BundleError, read_meta
 from tests.bundles import write_archive
-from training.retrain import RetrainError, retrain
+from training.tools.retrain import RetrainError, retrain
 
 RELEASED = {"kl": 0.3, "macro_f1": 0.6, "accuracy": 0.8}
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodlake.faces import FaceMode
-from moodlake.model import Model
+from moodlake.inference.faces import FaceMode
+from moodlake.inference.model import Model
 from tests.bundles import SIZE, write_bundle
 from tests.images_made import encode, picture, sixteen_bit_png
-from training.explain import read_crop
-from training.samples import SCHEMA, load_split
+from training.data_set.samples import SCHEMA, load_split
+from training.tools.explain import read_crop
 
 FORMATS = st.sampled_from(("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"))
 SIDES = st.integers(SIZE // 2, 900)  # a JPEG of more than 480 is decoded at a smaller scale

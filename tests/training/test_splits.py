@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from moodlake.images import decode
+from moodlake.inference.decoding import decode
 from tests.images_made import encode, picture
-from training.splits import Fingerprint, fingerprint, near_identical, sample, stratified
+from training.data_set.splits import Fingerprint, fingerprint, near_identical, sample, stratified
 
 
 def groups_of(images: list[Image.Image]) -> list[int]:

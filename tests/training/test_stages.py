@@ -18,14 +18,14 @@ STAGES: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "dvc.yaml").read_text("u
 # How things are told, named and written, and how faces are found, which no stage trains on: a
 # change here leaves data and weights as they are.
 PLUMBING = {
-    "moodlake/blazeface.py",
-    "moodlake/cpu.py",
+    "moodlake/inference/blazeface.py",
+    "moodlake/inference/openvino_config.py",
     "moodlake/errors.py",
-    "moodlake/faces.py",
+    "moodlake/inference/faces.py",
     "moodlake/prediction.py",
     "moodlake/reasons.py",
     "moodlake/settings.py",
-    "moodlake/square.py",
+    "moodlake/inference/crop.py",
     "moodlake/timings.py",
     "training/files.py",
     "training/params.py",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from moodlake.preprocessing import Preprocessing
+from moodlake.inference.preprocessing import Preprocessing
 from training.architectures import (
     compact,
     fer_cnn,

@@ -14,7 +14,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from moodlake.bundle import BundleError, read_meta
+from moodlake.inference.bundle import BundleError, read_meta
 from training.architectures.base import WeightsError
 
 MEMBER = "weights.safetensors"

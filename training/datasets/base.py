@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from moodlake.emotions import SUM_TOLERANCE, LabelSpace
 from moodlake.errors import MendableError
-from moodlake.faces import FaceMode
+from moodlake.inference.faces import FaceMode
 from training.params import DataParams
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}

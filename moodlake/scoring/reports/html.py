@@ -1,0 +1,115 @@
+"""A self-contained HTML page of results for a person to look at; it loads nothing from outside."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+from jinja2 import Environment, PackageLoader
+from PIL import Image, ImageOps
+
+from moodlake.inference.decoding import decode
+from moodlake.reasons import Reason, Rejected, Status
+from moodlake.scoring.tables.schema import emotion_columns
+
+REPORTS = "reports"
+"""The folder of the reports of runs, beside the tables."""
+_THUMBNAIL_HEIGHT = 240
+# Paul Tol's "muted" palette: told apart by colour-blind readers too.
+_COLOURS = {
+    "happiness": "#ddaa33", "happy": "#ddaa33", "joy": "#ddaa33",
+    "neutral": "#8a929c", "surprise": "#44aa99", "sadness": "#4477aa", "sad": "#4477aa",
+    "anger": "#cc6677", "angry": "#cc6677", "disgust": "#999933", "fear": "#882255",
+    "contempt": "#aa4499",
+}  # fmt: skip
+_OTHER_COLOUR = "#5b6878"
+ReadImage = Callable[[dict[str, Any]], bytes]
+"""Gives an image by its bucket, key, etag and size; raises Rejected where it cannot."""
+
+
+def render_report(
+    rows: pa.Table,
+    *,
+    title: str,
+    facts: Sequence[tuple[str, str]],
+    read_image: ReadImage | None = None,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        rows: of the results table.
+        title: the heading.
+        facts: (name, value) pairs shown on top.
+        read_image: of what it reads a small copy is put into the page; None keeps all pixels out
+            of it.
+    """
+    emotions = emotion_columns(rows.schema)
+    records = rows.to_pylist()
+    scored = [_card(row, emotions, read_image) for row in records if row["status"] == Status.SCORED]
+    rejected = [
+        {**row, "explanation": Reason(row["reason"]).explanation}
+        for row in records
+        if row["status"] == Status.REJECTED
+    ]
+    return render_page("report.html", title=title, facts=facts, scored=scored, rejected=rejected)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A template beside this file, with what all pages share."""
+    environment = Environment(
+        loader=PackageLoader("moodlake.scoring.reports", "."), autoescape=True
+    )
+    return environment.get_template(template).render(percent=percent, **values)
+
+
+def colour_of(emotion: str) -> str:
+    """The same for an emotion on every page, as `#rrggbb`."""
+    return _COLOURS.get(emotion, _OTHER_COLOUR)
+
+
+def _card(
+    row: dict[str, Any],
+    emotions: Sequence[str],
+    read_image: ReadImage | None,
+) -> dict[str, Any]:
+    present = [emotion for emotion in emotions if row[emotion] is not None]
+    bars = [
+        {
+            "emotion": emotion,
+            "probability": row[emotion],
+            "percent": round(100 * row[emotion], 1),
+            "colour": colour_of(emotion),
+        }
+        for emotion in sorted(present, key=lambda emotion: -row[emotion])
+    ]
+    small = thumbnail(row, read_image)
+    return {**row, "bars": bars, "thumbnail": small, "most_entropy": math.log(len(present))}
+
+
+def thumbnail(image_of: dict[str, Any], read_image: ReadImage | None) -> str | None:
+    """A small JPEG as a data URI; None if the image can no longer be read, or is not to be.
+
+    Args:
+        image_of: bucket, key, etag and size.
+        read_image: reads it; None for no image at all.
+    """
+    if read_image is None:
+        return None
+    try:
+        data = read_image(image_of)
+        image = Image.fromarray(decode(data, short_side=_THUMBNAIL_HEIGHT).pixels)
+    except Rejected:
+        return None
+    image = ImageOps.contain(image, (2 * _THUMBNAIL_HEIGHT, _THUMBNAIL_HEIGHT))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def percent(probability: float) -> str:
+    """A probability in whole percents; what rounds to none is `< 1 %`."""
+    return f"{100 * probability:.0f} %" if probability >= 0.005 else "< 1 %"

@@ -1,0 +1,250 @@
+"""S3: listing a bucket, reading exactly what was listed, and errors in words."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import botocore.session
+import botocore.utils
+import pyarrow as pa
+from botocore.client import BaseClient
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+)
+from botocore.response import StreamingBody
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.exceptions import BaseError, NotFoundError, PreconditionError
+from obstore.store import S3Store
+
+from moodlake.reasons import Reason, Rejected
+from moodlake.scoring.sources.objects import (
+    LISTING_SCHEMA,
+    SetupError,
+    Source,
+    SourceError,
+    SourceObject,
+    check_size,
+    objects_of,
+)
+
+log = logging.getLogger(__name__)
+DOWNLOAD_THREADS = 16
+_CONNECT_SECONDS = 5
+_READ_SECONDS = 60
+# Of one object, whose answer may break off: boto3 tries again what is refused, but not that.
+_READS = 4
+_FAILURES = 50  # in a row
+_LONGEST_WAIT = 0.5
+_GONE = {"NoSuchKey", "404", "412", "PreconditionFailed", "NoSuchVersion"}
+_WITHHELD = {"AccessDenied", "403", "InvalidObjectState", "KMS.DisabledException"}
+_REFUSED = {
+    "AccessDenied",
+    "403",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+}
+
+
+def s3_client(session: boto3.session.Session | None = None) -> BaseClient:
+    """An S3 client from the standard AWS variables, sized for the download threads."""
+    config = Config(
+        max_pool_connections=DOWNLOAD_THREADS,
+        retries={"mode": "standard", "max_attempts": 5},
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+    )
+    return (session or _session()).client("s3", config=config)
+
+
+def _session() -> boto3.session.Session:
+    """One of its own: boto3's shared session keeps the first credentials that it met."""
+    session = botocore.session.get_session()
+    parsers = session.get_component("response_parser_factory")
+    parsers.set_parser_defaults(timestamp_parser=_timestamp)
+    return boto3.session.Session(botocore_session=session)
+
+
+def _timestamp(text: str) -> datetime:
+    """As listings write it; botocore tries all ways, for four fifths of a listing's time."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return botocore.utils.parse_timestamp(text)
+
+
+def list_bucket(client: BaseClient, bucket: str, prefix: str = "") -> Iterator[SourceObject]:
+    """Every object under `prefix`, in key order; raises as `list_pages`."""
+    for page in list_pages(client, bucket, prefix):
+        yield from objects_of(page, bucket)
+
+
+def list_pages(client: BaseClient, bucket: str, prefix: str = "") -> Iterator[pa.RecordBatch]:
+    """Every object under `prefix`, in key order, as S3 pages them: in LISTING_SCHEMA.
+
+    Raises:
+        SetupError: the bucket is missing or the credentials are wrong.
+        SourceError: S3 is out of reach.
+    """
+    try:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for page in pages:
+            rows = [
+                {
+                    "key": entry["Key"],
+                    "etag": entry["ETag"].strip('"'),
+                    "size": entry["Size"],
+                    "last_modified": entry["LastModified"].astimezone(UTC).replace(tzinfo=None),
+                }
+                for entry in page.get("Contents", ())
+            ]
+            yield pa.RecordBatch.from_pylist(rows, schema=LISTING_SCHEMA)
+    except (ClientError, BotoCoreError) as error:
+        raise explained(error, bucket) from error
+
+
+class ObjectReader:
+    """Reads objects of a bucket as `read_object` does, at a fifth of its processor time.
+
+    boto3 spends 2 ms on each answer. So obstore asks, at the address and with the credentials
+    that boto3 found; whatever comes but the whole object is left to boto3, which asks again and
+    knows what it means.
+    """
+
+    def __init__(self, bucket: str) -> None:
+        session = _session()
+        self.client = s3_client(session)
+        self._failures = 0
+        self._store: S3Store | None = None
+        if session.get_credentials():
+            self._store = S3Store(
+                bucket,
+                endpoint=self.client.meta.endpoint_url,
+                region=self.client.meta.region_name,
+                credential_provider=Boto3CredentialProvider(session),
+                client_options={
+                    "allow_http": True,
+                    "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+                    "timeout": timedelta(seconds=_READ_SECONDS),
+                },
+                retry_config={"max_retries": 0},
+            )
+
+    def read(self, item: SourceObject) -> bytes:
+        """The bytes of exactly the version that was listed; raises as `read_object`."""
+        if self._store:
+            try:
+                answer = self._store.get(item.key, options={"if_match": f'"{item.etag}"'})
+                data = bytes(answer.bytes())
+                if len(data) == item.size:
+                    self._failures = 0
+                    return data
+            except (NotFoundError, PreconditionError, ValueError):
+                pass  # boto3 tells why; a key with control characters is a ValueError
+            except (BaseError, OSError) as error:
+                self._failed(error)
+        return read_object(self.client, item)
+
+    def _failed(self, error: Exception) -> None:
+        """Wait before the next try; leave all to boto3 where this way leads nowhere."""
+        self._failures += 1
+        if self._failures == _FAILURES:
+            self._store = None
+            log.warning("objects are read by boto3 alone from now on, after this: %s", error)
+        time.sleep(random.uniform(0, _LONGEST_WAIT))
+
+
+def read_object(client: BaseClient, item: SourceObject) -> bytes:
+    """The bytes of exactly the version that was listed.
+
+    Raises:
+        Rejected: vanished, if that version is no longer there; unreadable, if it was listed
+            but is not handed out (archived, or denied by a policy or key of its own), or not in
+            the length that was listed.
+        SourceError: S3 is out of reach, breaks off its answers or refuses the credentials.
+    """
+    problem: SourceError | Rejected | None = None
+    for _ in range(_READS):
+        body = _open(client, item)
+        try:
+            data: bytes = body.read()
+        except BotoCoreError as error:
+            problem = explained(error, item.bucket)
+            continue
+        if len(data) == item.size:
+            return data
+        what = f"{len(data)} bytes came of {item.size} that were listed"
+        problem = Rejected(Reason.UNREADABLE, what)
+    assert problem
+    raise problem
+
+
+def _open(client: BaseClient, item: SourceObject) -> StreamingBody:
+    """The answer that holds an object, still to be read.
+
+    A version is asked for by its id only when it is the newest no more, for that takes a
+    permission of its own.
+    """
+    wanted = {"Bucket": item.bucket, "Key": item.key, "IfMatch": f'"{item.etag}"'}
+    try:
+        try:
+            answer = client.get_object(**wanted)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _GONE or not item.version_id:
+                raise
+            answer = client.get_object(**wanted, VersionId=item.version_id)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in _GONE:
+            raise Rejected(Reason.VANISHED, "gone or overwritten since it was listed") from error
+        if code in _WITHHELD:
+            message = error.response["Error"].get("Message", "")
+            raise Rejected(Reason.UNREADABLE, f"S3 answers {code}: {message}"[:200]) from error
+        raise explained(error, item.bucket) from error
+    except BotoCoreError as error:
+        raise explained(error, item.bucket) from error
+    return answer["Body"]
+
+
+def image_of(client: BaseClient, row: Mapping[str, Any]) -> bytes:
+    """What a row of results was read from; raises as `read_object` and `check_size`."""
+    item = SourceObject(row["bucket"], row["key"], row["etag"], row["size"], "")
+    check_size(item)
+    return read_object(client, item)
+
+
+def explained(error: Exception, bucket: str) -> SourceError:
+    """What went wrong with a bucket and what to do about it."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    if code in ("NoSuchBucket", "404"):
+        return SetupError(f"bucket {bucket!r} does not exist; create it or check the name")
+    if code in _REFUSED:
+        return SetupError(
+            f"S3 refused the credentials for bucket {bucket!r} ({code}); check "
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and the bucket's policy"
+        )
+    if isinstance(error, ParamValidationError):
+        return SetupError(f"{bucket!r} is no name that a bucket can have")
+    if isinstance(error, NoCredentialsError):
+        return SetupError("no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    return SourceError(
+        f"S3 failed for bucket {bucket!r}: {error}; check AWS_ENDPOINT_URL and the network"
+    )
+
+
+def bucket_source(bucket: str, prefix: str = "") -> Source:
+    """A bucket as a source."""
+    reader = ObjectReader(bucket)
+    return Source(list_bucket(reader.client, bucket, prefix), reader.read)

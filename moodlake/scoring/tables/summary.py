@@ -1,0 +1,141 @@
+"""What is told of many rows, added up a few at a time: memory does not grow with their number."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from moodlake.emotions import LabelSpace
+from moodlake.inference.faces import FaceMode
+from moodlake.profile import Profile
+from moodlake.reasons import Reason, Status
+from moodlake.scoring.tables.schema import count_outcomes, emotion_columns
+
+_EXAMPLES_OF_A_REASON = 3
+
+
+class Examples:
+    """A few of many rows.
+
+    Args:
+        count: how many of the most certain and of the most ambiguous ones.
+
+    Attributes:
+        emotions: the columns of their distributions.
+        rejected: reason -> keys.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.emotions: tuple[str, ...] = ()
+        self.rejected: defaultdict[str, list[str]] = defaultdict(list)
+        self._count = count
+        self._kept: dict[str, pa.Table] = {}
+
+    def add(self, rows: pa.Table) -> None:
+        """Look at rows of results; no more of them is kept than may be shown."""
+        self.emotions = tuple(
+            name
+            for name in emotion_columns(rows.schema)
+            if name in self.emotions or rows[name].null_count < rows.num_rows
+        )
+        scored = rows.filter(pc.equal(rows["status"], str(Status.SCORED)))
+        for order in ("ascending", "descending"):
+            among = pa.concat_tables([self._kept.get(order, scored.slice(0, 0)), scored])
+            keys = [("entropy", order), ("key", "ascending")]
+            self._kept[order] = among.take(pc.select_k_unstable(among, self._count, keys))
+        others = rows.filter(pc.is_valid(rows["reason"]))
+        for reason in pc.unique(others["reason"]).to_pylist():
+            keys = others.filter(pc.equal(others["reason"], reason))["key"]
+            free = _EXAMPLES_OF_A_REASON - len(self.rejected[reason])
+            self.rejected[reason] += keys.slice(0, free).to_pylist()
+
+    @property
+    def certain(self) -> list[dict[str, Any]]:
+        """Rows of the lowest entropy, the most extreme first."""
+        return self._rows("ascending")
+
+    @property
+    def ambiguous(self) -> list[dict[str, Any]]:
+        """Rows of the highest entropy, the most extreme first."""
+        return self._rows("descending")
+
+    def _rows(self, order: str) -> list[dict[str, Any]]:
+        return list(self._kept[order].to_pylist()) if order in self._kept else []
+
+
+def examples_of(batches: Iterable[pa.RecordBatch], count: int) -> Examples:
+    """Those to show of rows that come in batches; see `Examples`."""
+    examples = Examples(count)
+    for batch in batches:
+        examples.add(pa.Table.from_batches([batch]))
+    return examples
+
+
+class Summary:
+    """What the record and the page of a run tell of its rows.
+
+    Args:
+        space: the label space of the run's model.
+        examples: see `Examples`.
+
+    Attributes:
+        objects: number of rows.
+        bytes: of the objects that they are about.
+        scored: rows with a distribution.
+        reasons: reason -> rows that were rejected for it.
+        profile: of all rows.
+        examples: some of them.
+    """
+
+    def __init__(self, space: LabelSpace, examples: int) -> None:
+        self._space = space
+        self.objects = self.bytes = self.scored = 0
+        self.reasons: Counter[str] = Counter()
+        self.profile = Profile.empty()
+        self.examples = Examples(examples)
+
+    def add(self, rows: pa.Table) -> None:
+        """Count rows of results."""
+        scored, _, reasons = count_outcomes(rows)
+        self.objects += rows.num_rows
+        self.bytes += pc.sum(rows["size"]).as_py() or 0
+        self.scored += scored
+        self.reasons.update(reasons)
+        self.profile += profile_of(rows, self._space)
+        self.examples.add(rows)
+
+
+def profile_of(rows: pa.Table, space: LabelSpace) -> Profile:
+    """The profile of rows of results, all over one label space."""
+    scored, _, reasons = count_outcomes(rows)
+    those = rows.filter(pc.equal(rows["status"], str(Status.SCORED)))
+    distributions = np.stack([those[name].to_numpy() for name in space.emotions], axis=1)
+    return Profile.of(
+        space,
+        distributions,
+        brightness=those["brightness"].drop_null().to_numpy(),
+        sizes=_sizes(those),
+        # What is away, or withheld, is tried again by each run: it would count each time.
+        outcomes={
+            str(Status.SCORED): scored,
+            **{name: count for name, count in reasons.items() if not Reason(name).is_passing},
+        },
+    )
+
+
+def _sizes(scored: pa.Table) -> NDArray[np.float64]:
+    """Shorter sides (N,) of what was read: of the largest face's box, or of the image."""
+    whole = pc.equal(scored["face_mode"], str(FaceMode.NONE))
+    images, photos = scored.filter(whole), scored.filter(pc.invert(whole))
+    largest = pc.list_element(photos["face_boxes"], 0)
+    sides = [
+        pc.min_element_wise(images["width"], images["height"]),
+        pc.min_element_wise(pc.struct_field(largest, "width"), pc.struct_field(largest, "height")),
+    ]
+    return np.concatenate([side.drop_null().to_numpy() for side in sides])

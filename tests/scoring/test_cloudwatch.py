@@ -1,0 +1,83 @@
+"""What runs tell CloudWatch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from moodlake.scoring import cloudwatch
+from moodlake.scoring.sources.objects import SourceError
+from moodlake.settings import Settings, SettingsError
+
+RECORD = {
+    "problem": None,
+    "waiting": 1000,
+    "objects": 400,
+    "scored": 300,
+    "rejected": 100,
+    "drifted": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, {"ImagesWaiting": 600, "ImagesRejected": 100, "Drift": 0, "RunsPublished": 1}),
+        ({"drifted": True}, {"Drift": 1}),
+        ({"problem": "1 of 2 shards"}, {"RunsPublished": 0, "RunsFailed": 1}),
+        # An object that was tried before may be taken beside those that wait.
+        ({"waiting": 300}, {"ImagesWaiting": 0}),
+    ],
+)
+def test_a_run_tells_how_it_ended(changed: dict[str, Any], expected: dict[str, float]) -> None:
+    told = cloudwatch.of_record(RECORD | changed)
+    assert {name: told[name] for name in expected} == expected
+    assert told.keys() == cloudwatch.UNITS.keys()
+
+
+def test_a_run_that_is_too_small_to_judge_is_a_success_and_ends_no_alarm() -> None:
+    told = cloudwatch.of_record(RECORD | {"objects": 1, "drifted": None})
+    assert told["RunsPublished"] == 1
+    assert cloudwatch.UNITS.keys() - told.keys() == {"Drift"}
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """By the module itself: others may have been made to tell more by what ran before."""
+    return [record.message for record in caplog.records if record.name == cloudwatch.__name__]
+
+
+def test_metrics_that_cannot_be_written_stop_no_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    cloudwatch.tell(Settings(), "photos", lambda: {"ImagesScored": 1})
+    assert not told(caplog)
+    cloudwatch.tell(Settings(metrics="moodlake"), "photos", lambda: {"ImagesScored": 1})
+    (warning,) = told(caplog)
+    assert "metrics are not written to moodlake" in warning
+    assert "MOODLAKE_METRICS" in warning
+
+
+def test_what_cannot_be_counted_for_them_stops_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    def count() -> dict[str, float]:
+        raise SourceError("cannot list s3://results/work: SlowDown")
+
+    cloudwatch.tell(Settings(), "photos", count)
+    cloudwatch.tell(Settings(metrics="moodlake"), "photos", count)
+    (warning,) = told(caplog)
+    assert "SlowDown" in warning
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
+def test_seconds_to_wait_that_are_none_are_told(text: str) -> None:
+    with pytest.raises(SettingsError, match=f"MOODLAKE_SERVER_WAIT is '{text}'"):
+        Settings.from_environment({"MOODLAKE_SERVER_WAIT": text})
+
+
+def test_settings_survive_the_environment() -> None:
+    settings = Settings(server_wait=600, metrics="moodlake")
+    assert Settings.from_environment(settings.to_environment()) == settings

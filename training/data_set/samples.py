@@ -1,0 +1,110 @@
+"""The prepared data set: one Parquet file of images, votes and distributions, and its facts."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from moodlake.emotions import LabelSpace
+from moodlake.inference.decoding import decode
+from moodlake.inference.faces import FaceMode
+from moodlake.inference.preprocessing import Preprocessing
+
+SAMPLES_FILE = Path("data/prepared/samples.parquet")
+FACTS_FILE = Path("data/prepared/facts.json")
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("split", pa.string()),
+        ("image", pa.binary()),
+        ("pixels_sha256", pa.string()),
+        ("votes", pa.list_(pa.float64())),
+        ("raw_votes", pa.list_(pa.float64())),
+        ("distribution", pa.list_(pa.float64())),
+        ("slices", pa.map_(pa.string(), pa.string())),
+        ("measures", pa.map_(pa.string(), pa.float64())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the later stages and the model's provenance need to know of the data.
+
+    Attributes:
+        name: the data set.
+        space: its label space.
+        faces: the face mode of a model trained on it.
+        digest: SHA-256 over identities, splits, pixels and votes.
+    """
+
+    name: str
+    space: LabelSpace
+    faces: FaceMode
+    digest: str
+
+
+def read_facts(path: Path = FACTS_FILE) -> Facts:
+    """The facts that `prepare` wrote."""
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return Facts(
+        content["name"],
+        LabelSpace.from_dict(content["label_space"]),
+        FaceMode(content["faces"]),
+        content["digest"],
+    )
+
+
+def load_split(
+    split: str, preprocessing: Preprocessing, path: Path = SAMPLES_FILE
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Images (N, channels, size, size) uint8 and distributions (N, E) float32 of one split.
+
+    Images are decoded and resized by the code that serves: see moodlake.inference.decoding.
+    """
+    rows = _read(split, ["image", "distribution"], path)
+    side = preprocessing.decoded_side
+    files = (data.as_py() for data in rows["image"])
+    images = [preprocessing.resize(decode(file, short_side=side).pixels) for file in files]
+    return np.stack(images), np.array(rows["distribution"].to_pylist(), np.float32)
+
+
+def load_sides(split: str, path: Path = SAMPLES_FILE) -> NDArray[np.int64]:
+    """Shorter sides (N,) in pixels of the images of one split."""
+    files = _read(split, ["image"], path)["image"]
+    return np.array([min(Image.open(io.BytesIO(data.as_py())).size) for data in files])
+
+
+def load_targets(
+    split: str, path: Path = SAMPLES_FILE
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distributions and votes, each (N, E), of one split."""
+    rows = _read(split, ["distribution", "votes"], path)
+    return np.array(rows["distribution"].to_pylist()), np.array(rows["votes"].to_pylist())
+
+
+def load_raw_votes(split: str, path: Path = SAMPLES_FILE) -> NDArray[np.float64] | None:
+    """Votes (N, E) with those of outliers left in; None where the data set removes none."""
+    votes = _read(split, ["raw_votes"], path)["raw_votes"]
+    return None if votes.null_count else np.array(votes.to_pylist())
+
+
+def load_slices(split: str, path: Path = SAMPLES_FILE) -> dict[str, NDArray[np.str_]]:
+    """Name of a slice -> which part of it each row (N,) of one split is in."""
+    rows = [dict(row) for row in _read(split, ["slices"], path)["slices"].to_pylist()]
+    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+
+
+def _read(split: str, columns: list[str], path: Path) -> pa.Table:
+    return pq.read_table(path, columns=columns, filters=pc.field("split") == split)

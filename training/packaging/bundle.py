@@ -1,0 +1,248 @@
+"""Write a trained network as the bundle that `moodlake.inference.model` reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from moodlake.errors import MendableError
+from moodlake.inference.bundle import META_FILE, NETWORK_FILES, digest_of
+from moodlake.inference.faces import DETECTOR
+from moodlake.inference.model import Model
+from moodlake.inference.preprocessing import Preprocessing
+from training.architectures import own_weights, preprocessing_of, stages
+from training.architectures.ensemble import Ensemble
+from training.architectures.inside import has_attention, last_grid
+from training.data_set.samples import Facts
+from training.evaluation.metrics import Array, kl_divergence, top_k_accuracy
+from training.files import write_json
+from training.params import Params
+from training.stages.calibrate import Calibration
+
+MOST_ACCURACY_LOST = 0.003
+MOST_KL_GAINED = 0.005
+
+
+class BundleDiffers(MendableError):
+    """A bundle that predicts worse than its network; the message says by how much."""
+
+
+def write_bundle(
+    folder: Path,
+    converted: openvino.Model,
+    params: Params,
+    facts: Facts,
+    weights: Path,
+    calibration: Calibration,
+    metrics: dict[str, Any],
+    *,
+    int8: bool = False,
+) -> dict[str, Any]:
+    """Write the bundle that moodlake.inference.model reads; returns its meta data.
+
+    The weights are kept in `params.archive.precision`, in OpenVINO's file and in torch's; what is
+    not in 8 bits is computed in fp32 either way. Equal arguments make equal bytes.
+
+    Args:
+        folder: made if it is not there.
+        converted: see `packed_network`.
+        params, facts, metrics: what it was trained with and from, and what it reached.
+        weights: the torch weights that it was converted from.
+        calibration: the temperature that its logits are still to be divided by.
+        int8: `converted` was quantised.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    half = params.archive.precision == "fp16"
+    openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=half)
+    kept = safetensors.torch.load_file(weights)
+    if half:
+        kept = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in kept.items()
+        }
+    safetensors.torch.save_file(kept, folder / own_weights.MEMBER)
+    meta: dict[str, Any] = {
+        "name": params.archive.name,
+        "version": params.archive.version,
+        "label_space": {"name": facts.space.name, "emotions": list(facts.space.emotions)},
+        "preprocessing": preprocessing_of(params.model).to_dict(),
+        "temperature": calibration.temperature,
+        "faces": facts.faces,
+        "detector": dict(DETECTOR),
+        "files": {name: sha256(folder / name) for name in NETWORK_FILES},
+        "provenance": {
+            "data_name": facts.name,
+            "data_digest": facts.digest,
+            "weights_sha256": sha256(weights),
+            "sources": dict(own_weights.made_from(weights).sources),
+            "params": params.to_dict(),
+            "metrics": metrics,
+            "int8": int8,
+        },
+    }
+    meta["provenance"]["params"]["data"]["path"] = None  # where the file lay does not matter
+    meta["digest"] = digest_of(meta)
+    write_json(folder / META_FILE, meta)
+    meta["probe"] = Model.load(folder).probe().to_dict()
+    write_json(folder / META_FILE, meta)
+    return meta
+
+
+def packed_network(network: nn.Module, params: Params, calibration: Calibration) -> openvino.Model:
+    """The calibrated network with the feature maps that explain it, for `write_bundle`."""
+    preprocessing = preprocessing_of(params.model)
+    scaled = nn.Sequential(network, _Scale(calibration)) if calibration.weight else network
+    explained = _explained_layer(network, params, preprocessing)
+    converted = to_openvino(scaled, preprocessing, explained)
+    name_by_position(converted, params.archive.name)
+    return converted
+
+
+def _explained_layer(
+    network: nn.Module, params: Params, preprocessing: Preprocessing
+) -> nn.Module | None:
+    """Whose output explains the answer; transformers and ensembles have no such layer."""
+    if has_attention(network) or isinstance(network, Ensemble):
+        return None
+    parts = stages(network, params.model.architecture)[0]
+    return last_grid(network.eval(), parts, _example(preprocessing))
+
+
+def to_openvino(
+    network: nn.Module, preprocessing: Preprocessing, explained: nn.Module | None = None
+) -> openvino.Model:
+    """The network for any number of images at once; its second output is that of `explained`."""
+    example = _example(preprocessing)
+    with ExitStack() as stack:
+        stack.enter_context(plain_attention())
+        whole = network
+        if explained:
+            whole = _WithFeatures(network)
+            stack.enter_context(explained.register_forward_hook(whole.keep))
+        return openvino.convert_model(
+            whole.eval(), example_input=example, input=[-1, *example.shape[1:]]
+        )
+
+
+def _example(preprocessing: Preprocessing) -> torch.Tensor:
+    return torch.zeros(1, preprocessing.channels, preprocessing.size, preprocessing.size)
+
+
+class _WithFeatures(nn.Module):
+    """Logits, and the feature maps that they come from."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._features = torch.empty(0)
+
+    def keep(self, module: nn.Module, given: object, output: torch.Tensor) -> None:
+        """Take the output of the layer that this is a forward hook of."""
+        self._features = output
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.network(inputs)
+        return logits, self._features
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as matrix products: its fast path is an operation that no tool looks into."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+class _Scale(nn.Module):
+    """Vector scaling as the network's last layer."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(calibration.weight))
+        self.register_buffer("bias", torch.tensor(calibration.bias))
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits * self.get_buffer("weight") + self.get_buffer("bias")
+
+
+def name_by_position(network: openvino.Model, name: str) -> None:
+    """OpenVINO names nodes by a counter of the process; the file must not depend on it."""
+    network.set_friendly_name(name)
+    for index, node in enumerate(network.get_ordered_ops()):
+        node.set_friendly_name(f"{node.get_type_name()}_{index}")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What packing cost.
+
+    Attributes:
+        accuracy, kl: of the bundle.
+        accuracy_lost, kl_gained: against the network that it was made from.
+    """
+
+    accuracy: float
+    kl: float
+    accuracy_lost: float
+    kl_gained: float
+
+    @property
+    def bearable(self) -> bool:
+        """At most MOST_ACCURACY_LOST and MOST_KL_GAINED; not so if one is no number."""
+        return self.accuracy_lost <= MOST_ACCURACY_LOST and self.kl_gained <= MOST_KL_GAINED
+
+    def __str__(self) -> str:
+        return (
+            f"accuracy {self.accuracy:.4f} ({0 - self.accuracy_lost:+.4f}), "
+            f"KL {self.kl:.4f} ({self.kl_gained:+.4f})"
+        )
+
+
+def cost_of(folder: Path, images: NDArray[np.uint8], target: Array, expected: Array) -> Cost:
+    """Measure a bundle against the network that it was made from.
+
+    Args:
+        folder: the bundle.
+        images: (N, C, s, s) uint8 of the validation split.
+        target, expected: (N, E) the votes' distributions and the network's own.
+    """
+    model = Model.load(folder)
+    predicted = model.predict(model.preprocessing.normalise(images))
+    accuracy = [top_k_accuracy(target, rows, 1) for rows in (expected, predicted)]
+    divergence = [kl_divergence(target, rows) for rows in (expected, predicted)]
+    return Cost(
+        accuracy[1], divergence[1], accuracy[0] - accuracy[1], divergence[1] - divergence[0]
+    )
+
+
+def check_bundle(folder: Path, images: NDArray[np.uint8], target: Array, expected: Array) -> Cost:
+    """`cost_of` a bundle that has to be bearable.
+
+    Raises:
+        BundleDiffers: it is not.
+    """
+    cost = cost_of(folder, images, target, expected)
+    if not cost.bearable:
+        raise BundleDiffers(
+            f"the bundle loses too much over its network: {cost}; choose another precision"
+        )
+    return cost
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

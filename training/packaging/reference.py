@@ -1,0 +1,40 @@
+"""What a model says of images like those it learned from: the reference that runs are held to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moodlake.inference.bundle import META_FILE
+from moodlake.inference.model import Model
+from moodlake.profile import Profile
+from training.data_set.samples import SAMPLES_FILE, load_sides, load_split
+from training.files import write_json
+
+
+def reference_of(model: Model, samples: Path = SAMPLES_FILE) -> Profile:
+    """The profile of the validation split: of training rows a model is surer than of new ones.
+
+    Rejects are left out, for the images were chosen; so are sizes where there is but one, which
+    tells how somebody cut them and not what is usual.
+    """
+    images, _ = load_split("valid", model.preprocessing, samples)
+    inputs, sides = model.preprocessing.normalise(images), load_sides("valid", samples)
+    return Profile.of(
+        model.space,
+        model.predict(inputs),
+        brightness=model.preprocessing.brightness(inputs),
+        sizes=sides if len(np.unique(sides)) > 1 else (),
+    )
+
+
+def add_reference(bundle: Path, samples: Path = SAMPLES_FILE) -> Profile:
+    """Write the reference into a bundle's description, whose digest does not cover it."""
+    profile = reference_of(Model.load(bundle), samples)
+    file = bundle / META_FILE
+    meta: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    write_json(file, meta | {"reference": profile.to_dict()})
+    return profile

@@ -1,0 +1,49 @@
+"""What the result of a training depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from training.architectures.own_weights import digest_of, made_from
+from training.data_set.samples import Facts
+from training.params import Params
+
+
+def sources_of(params: Params, facts: Facts) -> dict[str, str]:
+    """SHA-256 of each file that the network starts or learns from, by its path.
+
+    Prints a warning where one comes from other rows of the same data set.
+
+    Raises:
+        WeightsError: one cannot be read.
+    """
+    files = [params.model.weights_file, *map(Path, params.train.teachers)]
+    sources = {str(file): digest_of(file) for file in files if file}
+    for file in sources:
+        name, digest = made_from(Path(file)).data
+        if name == facts.name and digest != facts.digest:
+            print(
+                f"train: {file} learned from other rows of {name}; if its split was another, it "
+                "knows rows that are validated on now",
+                file=sys.stderr,
+            )
+    return sources
+
+
+def run_key(params: Params, data_digest: str, sources: Mapping[str, str]) -> str:
+    """What a run's result depends on, as a digest: parameters, data, files, and this code."""
+    folder = Path(__file__).parent
+    code = [*sorted(folder.rglob("*.py")), *sorted(folder.with_name("moodlake").glob("*.py"))]
+    relevant = {
+        **params.to_dict(),
+        "calibrate": None,
+        "archive": None,
+        "data": data_digest,
+        "sources": sources,
+        "code": [digest_of(file) for file in code],
+    }
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()

@@ -40,11 +40,11 @@ bench: install
 
 # fer brings TensorFlow and PyTorch with CUDA: 7 GB.
 bench-fer: install $(FER)/installed
-	$(BIN)/python -m infra.bench.against_fer $(FER)/bin/python
+	$(BIN)/python -m infra.bench.research.against_fer $(FER)/bin/python
 
-$(FER)/installed: infra/bench/fer_constraints.txt
+$(FER)/installed: infra/bench/research/fer_constraints.txt
 	$(PYTHON) -m venv $(FER)
-	$(FER)/bin/pip install --quiet -c infra/bench/fer_constraints.txt fer
+	$(FER)/bin/pip install --quiet -c infra/bench/research/fer_constraints.txt fer
 	touch $@
 
 soak: install
@@ -54,6 +54,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 clean:
 	rm -rf .moodlake build data/prepared data/validation

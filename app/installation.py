@@ -9,14 +9,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from app.desks import Desks
+from app.session_store import SessionStore
+from moodlake.local_stack import StackError, environment_of, point_here
 from moodlake.serving.client import ServerClient
 from moodlake.settings import STATE_VARIABLE, Settings
 
 _ATTEMPTS = 3
 _TIMEOUT = 60.0
 _pointing = threading.Lock()
-_pointed: Settings | None = None
+_pointed: dict[str, str] | None = None
 
 
 def settings() -> Settings:
@@ -30,13 +31,11 @@ def settings() -> Settings:
 def _point_at(state: Path) -> None:
     """Lead this process to the stack that runs from `state`, if one does; once."""
     global _pointed
-    from infra.local.stack import StackError, attach
-
     with contextlib.suppress(StackError):
-        stack = attach(state)
-        if stack.settings != _pointed:
-            stack.point_here()
-            _pointed = stack.settings
+        environment = environment_of(state)
+        if environment != _pointed:
+            point_here(environment)
+            _pointed = environment
 
 
 def connect() -> ServerClient:
@@ -50,6 +49,6 @@ def connect() -> ServerClient:
 
 
 @st.cache_resource
-def desks() -> Desks:
+def desks() -> SessionStore:
     """Those of everybody who uses this page."""
-    return Desks(connect)
+    return SessionStore(connect)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app.desk import Desk, Item
+from app.upload_session import Item, UploadSession
 from app.words import bars, plain, uncertainty
 from moodlake.emotions import (
     LabelSpace,
@@ -20,8 +20,7 @@ from moodlake.emotions import (
 )
 from moodlake.inference.blazeface import MOST_FACES
 from moodlake.inference.drawing import picture, preview
-from moodlake.inference.faces import FaceMode
-from moodlake.prediction import FacePrediction
+from moodlake.prediction import FaceMode, FacePrediction
 from moodlake.reasons import Reason, Rejected, Status
 from moodlake.scoring.tables.schema import faces_in
 from moodlake.serving.client import ServerClient, ServerError
@@ -29,7 +28,7 @@ from moodlake.serving.client import ServerClient, ServerError
 _SHORT_SIDE = 640
 
 
-def show_image(item: Item, desk: Desk) -> None:
+def show_image(item: Item, desk: UploadSession) -> None:
     """Picture on the left, distribution on the right; below each other on a phone."""
     row, engine = item.row, desk.engine
     assert row
@@ -47,7 +46,7 @@ def _show_reading(
     item: Item,
     row: Mapping[str, Any],
     faces: tuple[FacePrediction, ...],
-    desk: Desk,
+    desk: UploadSession,
     space: LabelSpace,
 ) -> None:
     if row["status"] == Status.REJECTED:
@@ -126,7 +125,7 @@ def _choose_space(space: LabelSpace) -> LabelSpace:
     return spaces[st.selectbox("Emotions of", list(spaces))]
 
 
-def _show_heat(item: Item, row: Mapping[str, Any], desk: Desk, space: LabelSpace) -> None:
+def _show_heat(item: Item, row: Mapping[str, Any], desk: UploadSession, space: LabelSpace) -> None:
     if not st.toggle("Where does the model see it?"):
         return
     emotions = list(space.emotions)

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from app.choose import choose_row
-from app.desk import Desk, Item
+from app.upload_session import Item, UploadSession
 from app.words import ranked
 from moodlake.reasons import Status, outcomes
 from moodlake.scoring.tables.writers import open_writer
@@ -49,7 +49,7 @@ def _told(item: Item, emotions: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def download(desk: Desk, done: Sequence[Item], suffix: Literal["csv", "parquet"]) -> None:
+def download(desk: UploadSession, done: Sequence[Item], suffix: Literal["csv", "parquet"]) -> None:
     """A button for all results, in the columns of the results table."""
     st.download_button(
         f"Results ({suffix.upper() if suffix == 'csv' else suffix.title()})",
@@ -60,7 +60,7 @@ def download(desk: Desk, done: Sequence[Item], suffix: Literal["csv", "parquet"]
     )
 
 
-def _file(desk: Desk, done: Sequence[Item], suffix: str) -> bytes:
+def _file(desk: UploadSession, done: Sequence[Item], suffix: str) -> bytes:
     assert desk.engine
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"results.{suffix}")

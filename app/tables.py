@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from app.installation import settings
 from app.words import plain
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.scoring.reports.diff import Diff, compare
 from moodlake.scoring.tables.delta import open_table
 from moodlake.scoring.tables.queries import Choices, Filter, Overview, choices, first_rows, overview
@@ -32,7 +32,7 @@ def with_tables(page: Callable[P, None]) -> Callable[P, None]:
     def told(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             page(*args, **kwargs)
-        except (MendableError, DeltaError, OSError, ClientError, BotoCoreError) as error:
+        except (UserError, DeltaError, OSError, ClientError, BotoCoreError) as error:
             st.error(
                 f"The tables at {plain(settings().results_uri)} cannot be read: {plain(str(error))}"
             )

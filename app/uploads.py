@@ -7,7 +7,7 @@ import shlex
 import zipfile
 from datetime import UTC, datetime
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.scoring.sources.local import zip_source
 from moodlake.scoring.sources.objects import Source, SourceObject
 
@@ -29,7 +29,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENTRY = b"PK\x01\x02"  # begins each entry of a ZIP's directory (APPNOTE 4.3.12)
 
 
-class UploadError(MendableError):
+class UploadError(UserError):
     """A file that the page does not take; the message says why, and what to do."""
 
 

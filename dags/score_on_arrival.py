@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from airflow.sdk import Asset, AssetWatcher, dag, get_current_context, task
-from scoring_steps import DEFAULTS, installed, publish, score, unmendable
+from scoring_steps import DEFAULTS, installed, no_retry, publish, score
 
 from moodlake.settings import Settings
 
@@ -42,7 +42,7 @@ def plan_arrivals() -> list[str]:
         for event in events
         for message in event.extra["payload"]["message_batch"]
     ]
-    with unmendable():
+    with no_retry():
         return pipeline.plan_arrivals(context["run_id"], messages, settings)
 
 

@@ -39,7 +39,7 @@ def installed() -> tuple[Any, Any]:
 
 
 @contextmanager
-def unmendable() -> Iterator[None]:
+def no_retry() -> Iterator[None]:
     """What no retry mends, such as a missing bucket, fails a task at once."""
     from moodlake.scoring.sources.objects import SetupError
 
@@ -57,7 +57,7 @@ def plan_shards() -> list[str]:
     run = context["dag_run"]
     # Airflow 3.0 does not tell who it was.
     who = getattr(run, "triggering_user_name", None) or run.run_type.value
-    with unmendable():
+    with no_retry():
         return pipeline.plan_asked(context["run_id"], context["params"], settings, who)
 
 
@@ -72,7 +72,7 @@ def score(shard_id: str) -> int:
 @task(trigger_rule="all_done")
 def publish() -> dict[str, Any]:
     pipeline, settings = installed()
-    with unmendable():
+    with no_retry():
         record = pipeline.publish(get_current_context()["run_id"], settings)
     told = ("objects", "scored", "rejected", "reasons", "model_digest")
     # What one run does not take is left to those that follow.

@@ -4,16 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moodlake.emotions import LabelSpace, dominant, entropy
-from moodlake.inference.faces import Face
 from moodlake.reasons import Reason, Rejected, Status
 
 _DECIMALS = 6
+
+LANDMARKS = ("right_eye", "left_eye", "nose", "mouth")
+"""The person's right eye, the left one, the tip of the nose, the middle of the mouth."""
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model made a row."""
+
+    name: str
+    version: str
+    digest: str
+
+
+class FaceMode(StrEnum):
+    """Which part of an image is scored."""
+
+    NONE = "none"
+    """The whole image, as it is."""
+    LARGEST = "largest"
+    """The largest face."""
+    ALL = "all"
+    """Every face; the image's own distribution is that of the largest one."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face, in pixels of the original image.
+
+    Attributes:
+        left, top, width, height: the box from the brows to the chin, cut off at the image's border.
+        confidence: 0 to 1; higher is surer.
+        landmarks: x and y of `LANDMARKS`, right and left being the person's; may lie
+            beyond the border where the face does.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    confidence: float
+    landmarks: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)

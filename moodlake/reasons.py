@@ -28,7 +28,7 @@ class Reason(StrEnum):
     MODEL_ERROR = "model_error"
 
     @property
-    def is_passing(self) -> bool:
+    def is_retryable(self) -> bool:
         """It may be otherwise at the next run, which therefore tries the object again."""
         return self in (Reason.VANISHED, Reason.UNREADABLE)
 
@@ -36,7 +36,7 @@ class Reason(StrEnum):
     def is_broken(self) -> bool:
         """The input is no whole image, or the model failed on it: where this befalls nearly all,
         something is wrong upstream or with the model."""
-        return not self.is_passing and self is not Reason.NO_FACE
+        return not self.is_retryable and self is not Reason.NO_FACE
 
     @property
     def explanation(self) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 RELEASED_ARCHIVE = PROJECT_ROOT / "model_store" / "emotions.mar"
@@ -26,7 +26,7 @@ MODEL_NAME = "emotions"
 """The name that TorchServe serves the model under: POST /predictions/emotions."""
 
 
-class SettingsError(MendableError):
+class SettingsError(UserError):
     """An environment variable that cannot be used; the message names it."""
 
 

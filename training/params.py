@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
 RUNS_SECTION = "scoring"
@@ -27,7 +27,7 @@ _InnerShare = Annotated[float, Field(gt=0, lt=1)]
 _ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
-class ParamsError(MendableError, ValueError):
+class ParamsError(UserError, ValueError):
     """A parameter that is unknown, missing or out of range; the message says where and what."""
 
 

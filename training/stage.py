@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 
 
 @contextmanager
@@ -14,5 +14,5 @@ def stage(name: str) -> Iterator[None]:
     """Decorates `main`: what a person can mend ends the process with a message, not a traceback."""
     try:
         yield
-    except MendableError as error:
+    except UserError as error:
         sys.exit(f"{name}: {error}")

@@ -13,8 +13,7 @@ from app.choose import choose_row, show_report
 from app.one_row import show_stored
 from app.tables import choices_of, diff_of, results, state_of, with_tables
 from app.words import bars, plain
-from moodlake.scoring.reports.changes import ChangedImage
-from moodlake.scoring.reports.diff import Diff, DiffError
+from moodlake.scoring.reports.diff import ChangedImage, Diff, DiffError
 from moodlake.scoring.reports.diff_report import render_diff
 
 _ALL = "all"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.desk import Desk, Item
-from app.desks import KEPT_MINUTES
 from app.installation import desks
 from app.one_image import show_image
 from app.outcomes import download, show_list
+from app.session_store import KEPT_MINUTES
+from app.upload_session import Item, UploadSession
 from app.uploads import MAX_FILES, MAX_UPLOAD_MB
 from app.words import plain
 from moodlake.inference.decoding import FORMATS, Limits
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 
 DESK = "desk"
 """The name of a desk, in the page's address and in its session."""
@@ -70,7 +70,7 @@ def _tell_refused(problems: list[str]) -> None:
         st.error("  \n".join([*lines, *([f"and {more} more"] if more > 0 else [])]))
 
 
-def _desk() -> Desk:
+def _desk() -> UploadSession:
     """That of the page's address, so that loading it anew loses nothing."""
     asked = st.query_params.get(DESK) or st.session_state.get(DESK)
     desk = desks().open(asked)
@@ -81,7 +81,7 @@ def _desk() -> Desk:
     return desk
 
 
-def _take_in(desk: Desk) -> None:
+def _take_in(desk: UploadSession) -> None:
     """What the browser sent goes onto the desk, what was taken back leaves it."""
     way = st.segmented_control("From", ["Files", "Camera"], default="Files", required=True)
     if way == "Camera":
@@ -109,7 +109,7 @@ def _take_in(desk: Desk) -> None:
     st.session_state["sent"] = set(sent)
 
 
-def _follow(desk: Desk) -> None:
+def _follow(desk: UploadSession) -> None:
     """Tell how far it is, until all is scored."""
     if not desk.wait(_SOON_SECONDS):
         bar = st.progress(0.0, "Reading")
@@ -125,7 +125,7 @@ def _follow(desk: Desk) -> None:
             st.rerun()
 
 
-def _results(desk: Desk, done: list[Item]) -> None:
+def _results(desk: UploadSession, done: list[Item]) -> None:
     assert desk.engine
     chosen = done[0] if len(done) == 1 else show_list(done, desk.engine.space.emotions)
     if chosen:

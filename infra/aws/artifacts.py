@@ -19,7 +19,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from botocore.client import BaseClient
 
-from infra.aws.stack import CloudError, in_words
+from infra.aws.stack import CloudError, translate_errors
 from infra.local.airflow import POOL
 from moodlake.scoring.run.code_version import COMMIT_VARIABLE, LOCK_VARIABLE, dvc_lock, git_commit
 from moodlake.settings import PROJECT_ROOT
@@ -103,8 +103,8 @@ def _source() -> str:
 def _packages() -> list[str]:
     """The folders of the wheel's packages."""
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))
-    packages = project["tool"]["setuptools"]["packages"]
-    return [package for package in packages if "." not in package]
+    patterns: list[str] = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    return [pattern.removesuffix("*") for pattern in patterns]
 
 
 def _wheel(folder: Path) -> Path:
@@ -153,7 +153,7 @@ def compare(client: BaseClient, bucket: str, folder: Path) -> Uploaded:
         CloudError: AWS refuses.
     """
     files = dict(_files(folder))
-    with in_words():
+    with translate_errors():
         known = {key: _known(client, bucket, key, path) for key, path in files.items()}
     return Uploaded(
         tuple(key for key, version in known.items() if version is None),
@@ -180,7 +180,7 @@ def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> 
     versions: dict[str, str] = {}
     for key, path in _files(folder):
         if dags or not key.startswith(f"{DAGS}/"):
-            with in_words():
+            with translate_errors():
                 version = _known(client, bucket, key, path)
                 if version is None:
                     changed.append(key)
@@ -195,7 +195,7 @@ def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> 
     if not all(versions.values()):
         raise CloudError(f"{bucket} keeps no versions; managed Airflow wants a bucket that does")
     removed = _others(client, bucket, versions) if dags else []
-    with in_words():
+    with translate_errors():
         for key in removed:
             client.delete_object(Bucket=bucket, Key=key)
     return Uploaded(
@@ -215,7 +215,7 @@ def _digest(path: Path) -> str:
 
 def _others(client: BaseClient, bucket: str, kept: Container[str]) -> list[str]:
     """Keys in the folder of DAGs beside these."""
-    with in_words():
+    with translate_errors():
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{DAGS}/")
         found = [item["Key"] for page in pages for item in page.get("Contents", ())]
     return [key for key in found if key not in kept]
@@ -244,7 +244,7 @@ def set_pool(client: BaseClient, environment: str, slots: int) -> None:
     Raises:
         CloudError: AWS or Airflow refuses.
     """
-    with in_words():
+    with translate_errors():
         try:
             client.invoke_rest_api(
                 Name=environment,

@@ -13,7 +13,7 @@ import boto3
 from botocore.exceptions import UnknownRegionError
 
 from infra.aws.artifacts import Uploaded, build, compare, set_pool, upload
-from infra.aws.stack import Change, CloudError, CloudStack, in_words
+from infra.aws.stack import Change, CloudError, CloudStack, translate_errors
 from infra.aws.template import NAME_PATTERN, NAME_WORDS, STACKS, body, refusal, required, template
 from moodlake import __version__
 from moodlake.scoring.sources.dead_letters import replay
@@ -63,7 +63,7 @@ class Cloud:
         self.name = name
         # boto3 by itself reads AWS_DEFAULT_REGION only.
         region = region or os.environ.get("AWS_REGION")
-        with in_words():
+        with translate_errors():
             self._session = boto3.session.Session(region_name=region)
             self.region = self._checked_region()
             client = self._session.client("cloudformation")
@@ -71,7 +71,7 @@ class Cloud:
 
     def identity(self) -> dict[str, str]:
         """`Account` and `Arn` of who is signed in; raises CloudError where nobody is."""
-        with in_words():
+        with translate_errors():
             told = self._session.client("sts").get_caller_identity()
         return {name: str(told[name]) for name in ("Account", "Arn")}
 
@@ -108,7 +108,7 @@ class Cloud:
         registry, tag = values.get("Registry"), values["ServerTag"]
         if registry is None:
             return tag  # `plan` tells of that
-        with in_words():
+        with translate_errors():
             found = self._session.client("ecr").batch_get_image(
                 repositoryName=registry.split("/", 1)[1], imageIds=[{"imageTag": tag}]
             )
@@ -135,7 +135,7 @@ class Cloud:
 
     def set_pool(self) -> None:
         """Let managed Airflow score as much at once as its servers have workers."""
-        with in_words():
+        with translate_errors():
             set_pool(self._session.client("mwaa"), self.name, int(self.outputs()["Slots"]))
 
     def plan(self, part: str, given: Mapping[str, str]) -> list[Change]:
@@ -230,7 +230,7 @@ class Cloud:
     def replay(self) -> int:
         """Send what was put aside back to the queue of arrivals; returns how many there were."""
         outputs = self.base()
-        with in_words():
+        with translate_errors():
             sqs = self._session.client("sqs")
             return replay(sqs, outputs["DeadLetters"], outputs["Arrivals"])
 
@@ -251,7 +251,7 @@ class Cloud:
 
     def _empty(self, bucket: str) -> None:
         """A bucket has to be empty, of old versions too, before it can go."""
-        with in_words():
+        with translate_errors():
             s3 = self._session.client("s3")
             with contextlib.suppress(s3.exceptions.NoSuchBucket):  # gone at an earlier try
                 for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):

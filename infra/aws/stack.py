@@ -12,7 +12,7 @@ from typing import Any
 from botocore.client import BaseClient
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 
 _CHANGES = "moodlake"
 _POLL_SECONDS = 2.0
@@ -25,7 +25,7 @@ _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId")
 
 
-class CloudError(MendableError):
+class CloudError(UserError):
     """What AWS refused, and what to do about it."""
 
 
@@ -137,7 +137,10 @@ class CloudStack:
     def _delete_plan(self) -> None:
         if self._told() is None:
             return
-        with in_words(), contextlib.suppress(self._client.exceptions.ChangeSetNotFoundException):
+        with (
+            translate_errors(),
+            contextlib.suppress(self._client.exceptions.ChangeSetNotFoundException),
+        ):
             self._client.delete_change_set(StackName=self.name, ChangeSetName=_CHANGES)
 
     def apply(self) -> Iterator[str]:
@@ -188,7 +191,7 @@ class CloudStack:
         pages = self._client.get_paginator("describe_stack_events").paginate(
             StackName=by or self.name
         )
-        with in_words():
+        with translate_errors():
             for page in pages:
                 for event in page["StackEvents"]:
                     if event["EventId"] == since:
@@ -201,7 +204,7 @@ class CloudStack:
         return events[-1]["EventId"] if events else None
 
     def _told(self, by: str | None = None) -> dict[str, Any] | None:
-        with in_words():
+        with translate_errors():
             try:
                 return dict(self._client.describe_stacks(StackName=by or self.name)["Stacks"][0])
             except ClientError as error:
@@ -222,7 +225,7 @@ class CloudStack:
 
     def _ask(self, operation: str, **values: Any) -> dict[str, Any]:
         call: Callable[..., dict[str, Any]] = getattr(self._client, operation)
-        with in_words():
+        with translate_errors():
             return call(StackName=self.name, **values)
 
 
@@ -249,7 +252,7 @@ def _hint(why: str) -> str:
 
 
 @contextmanager
-def in_words() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turn what AWS refuses into CloudError, with what to do about it."""
     try:
         yield

@@ -9,14 +9,14 @@ import safetensors.torch
 import torch
 
 from moodlake.emotions import label_space
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import build
 from training.data_set.samples import Facts
+from training.evaluation.calibration import Calibration
 from training.packaging.bundle import packed_network, write_bundle
 from training.params import load_params
 from training.stages.archive import HANDLER_FILE, write_archive
-from training.stages.calibrate import Calibration
 
 
 def resnet50_archive(folder: Path) -> Path:

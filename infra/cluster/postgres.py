@@ -12,7 +12,7 @@ import psycopg
 from infra.cluster.programs import find_program
 from infra.local.ports import HOST, ClusterPorts
 from infra.local.service import NotReady, Service, kept_secret, write_private
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 
 USER = "airflow"
 DATABASE = "postgres"
@@ -21,7 +21,7 @@ _SYSTEM_USER = "postgres"
 """Whom Debian's package makes. PostgreSQL refuses to run as root."""
 
 
-class PostgresError(MendableError):
+class PostgresError(UserError):
     """PostgreSQL cannot be set up; the message says why."""
 
 

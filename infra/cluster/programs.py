@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 
 _POSTGRES = Path("/usr/lib/postgresql")
 """Where Debian puts PostgreSQL's programs: not in the PATH, and one folder for each version."""
 
 
-class MissingProgram(MendableError):
+class MissingProgram(UserError):
     """A program that is not installed; the message says which, and what installs it."""
 
 

@@ -8,7 +8,7 @@ from infra.doctor.finding import Finding, State
 from infra.doctor.machine import core_count, disk, open_files, versions
 from infra.doctor.services import airflow, model_server, notifications, task_quota
 from infra.doctor.stores import clock, identity, images, results, tables
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.scoring.failures import plain
 from moodlake.settings import Settings
 
@@ -34,7 +34,7 @@ def examine(settings: Settings) -> Iterator[tuple[str, Finding]]:
     for name, check in CHECKS.items():
         try:
             finding = check(settings)
-        except MendableError as error:
+        except UserError as error:
             finding = Finding(State.BAD, str(error))
         except Exception as error:  # whatever a library raises is a finding, too
             finding = Finding(State.BAD, f"{type(error).__name__}: {plain(error)}")

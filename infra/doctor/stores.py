@@ -12,10 +12,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deltalake.exceptions import DeltaError
 
 from infra.doctor.finding import Finding, State
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.scoring.failures import plain
 from moodlake.scoring.sources import storage
-from moodlake.scoring.sources.s3 import explained, s3_client
+from moodlake.scoring.sources.s3 import s3_client, translate_error
 from moodlake.scoring.tables.delta import open_table, scan
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.settings import Settings
@@ -79,7 +79,7 @@ def images(settings: Settings) -> Finding:
     except (ClientError, BotoCoreError) as error:
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else None
         if code != "InvalidRange":  # it is empty
-            return Finding(State.BAD, str(explained(error, bucket)), mend)
+            return Finding(State.BAD, str(translate_error(error, bucket)), mend)
     told = "can be listed and read" if found else "can be listed; nothing is in it"
     return Finding(State.GOOD, f"s3://{bucket} {told}")
 
@@ -93,7 +93,7 @@ def results(settings: Settings) -> Finding:
         storage.write_bytes(uri, b"moodlake")
         read = storage.read_bytes(uri)
         storage.delete(uri)
-    except MendableError as error:
+    except UserError as error:
         mend = "check MOODLAKE_RESULTS_URI, and s3:GetObject, s3:PutObject and s3:DeleteObject"
         return Finding(State.BAD, str(error), mend)
     if read != b"moodlake":

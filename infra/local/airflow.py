@@ -12,8 +12,9 @@ from typing import Any
 
 from infra.local.airflow_client import AirflowClient, AirflowError, TaskInstance
 from infra.local.ports import HOST, Ports
-from infra.local.service import BIN, NotReady, Service, kept_secret, without_aws, write_secret
+from infra.local.service import BIN, NotReady, Service, kept_secret, write_secret
 from infra.local.torchserve import TorchServeService
+from moodlake.local_stack import without_aws
 from moodlake.settings import Settings
 
 USER = "admin"

@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import httpx
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 
 _PAGE = 100  # of a list; Airflow gives no more at once
 _PARTS = ("metadatabase", "scheduler", "dag_processor", "execution API")
 
 
-class AirflowError(MendableError):
+class AirflowError(UserError):
     """Airflow is out of reach or refuses; the message says what was asked of it."""
 
 

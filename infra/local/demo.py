@@ -16,7 +16,7 @@ from PIL import Image
 
 from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from moodlake.scoring.reports.html import render_report
 from moodlake.scoring.sources.s3 import image_of, s3_client
 from moodlake.scoring.tables.results import ResultsTable

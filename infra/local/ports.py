@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 
 HOST = "127.0.0.1"
 
@@ -79,11 +79,11 @@ def ensure_free(port: int, host: str = HOST) -> None:
     """Make sure that one can listen there.
 
     Raises:
-        MendableError: one cannot.
+        UserError: one cannot.
     """
     try:
         taken = is_taken(port, host)
     except OSError as error:
-        raise MendableError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+        raise UserError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
     if taken:
-        raise MendableError(f"port {port} is in use; --port chooses another")
+        raise UserError(f"port {port} is in use; --port chooses another")

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from infra.local.process import Child, terminate
+from moodlake.local_stack import without_aws
 
 BIN = Path(sys.executable).parent
 _START_SECONDS = 180.0
@@ -125,11 +126,6 @@ class Service(StartedInside):
                 **env,
             },
         )
-
-
-def without_aws(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which nothing leads to the user's own AWS account."""
-    return {name: value for name, value in environ.items() if not name.startswith("AWS_")}
 
 
 def write_secret(path: Path, content: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,18 +18,13 @@ from infra.local.page import PageService
 from infra.local.ports import HOST, ClusterPorts, Ports
 from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
-from infra.local.service import NotReady, Service, StartedInside, without_aws, write_secret
+from infra.local.service import NotReady, Service, StartedInside, write_secret
 from infra.local.torchserve import TorchServeService
 from infra.local.versions import Version, Versions
-from moodlake.errors import MendableError
+from moodlake.local_stack import STATE_FILE, StackError, point_here, read_state
 from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 
-STATE_FILE = "stack.json"
 _STOP_TIMEOUT = 200.0
-
-
-class StackError(MendableError):
-    """The stack cannot be started or found; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +92,7 @@ class Stack(StartedInside):
 
     def point_here(self) -> None:
         """Lead this process, and those it starts, to this stack and to no other S3."""
-        kept = without_aws(os.environ)
-        os.environ.clear()
-        os.environ.update(kept | self.environment())
+        point_here(self.environment())
 
     def start(self, announce: Callable[[str], None] = lambda text: None) -> None:
         """Start all services and wait until each has proven that it works.
@@ -146,7 +138,7 @@ class Stack(StartedInside):
     def use_version(self, version: str) -> Version:
         """Let a version answer that TorchServe holds; see Versions.use."""
         used = self.versions.use(version)
-        record = _read_state(self.state) or {}
+        record = read_state(self.state) or {}
         write_secret(self.state / STATE_FILE, record | {"archive": str(used.archive)})
         return used
 
@@ -178,6 +170,7 @@ class Stack(StartedInside):
             "workers": self.workers,
             "page": self.page is not None,
             "archive": str(self._archive),
+            "environment": self.environment(),
         }
         write_secret(self.state / STATE_FILE, record)
 
@@ -188,7 +181,7 @@ def ensure_stopped(state: Path) -> None:
     Raises:
         StackError: one is running.
     """
-    record = _read_state(state)
+    record = read_state(state)
     if record is None:
         return
     if _supervisor(record).find():
@@ -202,7 +195,7 @@ def attach(state: Path) -> Stack:
     Raises:
         StackError: none is running there.
     """
-    record = _read_state(state)
+    record = read_state(state)
     if record is None or _supervisor(record).find() is None:
         raise StackError("no stack is running; `moodlake up` starts one")
     of_cluster = record["ports"].keys() == ClusterPorts.__dataclass_fields__.keys()
@@ -218,7 +211,7 @@ def take_down(state: Path) -> None:
     Raises:
         StackError: none is running there, or it does not end.
     """
-    record = _read_state(state)
+    record = read_state(state)
     if record is None:
         raise StackError("no stack is running")
     supervisor = _supervisor(record).find()
@@ -231,14 +224,6 @@ def take_down(state: Path) -> None:
                 raise StackError(f"process {supervisor.pid} does not end; kill it") from error
     terminate(record["children"])
     (state / STATE_FILE).unlink(missing_ok=True)
-
-
-def _read_state(state: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads((state / STATE_FILE).read_text("utf-8"))
-        return content
-    except FileNotFoundError:
-        return None
 
 
 def _supervisor(record: dict[str, Any]) -> ProcessId:

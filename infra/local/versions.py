@@ -12,7 +12,7 @@ import httpx
 from infra.local.front import FrontService
 from infra.local.service import NotReady
 from infra.local.torchserve import TorchServeService
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.inference.bundle import read_meta
 from moodlake.serving.client import ServerClient, ServerError
 from moodlake.settings import MODEL_NAME
@@ -20,7 +20,7 @@ from moodlake.settings import MODEL_NAME
 _LOADING_SECONDS = 120
 
 
-class VersionError(MendableError):
+class VersionError(UserError):
     """A version that cannot be added, used or removed; the message says why."""
 
 

@@ -21,7 +21,7 @@ _LARGE_STEP = 4
 
 
 class Cores:
-    """Work for the cores of one machine, which takes them as they become free."""
+    """Staging for the cores of one machine, which takes them as they become free."""
 
     def __init__(self, env: simpy.Environment, cores: int) -> None:
         self._env = env

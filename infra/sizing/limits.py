@@ -25,7 +25,7 @@ OPENED_IDS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Bend:
+class ExceededLimit:
     """Something that a load asks more of than it gives.
 
     Attributes:
@@ -41,60 +41,60 @@ class Bend:
     remedy: str
 
 
-def bends(load: Load, rates: Rates) -> list[Bend]:
-    """What a load bends, worst first."""
+def exceeded_limits(load: Load, rates: Rates) -> list[ExceededLimit]:
+    """What a load exceeded_limits, worst first."""
     found = [bend for bend in _limits(load, rates) if bend.asked > bend.most]
     return sorted(found, key=lambda bend: bend.most / bend.asked)
 
 
-def _limits(load: Load, rates: Rates) -> Iterator[Bend]:
+def _limits(load: Load, rates: Rates) -> Iterator[ExceededLimit]:
     peak = _PEAK * load.images / _DAY
     every = _DAY / load.runs
     shards = load.images / load.shard_size
     largest = load.shard_size >= MAX_SHARD_SIZE
     larger = "more installations" if largest else f"shards of {MAX_SHARD_SIZE:,}"
-    yield Bend(
+    yield ExceededLimit(
         "images that the scheduled runs take in a day",
         load.images,
         load.runs * MAX_SHARDS * load.shard_size,
         f"{larger}, and more runs a day (the schedule in dags/score_images.py)",
     )
     if not load.inventory:
-        yield Bend(
+        yield ExceededLimit(
             "seconds to list the bucket, of those between two runs",
             load.keys * rates.key,
             every / 2,
             "let keys begin with their time, and give each hour's prefix runs of its own (the "
             "parameter prefix); a backlog: plan from an S3 Inventory (the parameter inventory)",
         )
-    yield Bend(
+    yield ExceededLimit(
         "seconds of a day that the scheduler starts tasks",
         shards * rates.scheduler_task,
         _DAY / 2,
         f"{larger}; beyond these, installations of their own for parts of the images",
     )
     yield from _of_size(load, rates)
-    yield Bend(
+    yield ExceededLimit(
         "images a second under one prefix, at the peak",
         peak,
         PREFIX_GETS,
         "spread the keys over prefixes",
     )
     if load.notified:
-        yield Bend(
+        yield ExceededLimit(
             "notifications a second, at the peak",
             peak,
             MESSAGES / LOOK_SECONDS,
             "let the scheduled runs find what arrives, and no queue be told",
         )
-    yield Bend(
+    yield ExceededLimit(
         "shard ids in Delta's log after a month",
         shards * DAYS,
         OPENED_IDS,
         f"{larger}, and a new table (MOODLAKE_RESULTS_URI) for each month",
     )
     rows = min(load.images / load.runs, MAX_SHARDS * load.shard_size)
-    yield Bend(
+    yield ExceededLimit(
         "seconds to publish a run, of those between two runs",
         rates.publish + rows * rates.row,
         every / 4,
@@ -102,19 +102,19 @@ def _limits(load: Load, rates: Rates) -> Iterator[Bend]:
     )
 
 
-def _of_size(load: Load, rates: Rates) -> Iterator[Bend]:
+def _of_size(load: Load, rates: Rates) -> Iterator[ExceededLimit]:
     """What the templates of infra/aws give in one of their sizes."""
     kind, size = "large" if load.large else "small", template("run")["Mappings"]
     bigger = "more servers (Most and Slots in infra/aws/run/scaling.yaml) and Airflow workers"
     remedy = bigger if load.large else f"the large size; then {bigger}"
-    yield Bend(
+    yield ExceededLimit(
         "cores of servers, all day long",
         load.images * rates.image / _DAY / load.busy,
         size["Scaling"][kind]["Most"] * cores_a_server(load),
         remedy,
     )
     task = rates.airflow_task + rates.shard + load.shard_size * rates.image
-    yield Bend(
+    yield ExceededLimit(
         "scoring tasks at once, all day long",
         load.images / load.shard_size * task / _DAY / load.busy,
         int(size["Scaling"][kind]["Slots"]),

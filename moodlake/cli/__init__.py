@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 import typer
 
-from moodlake.cli import app as page
-from moodlake.cli import (
-    cloud,
-    diff,
-    doctor,
-    local,
-    maintain,
-    report,
-    results,
-    serve,
-    trace,
-    versions,
-)
+from moodlake.cli import diff, maintain, report, results, trace
+
+EXTENSIONS = "moodlake.commands"
+"""Entry points of this group are functions that add commands to the app they are given."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,24 +19,14 @@ app = typer.Typer(
     "folder at once.",
 )
 for command in (
-    local.demo,
     results.score,
     results.table,
     trace.trace,
     diff.diff,
     report.report,
-    page.app,
-    serve.serve,
-    local.up,
-    local.put,
-    local.run,
-    local.env,
     maintain.maintain,
-    local.status,
-    doctor.doctor,
-    local.down,
     results.release,
 ):
     app.command()(command)
-app.add_typer(versions.app, name="model")
-app.add_typer(cloud.app, name="cloud")
+for extension in entry_points(group=EXTENSIONS):
+    extension.load()(app)

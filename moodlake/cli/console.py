@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.settings import PROJECT_ROOT
 
 DEFAULT_STATE = PROJECT_ROOT / ".moodlake"
@@ -36,11 +36,11 @@ ArchivePath = Annotated[Path, typer.Option("--model", help="The archive (.mar) o
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turn the errors that a person can mend into one message and exit code 1."""
     try:
         yield
-    except (MendableError, OSError, ValueError) as error:
+    except (UserError, OSError, ValueError) as error:
         raise _told(str(error)) from error
     except ModuleNotFoundError as error:
         advice = "this command needs the extra: pip install 'moodlake[local]'"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from moodlake.cli.console import DEFAULT_STATE, StateDir, TableUri, console, explained
+from moodlake.cli.console import DEFAULT_STATE, StateDir, TableUri, console, report_errors
 from moodlake.cli.results import point_at_tables
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def diff(
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Compare what two models say of the same images."""
-    with explained():
+    with report_errors():
         from deltalake import DeltaTable
 
         from moodlake.scoring.reports.diff import compare

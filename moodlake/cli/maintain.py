@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
+from moodlake.cli.console import DEFAULT_STATE, StateDir, console, report_errors
 from moodlake.cli.results import point_at_tables
 
 
@@ -17,7 +17,7 @@ def maintain(
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Compact the tables, delete old files, clear abandoned work; Airflow does it daily."""
-    with explained():
+    with report_errors():
         from moodlake.scoring import maintenance
 
         params = maintenance.UpkeepParams(retention_hours=retention_hours)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
+from moodlake.cli.console import DEFAULT_STATE, StateDir, console, report_errors
 from moodlake.cli.results import point_at_tables
 
 
@@ -22,8 +22,8 @@ def report(
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Write the page of a run again, from the tables."""
-    with explained():
-        from moodlake.errors import MendableError
+    with report_errors():
+        from moodlake.errors import UserError
         from moodlake.scoring.reports.run_report import render_run, report_uri
         from moodlake.scoring.run.policy import Policy
         from moodlake.scoring.sources import storage
@@ -35,7 +35,7 @@ def report(
         settings, policy = point_at_tables(state), Policy.load().report
         record = latest_run(settings.runs_table, run_id)
         if record is None:
-            raise MendableError(f"no run {run_id!r} in {settings.runs_table}")
+            raise UserError(f"no run {run_id!r} in {settings.runs_table}")
         rows = ResultsTable(settings.results_table).of_run(run_id, record["started_at"])
         wanted = policy.thumbnails if thumbnails is None else thumbnails
         read_image = partial(image_of, s3_client()) if wanted else None

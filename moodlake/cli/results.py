@@ -24,11 +24,12 @@ from moodlake.cli.console import (
     TableUri,
     console,
     errors,
-    explained,
+    report_errors,
     stopping_cleanly,
 )
-from moodlake.errors import MendableError
-from moodlake.inference.faces import FaceMode
+from moodlake.errors import UserError
+from moodlake.local_stack import StackError, environment_of, point_here
+from moodlake.prediction import FaceMode
 from moodlake.reasons import Status, outcomes
 from moodlake.settings import CANDIDATE_ARCHIVE, RELEASED_ARCHIVE, Settings
 
@@ -59,7 +60,7 @@ def score(
     batch_size: Annotated[int, typer.Option(min=1, help="Images per request.")] = 16,
 ) -> None:
     """Score images and write one row for each: scored, or rejected with its reason."""
-    with explained(), stopping_cleanly(terminated=143):
+    with report_errors(), stopping_cleanly(terminated=143):
         from moodlake.scoring.run.scorer import score_objects, take
         from moodlake.scoring.sources.local import open_source
         from moodlake.scoring.sources.objects import SourceError
@@ -102,7 +103,7 @@ def table(
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Print the results table, or export it."""
-    with explained():
+    with report_errors():
         import pyarrow as pa
         from deltalake import DeltaTable
 
@@ -113,7 +114,7 @@ def table(
         chosen = ordered_rows(opened, run, current=current, batch_rows=_BATCH_ROWS)
         with chosen as (count, rows):
             if run and not count:
-                raise MendableError(f"no row was written by a run {run!r}")
+                raise UserError(f"no row was written by a run {run!r}")
             if out:
                 console.print(f"{export(rows, out)} rows -> [bold]{out}")
                 return
@@ -125,17 +126,15 @@ def point_at_tables(state: Path) -> Settings:
     """Where the tables are that the environment names, or those of the running stack.
 
     Raises:
-        MendableError: it names none, and no stack runs.
+        UserError: it names none, and no stack runs.
     """
     if "MOODLAKE_RESULTS_URI" not in os.environ:
-        from infra.local.stack import StackError, attach
-
         try:
-            attach(state).point_here()
+            point_here(environment_of(state))
         except StackError as error:
             left = DEMO_STATE / "results.parquet"
             hint = f"; what the last demo wrote is in {left}" if left.exists() else ""
-            raise MendableError(f"{error}{hint}") from error
+            raise UserError(f"{error}{hint}") from error
     return Settings.from_environment()
 
 
@@ -148,7 +147,7 @@ def release(
     """Show both models' metrics and promote the candidate to the released archive."""
     from moodlake.release import check_comparable, compare, promote
 
-    with explained():
+    with report_errors():
         comparisons = compare(candidate, released)
     shown = Table("metric", "released", "candidate", title="Validation metrics")
     for item in comparisons:
@@ -157,11 +156,11 @@ def release(
         shown.add_row(item.metric, *cells, style="red" if item.is_worse else None)
     console.print(shown)
     if not force:
-        with explained():
+        with report_errors():
             check_comparable(candidate, released)
     if not yes:
         typer.confirm(f"Replace {released} with {candidate}?", abort=True)
-    with explained():
+    with report_errors():
         promote(candidate, released)
     console.print(f"Released [bold]{released}[/] with its model card beside it; commit both.")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
+from moodlake.cli.console import DEFAULT_STATE, StateDir, console, report_errors
 from moodlake.cli.results import point_at_tables
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def trace(
     """Show what is behind an image's rows: run, model, training data, parameters."""
     if key.startswith("s3://"):
         bucket, _, key = key.removeprefix("s3://").partition("/")
-    with explained():
+    with report_errors():
         from moodlake.scoring.tables import lineage
 
         found = lineage.trace(key, point_at_tables(state), bucket)

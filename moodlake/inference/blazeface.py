@@ -22,9 +22,6 @@ from numpy.typing import NDArray
 from moodlake.inference.crop import Square
 from moodlake.inference.openvino_config import on_cores
 
-LANDMARKS = ("right_eye", "left_eye", "nose", "mouth")
-"""The person's right eye, the left one, the tip of the nose, the middle of the mouth."""
-
 _FOLDER = Path(__file__).parent / "detector"
 _SEARCH = "blazeface_back.tflite"
 _LOOK = "blazeface_short_range.tflite"

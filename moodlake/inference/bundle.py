@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.inference.faces import DETECTOR
 
 META_FILE = "model.json"
@@ -21,7 +21,7 @@ NETWORK_FILES = ("model.xml", "model.bin")
 _DIGESTED = ("label_space", "preprocessing", "temperature", "faces", "files", "detector")
 
 
-class BundleError(MendableError):
+class BundleError(UserError):
     """A bundle that cannot be used; the message says which file and why."""
 
 

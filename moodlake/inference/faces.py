@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from moodlake.inference.blazeface import IDENTITY, LANDMARKS, detect
+from moodlake.inference.blazeface import IDENTITY, detect
 from moodlake.inference.crop import Square
 from moodlake.inference.preprocessing import SEARCHED_SIDE
+from moodlake.prediction import LANDMARKS, Face
 
 # Chosen on FER+'s training faces; see docs/faces.md.
 _CROP_SIDE = 1.05  # of the box's
@@ -31,36 +30,6 @@ DETECTOR: Mapping[str, Any] = {
     "crop": {"side": _CROP_SIDE, "centre": _CROP_CENTRE, "free_tilt": _FREE_TILT},
 }
 """All that decides where faces are found and how they are cut out."""
-
-
-class FaceMode(StrEnum):
-    """Which part of an image is scored."""
-
-    NONE = "none"
-    """The whole image, as it is."""
-    LARGEST = "largest"
-    """The largest face."""
-    ALL = "all"
-    """Every face; the image's own distribution is that of the largest one."""
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face, in pixels of the original image.
-
-    Attributes:
-        left, top, width, height: the box from the brows to the chin, cut off at the image's border.
-        confidence: 0 to 1; higher is surer.
-        landmarks: x and y of `blazeface.LANDMARKS`, right and left being the person's; may lie
-            beyond the border where the face does.
-    """
-
-    left: int
-    top: int
-    width: int
-    height: int
-    confidence: float
-    landmarks: Mapping[str, tuple[float, float]]
 
 
 def find_faces(pixels: NDArray[np.uint8], scale: float = 1.0) -> list[Face]:

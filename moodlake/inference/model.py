@@ -16,14 +16,14 @@ import openvino
 from numpy.typing import NDArray
 
 from moodlake.emotions import LabelSpace, dominant
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.inference.bundle import read_bundle
 from moodlake.inference.decoding import Limits, decode
-from moodlake.inference.faces import FaceMode, crop, find_faces
+from moodlake.inference.faces import crop, find_faces
 from moodlake.inference.gradcam import GradCam
 from moodlake.inference.openvino_config import on_cores
 from moodlake.inference.preprocessing import Preprocessing
-from moodlake.prediction import FacePrediction, Prediction, as_dict
+from moodlake.prediction import FaceMode, FacePrediction, ModelIdentity, Prediction, as_dict
 from moodlake.reasons import Reason, Rejected
 from moodlake.timings import Timings
 
@@ -33,11 +33,11 @@ _PROBE_TOLERANCE = 0.01
 """Another processor rounds otherwise, in steps of the eighth decimal; another model is far off."""
 
 
-class OutOfTime(MendableError):
+class OutOfTime(UserError):
     """Images that take longer than they may; the message says how many were done."""
 
 
-class ProbeFailed(MendableError):
+class ProbeFailed(UserError):
     """A model that does not say of the known image what it said when it was packed."""
 
 
@@ -54,15 +54,6 @@ class Explanation:
     emotion: str
     heat: NDArray[np.float32]
     crop: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Which model made a row."""
-
-    name: str
-    version: str
-    digest: str
 
 
 class Model:

@@ -14,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def tell(settings: Settings, bucket: str, found: Callable[[], Mapping[str, float
         # boto3 by itself reads AWS_DEFAULT_REGION only.
         client = boto3.client("cloudwatch", region_name=os.environ.get("AWS_REGION"), config=_QUICK)
         client.put_metric_data(Namespace=settings.metrics, MetricData=data)
-    except (ClientError, BotoCoreError, MendableError) as error:
+    except (ClientError, BotoCoreError, UserError) as error:
         log.warning(
             "metrics are not written to %s: %s; check MOODLAKE_METRICS and the permission "
             "cloudwatch:PutMetricData",

@@ -15,7 +15,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-def in_words(step: Callable[Given, Result]) -> Callable[Given, Result]:
+def translate_errors(step: Callable[Given, Result]) -> Callable[Given, Result]:
     """The same step, in which errors of the system and of Delta's library are SourceErrors."""
 
     @functools.wraps(step)

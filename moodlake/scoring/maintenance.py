@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from moodlake.scoring.failures import in_words
+from moodlake.scoring.failures import translate_errors
 from moodlake.scoring.reports.html import REPORTS
 from moodlake.scoring.run.staging import REFUSED, clear_abandoned
 from moodlake.scoring.sources import storage
@@ -55,7 +55,7 @@ class UpkeepParams:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
 
 
-@in_words
+@translate_errors
 def maintain(settings: Settings, params: UpkeepParams) -> dict[str, Any]:
     """Tables first, then folders; returns what was done, in counts.
 

@@ -1,6 +1,6 @@
 """The steps of one scoring run, as the DAG calls them: plan, score a shard, publish, record.
 
-Steps hand over small values only; a run's plan and scored rows wait as its `Work` until they are
+Steps hand over small values only; a run's plan and scored rows wait as its `Staging` until they are
 published.
 """
 
@@ -16,9 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from moodlake.scoring import cloudwatch
-from moodlake.scoring.failures import in_words
+from moodlake.scoring.failures import translate_errors
 from moodlake.scoring.reports.drift import judge
 from moodlake.scoring.reports.run_report import publish_report
 from moodlake.scoring.run.backlog import Backlog
@@ -27,7 +27,7 @@ from moodlake.scoring.run.publication import Publication
 from moodlake.scoring.run.record import run_record
 from moodlake.scoring.run.scorer import score_objects, take
 from moodlake.scoring.run.shards import Shard, pack
-from moodlake.scoring.run.staging import Run, RunParams, Work, refused_objects
+from moodlake.scoring.run.staging import Run, RunParams, Staging, refused_objects
 from moodlake.scoring.sources.dead_letters import put_aside
 from moodlake.scoring.sources.inventory import inventory_pages
 from moodlake.scoring.sources.notifications import arrivals
@@ -70,7 +70,7 @@ def connect(settings: Settings, version: str | None = None) -> ServerClient:
                 raise
 
 
-@in_words
+@translate_errors
 def plan_run(
     run_id: str,
     params: RunParams,
@@ -93,7 +93,7 @@ def plan_run(
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
     """
     started_at = datetime.now(UTC).isoformat()
-    work, stopwatch = Work(settings.results_uri, run_id), Stopwatch()
+    work, stopwatch = Staging(settings.results_uri, run_id), Stopwatch()
     work.forget_run()
     Policy.load()  # a mistake in it is told before the work, not after
     with (
@@ -133,7 +133,7 @@ def plan_run(
 
 
 def _store(
-    shards: Iterable[tuple[bool, Shard]], work: Work, shard_ids: list[str]
+    shards: Iterable[tuple[bool, Shard]], work: Staging, shard_ids: list[str]
 ) -> tuple[str, ...]:
     """Write shards and add their ids to a list; returns the ids of what is tried again."""
     tried = []
@@ -146,7 +146,7 @@ def _store(
 
 
 @contextlib.contextmanager
-def _cleared_if_it_fails(work: Work) -> Iterator[list[str]]:
+def _cleared_if_it_fails(work: Staging) -> Iterator[list[str]]:
     """A list for the ids of shards that are stored; they go if the block fails."""
     shard_ids: list[str] = []
     try:
@@ -177,7 +177,7 @@ def plan_asked(
 ) -> list[str]:
     """As `plan_run`, of what a person or a schedule asked for; see `RunParams.of`."""
     # What an earlier try has left must not pass for this one's, also if it is refused.
-    Work(settings.results_uri, run_id).forget_run()
+    Staging(settings.results_uri, run_id).forget_run()
     bucket = asked.get("bucket") or settings.images_bucket
     params = RunParams.of({**asked, "bucket": bucket})
     return plan_run(run_id, params, settings, started_by)
@@ -200,7 +200,7 @@ def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> l
     return planned
 
 
-@in_words
+@translate_errors
 def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     """Score one shard and stage its rows; returns how many.
 
@@ -209,7 +209,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     Raises:
         ServerError: the server is out of reach or no longer serves the model of the plan.
     """
-    work = Work(settings.results_uri, run_id)
+    work = Staging(settings.results_uri, run_id)
     run = work.read_run()
     if (staged := work.read_rows(shard_id)) is not None:
         return staged.num_rows
@@ -239,7 +239,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     return table.num_rows
 
 
-@in_words
+@translate_errors
 def publish(run_id: str, settings: Settings) -> dict[str, Any]:
     """Audit what was scored, commit what passes, record the run; returns the record.
 
@@ -252,7 +252,7 @@ def publish(run_id: str, settings: Settings) -> dict[str, Any]:
         RunIncomplete: some shards were not scored, or not let through by the gate; the message
             names the expectations they failed.
     """
-    work = Work(settings.results_uri, run_id)
+    work = Staging(settings.results_uri, run_id)
     run = work.read_run()
     record = find_run(settings.runs_table, run_id, datetime.fromisoformat(run.started_at))
     if record is None:
@@ -263,7 +263,7 @@ def publish(run_id: str, settings: Settings) -> dict[str, Any]:
     return record
 
 
-def _commit(run: Run, work: Work, settings: Settings) -> dict[str, Any]:
+def _commit(run: Run, work: Staging, settings: Settings) -> dict[str, Any]:
     policy, stopwatch = Policy.load(), Stopwatch()
     publication = Publication(run, work, settings.results_table, policy)
     with stopwatch.step("publish"):

@@ -11,9 +11,7 @@ from typing import Any, Self
 import httpx
 
 from moodlake.emotions import LabelSpace
-from moodlake.inference.faces import FaceMode
-from moodlake.inference.model import ModelIdentity
-from moodlake.prediction import Prediction
+from moodlake.prediction import FaceMode, ModelIdentity, Prediction
 from moodlake.serving.protocol import Exchange, Protocol, Result
 from moodlake.serving.token import Keys, ServerError
 

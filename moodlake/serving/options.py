@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from moodlake.emotions import LabelSpace, label_space
-from moodlake.errors import MendableError
-from moodlake.inference.faces import FaceMode
+from moodlake.errors import UserError
+from moodlake.prediction import FaceMode
 from moodlake.serving.limits import MAX_TOP_K
 
 
-class BadRequest(MendableError):
+class BadRequest(UserError):
     """A request that cannot be answered as it is.
 
     Attributes:

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from moodlake.inference.model import ModelIdentity
-from moodlake.prediction import Prediction
+from moodlake.prediction import ModelIdentity, Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.serving.token import Keys, ServerAway, ServerError, read_token
 from moodlake.settings import MODEL_NAME

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moodlake.emotions import LabelSpace, label_space_names
-from moodlake.inference.blazeface import LANDMARKS
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import LANDMARKS, FaceMode
 from moodlake.reasons import Reason, Status
 from moodlake.serving.limits import MAX_EXPLAINED, MAX_IMAGES, MAX_TOP_K
 from moodlake.serving.options import OF_EXPLAINING, OF_SCORING

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 
 Keys = Path | str | None
 """TorchServe's key_file.json, or the ARN of a secret; None where the server wants no token."""
 
 
-class ServerError(MendableError):
+class ServerError(UserError):
     """The model server is out of reach or refuses; the message says what to do."""
 
 

@@ -10,7 +10,8 @@ from botocore.client import BaseClient
 
 from infra.local.s3 import S3Service
 from infra.local.server import ModelServer
-from infra.local.service import Service, StartedInside, without_aws
+from infra.local.service import Service, StartedInside
+from moodlake.local_stack import without_aws
 from moodlake.settings import Settings
 from tests.bundles import write_archive
 from tests.images_made import jpeg

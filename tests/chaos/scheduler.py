@@ -129,7 +129,7 @@ class Scheduler:
             self.ends[f"{step}: {end}"] += 1
             if outcome and outcome.error:
                 self.last_error = outcome.error
-            if outcome and not outcome.in_words:
+            if outcome and not outcome.translate_errors:
                 self.unclear[outcome.error[:300]] += 1
 
     def kill_one(self, rng: random.Random) -> bool:

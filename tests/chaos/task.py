@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.scoring import pipeline
 from moodlake.scoring.run.staging import RunParams
 from moodlake.scoring.sources.objects import SetupError
@@ -72,13 +72,13 @@ class Outcome:
     Attributes:
         value: what it returned.
         error: class and message of what it raised; empty if it did not.
-        in_words: the error was one for people.
+        translate_errors: the error was one for people.
         final: trying again will not mend it.
     """
 
     value: Any = None
     error: str = ""
-    in_words: bool = True
+    translate_errors: bool = True
     final: bool = False
 
 
@@ -96,7 +96,7 @@ def perform(
     try:
         value = getattr(pipeline, step)(*arguments, Settings.from_environment())
     except Exception as error:
-        words, final = isinstance(error, MendableError), isinstance(error, SetupError)
+        words, final = isinstance(error, UserError), isinstance(error, SetupError)
         answer.send(Outcome(None, f"{type(error).__name__}: {error}", words, final))
     else:
         answer.send(Outcome(value))

@@ -51,7 +51,7 @@ def test_a_full_work_disk_is_told_and_mended(
     scheduler = Scheduler({**parts.environment("full-work"), "TMPDIR": str(disk)})
     outcome = scheduler.attempt("plan_run", "full", SHARED)
     assert outcome
-    assert outcome.in_words
+    assert outcome.translate_errors
     assert "TMPDIR" in outcome.error
     enlarge(disk)
     scheduler.until_done("after", SHARED)
@@ -75,7 +75,7 @@ def test_a_full_results_disk_is_told_and_mended(
     (disk / "full").write_bytes(bytes((room.f_bavail - 1) * room.f_bsize))
     outcome = scheduler.attempt(step, "full", *shards[: step == "score_shard"])
     assert outcome
-    assert outcome.in_words
+    assert outcome.translate_errors
     assert "No space left" in outcome.error
     (disk / "full").unlink()
     enlarge(disk)

@@ -19,13 +19,13 @@ RESULTS = "moodlake.scoring.tables.results:"
 STORAGE = "moodlake.scoring.sources.storage:"
 COMMITS = "moodlake.scoring.tables.commits:"
 KILLS = {
-    "between two shards of the plan": ("plan_run", Kill(f"{STEPS}Work.write_shard", after=True)),
-    "before the plan is whole": ("plan_run", Kill(f"{STEPS}Work.write_run")),
-    "planned and not told": ("plan_run", Kill(f"{STEPS}Work.write_run", after=True)),
+    "between two shards of the plan": ("plan_run", Kill(f"{STEPS}Staging.write_shard", after=True)),
+    "before the plan is whole": ("plan_run", Kill(f"{STEPS}Staging.write_run")),
+    "planned and not told": ("plan_run", Kill(f"{STEPS}Staging.write_run", after=True)),
     "after a download": ("score_shard", Kill(f"{READER}.read", after=True, call=5)),
     "in a request": ("score_shard", Kill("httpx:Client.send", call=2, delay=0.004)),
-    "after scoring": ("score_shard", Kill(f"{STEPS}Work.write_rows")),
-    "staged and not told": ("score_shard", Kill(f"{STEPS}Work.write_rows", after=True)),
+    "after scoring": ("score_shard", Kill(f"{STEPS}Staging.write_rows")),
+    "staged and not told": ("score_shard", Kill(f"{STEPS}Staging.write_rows", after=True)),
     "before the commit": (
         "publish",
         Kill(f"{RESULTS}ResultsTable.commit_parts"),
@@ -74,7 +74,7 @@ def test_a_run_that_ended_and_could_not_tell_ends_well_when_it_is_tried_again(
     parts: Parts, undisturbed: pd.DataFrame
 ) -> None:
     scheduler = Scheduler(parts.environment("ended"))
-    kill = Kill(f"{STEPS}Work.clear_shards", after=True)
+    kill = Kill(f"{STEPS}Staging.clear_shards", after=True)
     assert scheduler.run("ended", SHARED, {"publish": kill})
     assert scheduler.ends["publish: killed"]
     assert_same(rows_of(parts.settings("ended")), undisturbed)

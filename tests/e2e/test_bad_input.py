@@ -125,7 +125,7 @@ def test_columns_that_change_in_the_middle_of_a_run_refuse_the_shard(
     params = RunParams("changed-code", shard_size=2, faces="none")
     shards = pipeline.plan_run("changed-1", params, stack.settings)
     score_all("changed-1", shards)
-    staged = staging.Work(stack.settings.results_uri, "changed-1")
+    staged = staging.Staging(stack.settings.results_uri, "changed-1")
     older = staged.read_rows(shards[0])
     assert older
     staged.write_rows(shards[0], older.drop_columns(["entropy"]), {})

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from moodlake.inference.faces import FaceMode
 from moodlake.inference.model import Model
 from moodlake.inference.preprocessing import Preprocessing
-from moodlake.prediction import Prediction
+from moodlake.prediction import FaceMode, Prediction
 from tests.bundles import write_bundle
 from tests.images_made import astronaut, encode
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from moodlake.inference.faces import DETECTOR, Face, crop, find_faces
+from moodlake.inference.faces import DETECTOR, crop, find_faces
+from moodlake.prediction import Face
 from tests.images_made import astronaut_image
 
 EYES_AND_MOUTH = {

@@ -14,9 +14,8 @@ import pytest
 from infra.bench.bodies import as_form
 from moodlake.inference import model as model_module
 from moodlake.inference.bundle import BundleError, digest_of
-from moodlake.inference.faces import FaceMode
 from moodlake.inference.model import Model, OutOfTime, ProbeFailed
-from moodlake.prediction import Prediction
+from moodlake.prediction import FaceMode, Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.serving import answers
 from moodlake.serving.explanations import explain_request

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from infra.bench.sizing import foretold
+from infra.cli import app
 from infra.sizing.__main__ import days
 from infra.sizing.cost import Load, load_prices, size
-from infra.sizing.limits import bends
+from infra.sizing.limits import exceeded_limits
 from infra.sizing.rates import IDLE_SECONDS, Measured, Rates
 from infra.sizing.simulation import Setup, daily, simulate
-from moodlake.cli import app
 from moodlake.scoring.run.policy import Policy
 from moodlake.settings import PROJECT_ROOT
 from tests.aws.test_template import resources
@@ -187,8 +187,10 @@ def test_no_load_has_no_size(load: Load) -> None:
 
 
 def test_a_small_load_bends_nothing_and_a_large_one_is_told_what() -> None:
-    assert not bends(Load(100_000, 1024), RATES)
-    found = {bend.what.partition(" ")[0]: bend for bend in bends(Load(10**9, 1024), RATES)}
+    assert not exceeded_limits(Load(100_000, 1024), RATES)
+    found = {
+        bend.what.partition(" ")[0]: bend for bend in exceeded_limits(Load(10**9, 1024), RATES)
+    }
     assert {"images", "seconds", "notifications", "shard"} <= set(found)
     for bend in found.values():
         assert bend.asked > bend.most
@@ -196,8 +198,8 @@ def test_a_small_load_bends_nothing_and_a_large_one_is_told_what() -> None:
 
 
 def test_remedies_help() -> None:
-    before = bends(Load(10**8, 1024), RATES)
-    after = bends(Load(10**8, 10_000, runs=144, inventory=True, notified=False), RATES)
+    before = exceeded_limits(Load(10**8, 1024), RATES)
+    after = exceeded_limits(Load(10**8, 10_000, runs=144, inventory=True, notified=False), RATES)
     assert {bend.what for bend in after} < {bend.what for bend in before}
 
 
@@ -229,10 +231,16 @@ def test_a_price_is_the_same_wherever_it_is_told() -> None:
 def test_the_command_tells_size_price_and_what_bends() -> None:
     done = CliRunner().invoke(app, ["cloud", "size", "100000000"])
     assert done.exit_code == 0, done.output
-    for told in ("97,657 in 326", "a million images", "prices of", "bends:", "S3 Inventory"):
+    for told in (
+        "97,657 in 326",
+        "a million images",
+        "prices of",
+        "exceeded_limits:",
+        "S3 Inventory",
+    ):
         assert told in done.output
     quiet = CliRunner().invoke(app, ["cloud", "size", "1000"])
-    assert "bends:" not in quiet.output
+    assert "exceeded_limits:" not in quiet.output
 
 
 def test_servers_that_stopped_during_a_long_listing_are_started_again() -> None:

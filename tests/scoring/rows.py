@@ -8,9 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from moodlake.emotions import label_space
-from moodlake.inference.faces import FaceMode
-from moodlake.inference.model import ModelIdentity
-from moodlake.prediction import Prediction
+from moodlake.prediction import FaceMode, ModelIdentity, Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.scoring.run.staging import Run, RunParams
 from moodlake.scoring.sources.objects import SourceObject

@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from moodlake.reasons import Reason
 from moodlake.scoring import maintenance
 from moodlake.scoring.maintenance import UpkeepParams, maintain
-from moodlake.scoring.tables.commits import Seen
+from moodlake.scoring.tables.commits import CommitSnapshot
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.scoring.tables.schema import results_schema
 from moodlake.settings import Settings
@@ -38,7 +38,7 @@ def commit_small(settings: Settings, count: int, name: str = "") -> None:
         assert results.commit_parts(partial(iter, [rows]), SCHEMA, ids, seen(settings)) == 1
 
 
-def seen(settings: Settings) -> Seen:
+def seen(settings: Settings) -> CommitSnapshot:
     return ResultsTable(settings.results_table).known("bucket", MODEL.digest).seen
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from infra.local.server import ModelServer
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import Work
+from moodlake.scoring.run.staging import Staging
 from moodlake.settings import Settings
 from tests.bundles import write_archive
 from tests.scoring.sources.test_notifications import message, record
@@ -45,7 +45,7 @@ def test_the_oldest_are_taken_once_each_and_the_rest_is_left_to_listings(
     messages = [told(index) for index in [*range(OBJECTS), *range(TWICE)]]
     random.Random(0).shuffle(messages)
     shard_ids = pipeline.plan_arrivals("after", messages, settings)
-    work = Work(settings.results_uri, "after")
+    work = Staging(settings.results_uri, "after")
     run = work.read_run()
     assert len(shard_ids) == SHARDS
     assert run.waiting == OBJECTS

@@ -15,9 +15,8 @@ import pytest
 
 from infra.local.server import ModelServer
 from moodlake.inference.decoding import decode
-from moodlake.inference.faces import FaceMode
 from moodlake.inference.model import Model
-from moodlake.prediction import Prediction
+from moodlake.prediction import FaceMode, Prediction
 from moodlake.reasons import Reason
 from moodlake.serving.client import AsyncServerClient, ServerClient, ServerError
 from moodlake.settings import PROJECT_ROOT

@@ -9,13 +9,13 @@ import numpy as np
 from torch import nn
 
 from moodlake.emotions import label_space
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from moodlake.settings import PROJECT_ROOT
 from training.data_set.samples import Facts
+from training.evaluation.calibration import Calibration
 from training.learning.batches import Split
 from training.packaging.bundle import packed_network, write_bundle
 from training.params import Params, load_params
-from training.stages.calibrate import Calibration
 
 SPACE = label_space("ferplus")
 FACTS = Facts("made", SPACE, FaceMode.NONE, "digest")

@@ -20,13 +20,14 @@ from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg
 from tests.training.small import SPACE, made, pack, small
 from training.architectures import build, preprocessing_of
-from training.data_set.samples import SAMPLES_FILE, SCHEMA
+from training.data_set.samples import SCHEMA
+from training.evaluation.calibration import Calibration
+from training.learning.network import predict_logits
 from training.learning.teachers import taught
 from training.packaging.bundle import BundleDiffers, check_bundle
 from training.params import ParamsError
+from training.paths import SAMPLES_FILE
 from training.stages.archive import HANDLER_FILE, write_archive
-from training.stages.calibrate import Calibration
-from training.stages.train import predict_logits
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from infra.local.demo import photos
 from moodlake.emotions import label_space, without_neutral
 from moodlake.inference.decoding import decode
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import picture
 from tests.training.published import (

@@ -17,9 +17,10 @@ from training.architectures import preprocessing_of
 from training.evaluation import metrics
 from training.learning.augment import augment, mix
 from training.learning.batches import Batches
+from training.learning.network import predict_logits
 from training.learning.optimize import Loss, class_weights, majority, make_schedule
+from training.learning.trainer import Trainer
 from training.params import ParamsError
-from training.stages.train import Trainer, predict_logits
 
 
 def digest_of(network: torch.nn.Module) -> str:

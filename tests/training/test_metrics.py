@@ -11,7 +11,7 @@ from scipy.spatial import distance
 from moodlake.emotions import LabelSpace
 from training.evaluation import metrics
 from training.evaluation.agreement import half_against_half, one_against_the_rest
-from training.stages.calibrate import Calibration, cross_fitted, fit
+from training.evaluation.calibration import Calibration, cross_fitted, fit
 from training.stages.evaluate import (
     apart_from_neutral,
     by_emotion,

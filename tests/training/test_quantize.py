@@ -15,11 +15,11 @@ from moodlake.inference.model import Model
 from tests.images_made import jpeg, picture
 from tests.training.small import FACTS, small
 from training.architectures import build, preprocessing_of
+from training.evaluation.calibration import Calibration
+from training.learning.network import predict_logits
 from training.packaging import bundle
 from training.params import Params
 from training.stages.archive import Packed, pack
-from training.stages.calibrate import Calibration
-from training.stages.train import predict_logits
 
 SIZE = 16
 IMAGES = np.stack([np.asarray(picture(n, SIZE, SIZE).convert("L"))[None] for n in range(100)])

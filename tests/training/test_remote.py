@@ -12,7 +12,8 @@ import pytest
 
 from infra.local.ports import Ports
 from infra.local.s3 import S3Service
-from infra.local.service import BIN, without_aws
+from infra.local.service import BIN
+from moodlake.local_stack import without_aws
 from moodlake.scoring.sources.s3 import s3_client
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg

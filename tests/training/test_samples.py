@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodlake.inference.faces import FaceMode
 from moodlake.inference.model import Model
+from moodlake.prediction import FaceMode
 from tests.bundles import SIZE, write_bundle
 from tests.images_made import encode, picture, sixteen_bit_png
 from training.data_set.samples import SCHEMA, load_split

@@ -17,11 +17,9 @@ from PIL import Image
 
 from moodlake.emotions import LabelSpace
 from moodlake.inference.decoding import decode
-from moodlake.inference.faces import FaceMode
 from moodlake.inference.preprocessing import Preprocessing
-
-SAMPLES_FILE = Path("data/prepared/samples.parquet")
-FACTS_FILE = Path("data/prepared/facts.json")
+from moodlake.prediction import FaceMode
+from training.paths import FACTS_FILE, SAMPLES_FILE
 
 SCHEMA = pa.schema(
     [

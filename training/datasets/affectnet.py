@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from moodlake.emotions import LabelSpace, label_space
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from training.datasets.base import (
     Annotated,
     DatasetError,

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moodlake.emotions import SUM_TOLERANCE, LabelSpace
-from moodlake.errors import MendableError
-from moodlake.inference.faces import FaceMode
+from moodlake.errors import UserError
+from moodlake.prediction import FaceMode
 from training.params import DataParams
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 _MOST_EXAMPLES = 5
 
 
-class DatasetError(MendableError):
+class DatasetError(UserError):
     """A data set that cannot be used; the message names the file, the row and the cure."""
 
 

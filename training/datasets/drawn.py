@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from moodlake.emotions import label_space
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from training.datasets.base import Annotated
 from training.params import DataParams
 

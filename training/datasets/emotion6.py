@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moodlake.emotions import label_space, without_neutral
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from training.datasets.base import (
     Annotated,
     ImageFile,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from moodlake.emotions import label_space
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from training.datasets.base import (
     Annotated,
     DatasetError,

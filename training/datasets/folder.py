@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from moodlake.emotions import LabelSpace, label_space
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from training.datasets.base import (
     Annotated,
     DatasetError,

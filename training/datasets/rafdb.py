@@ -7,7 +7,7 @@ Expects the folder `basic/` with `EmoLabel/list_patition_label.txt` (so spelt) a
 from __future__ import annotations
 
 from moodlake.emotions import label_space
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from training.datasets.base import (
     Annotated,
     DatasetError,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from moodlake.emotions import LabelSpace, label_space
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from training.datasets.base import (
     Annotated,
     DatasetError,

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.inference.bundle import META_FILE, NETWORK_FILES, digest_of
 from moodlake.inference.faces import DETECTOR
 from moodlake.inference.model import Model
@@ -25,16 +25,16 @@ from training.architectures import own_weights, preprocessing_of, stages
 from training.architectures.ensemble import Ensemble
 from training.architectures.inside import has_attention, last_grid
 from training.data_set.samples import Facts
+from training.evaluation.calibration import Calibration
 from training.evaluation.metrics import Array, kl_divergence, top_k_accuracy
 from training.files import write_json
 from training.params import Params
-from training.stages.calibrate import Calibration
 
 MOST_ACCURACY_LOST = 0.003
 MOST_KL_GAINED = 0.005
 
 
-class BundleDiffers(MendableError):
+class BundleDiffers(UserError):
     """A bundle that predicts worse than its network; the message says by how much."""
 
 

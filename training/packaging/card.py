@@ -13,11 +13,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from training.architectures import origin
-from training.data_set.samples import FACTS_FILE
 from training.files import written_whole
 from training.packaging.bundle import MOST_ACCURACY_LOST, MOST_KL_GAINED, Cost
 from training.params import ModelParams
-from training.stages.evaluate import REPORT_FILE
+from training.paths import FACTS_FILE, REPORT_FILE
 
 CARD_FILE = Path("build/MODEL_CARD.md")
 _TEMPLATE = Path(__file__).with_name("card.md.j2")

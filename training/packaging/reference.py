@@ -11,8 +11,9 @@ import numpy as np
 from moodlake.inference.bundle import META_FILE
 from moodlake.inference.model import Model
 from moodlake.profile import Profile
-from training.data_set.samples import SAMPLES_FILE, load_sides, load_split
+from training.data_set.samples import load_sides, load_split
 from training.files import write_json
+from training.paths import SAMPLES_FILE
 
 
 def reference_of(model: Model, samples: Path = SAMPLES_FILE) -> Profile:

@@ -17,17 +17,17 @@ from torch import nn
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import preprocessing_of
 from training.data_set.samples import Facts, load_split, read_facts
+from training.evaluation.calibration import Calibration
 from training.evaluation.metrics import Array
 from training.files import write_json, written_whole
+from training.learning.network import load_network
 from training.packaging.bundle import Cost, check_bundle, cost_of, packed_network, write_bundle
 from training.packaging.card import write_card
 from training.packaging.quantize import CALIBRATION_IMAGES, quantized
 from training.packaging.reference import add_reference
 from training.params import Params, load_params
+from training.paths import LOGITS_FILE, METRICS_FILE, WEIGHTS_FILE
 from training.stage import stage
-from training.stages.calibrate import LOGITS_FILE, Calibration
-from training.stages.evaluate import METRICS_FILE
-from training.stages.train import WEIGHTS_FILE, load_network
 
 ARCHIVE_FILE = Path("build/emotions.mar")
 HANDLER_FILE = Path("handlers/emotion_handler.py")

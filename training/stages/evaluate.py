@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from moodlake.emotions import NEUTRAL, LabelSpace, from_votes, without_neutral
 from training.data_set.samples import load_raw_votes, load_slices, load_targets, read_facts
 from training.evaluation.agreement import half_against_half, one_against_the_rest
+from training.evaluation.calibration import Calibration, cross_fitted
 from training.evaluation.metrics import (
     METRICS,
     Array,
@@ -28,13 +29,9 @@ from training.evaluation.metrics import (
 )
 from training.files import write_json, written_whole
 from training.params import load_params
+from training.paths import CONFUSION_FILE, LOGITS_FILE, METRICS_FILE, PLOTS_FOLDER, REPORT_FILE
 from training.stage import stage
-from training.stages.calibrate import LOGITS_FILE, Calibration, cross_fitted
 
-METRICS_FILE = Path("metrics/metrics.json")
-REPORT_FILE = Path("metrics/report.json")
-CONFUSION_FILE = Path("metrics/confusion.csv")
-PLOTS_FOLDER = Path("build/plots")
 HEADLINES = (
     "accuracy",
     "top2_accuracy",

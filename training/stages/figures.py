@@ -12,14 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from training.data_set.samples import read_facts
 from training.files import written_whole
+from training.paths import CONFUSION_FILE, CURVES_FOLDER, FIGURES_FILE, PLOTS_FOLDER
 from training.stage import stage
-from training.stages.evaluate import CONFUSION_FILE, PLOTS_FOLDER
-from training.stages.train import CURVES_FOLDER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIGURES_FILE = Path("build/figures.png")
 _MANY = 500
 _BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#999999"
 """Of Okabe and Ito's palette, which colour-blind people can tell apart."""

@@ -14,10 +14,10 @@ from PIL import Image, ImageOps
 
 from moodlake.emotions import LabelSpace, entropy
 from moodlake.inference.decoding import decode
-from training.data_set.samples import FACTS_FILE, SAMPLES_FILE, read_facts
+from training.data_set.samples import read_facts
 from training.files import write_json, written_whole
+from training.paths import FACTS_FILE, SAMPLES_FILE, VALIDATION_FILE
 from training.stage import stage
-from training.stages.validate import REPORT_FILE
 
 FOLDER = Path("data/overview")
 OVERVIEW_FILE = FOLDER / "overview.json"
@@ -107,7 +107,7 @@ def main() -> None:
         "name": facts.name,
         "digest": facts.digest,
         "dropped": json.loads(FACTS_FILE.read_text("utf-8"))["dropped"],
-        "expectations": json.loads(REPORT_FILE.read_text("utf-8")),
+        "expectations": json.loads(VALIDATION_FILE.read_text("utf-8")),
     }
     write_json(OVERVIEW_FILE, content)
     for emotion, strip in examples(samples, facts.space).items():

@@ -20,14 +20,16 @@ from tqdm import tqdm
 
 from moodlake.emotions import LabelSpace, from_votes
 from moodlake.inference.decoding import decode
-from moodlake.inference.faces import FaceMode, find_faces
+from moodlake.inference.faces import find_faces
+from moodlake.prediction import FaceMode
 from moodlake.reasons import Rejected
-from training.data_set.samples import FACTS_FILE, SAMPLES_FILE, SCHEMA
+from training.data_set.samples import SCHEMA
 from training.data_set.splits import Fingerprint, fingerprint, near_identical, sample, stratified
 from training.datasets import load_dataset
 from training.datasets.base import Annotated, DatasetError, Image, ImageFile, few_of
 from training.files import write_json, written_whole
 from training.params import DataParams, load_params
+from training.paths import FACTS_FILE, SAMPLES_FILE
 from training.stage import stage
 
 _THIRDS = ("low", "middle", "high")

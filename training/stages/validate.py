@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ import pandas as pd
 from moodlake.emotions import SUM_TOLERANCE, LabelSpace
 from moodlake.inference.decoding import decode
 from moodlake.reasons import Rejected
-from training.data_set.samples import SAMPLES_FILE, read_facts
+from training.data_set.samples import read_facts
 from training.files import write_json
+from training.paths import SAMPLES_FILE, VALIDATION_FILE
 
-REPORT_FILE = Path("data/validation/report.json")
 _MOST_EXAMPLES = 10
 
 
@@ -136,7 +135,7 @@ def _coverage(frame: pd.DataFrame, space: LabelSpace) -> list[dict[str, Any]]:
 def main() -> None:
     """Run the stage; exits with the failed expectations and the rows at fault."""
     outcomes = check(pd.read_parquet(SAMPLES_FILE), read_facts().space)
-    write_json(REPORT_FILE, outcomes)
+    write_json(VALIDATION_FILE, outcomes)
     failed = [outcome for outcome in outcomes if not outcome["success"]]
     for outcome in failed:
         examples = (

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from training.architectures import preprocessing_of
 from training.learning.batches import Split
+from training.learning.trainer import Trainer
 from training.params import Params, load_params
-from training.stages.train import Trainer
 
 _STEPS = 15
 _ROUNDS = 5

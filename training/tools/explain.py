@@ -22,18 +22,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moodlake.emotions import LabelSpace
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.inference.decoding import decode
-from moodlake.inference.faces import FaceMode, crop, find_faces
+from moodlake.inference.faces import crop, find_faces
 from moodlake.inference.preprocessing import Preprocessing
+from moodlake.prediction import FaceMode
 from moodlake.reasons import Rejected
 from training.architectures import preprocessing_of, stages
 from training.architectures.inside import feature_maps, first_member, has_attention, last_grid
 from training.data_set.samples import read_facts
+from training.evaluation.calibration import Calibration
+from training.learning.network import load_network
 from training.params import load_params
 from training.stage import stage
-from training.stages.calibrate import Calibration
-from training.stages.train import load_network
 
 _MAPS = 8
 _OPACITY = 0.5
@@ -199,11 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         network = load_network(params, len(facts.space))
         calibration = Calibration.read()
     except OSError as error:
-        raise MendableError(
-            f"{error}; `dvc repro` trains the network that this explains"
-        ) from error
+        raise UserError(f"{error}; `dvc repro` trains the network that this explains") from error
     if not chosen.out.parent.is_dir():
-        raise MendableError(
+        raise UserError(
             f"there is no folder {chosen.out.parent}: make it, or name another with --out"
         )
     preprocessing = preprocessing_of(params.model)
@@ -213,9 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             told = _ranked(calibration(network(inputs).numpy())[0], facts.space)
         emotion = facts.space.index(chosen.emotion or told[0][0])
     except OSError as error:
-        raise MendableError(f"{chosen.image}: {error.strerror}; check the path") from error
+        raise UserError(f"{chosen.image}: {error.strerror}; check the path") from error
     except (Rejected, ValueError) as error:
-        raise MendableError(f"{chosen.image}: {error}") from error
+        raise UserError(f"{chosen.image}: {error}") from error
     if chosen.what == "heat":
         heat = heat_map(network, params.model.architecture, inputs, emotion)
         of_one = not has_attention(first_member(network))

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.release import Comparison, check_comparable, compare, is_better, promote
 from moodlake.settings import CANDIDATE_ARCHIVE, PROJECT_ROOT, RELEASED_ARCHIVE
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _GRACE = 20.0
 
 
-class RetrainError(MendableError):
+class RetrainError(UserError):
     """The pipeline did not run to its end; the message has the end of what it said."""
 
 
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         outcome = retrain()
-    except MendableError as error:
+    except UserError as error:
         sys.exit(str(error))
     for item in outcome.comparisons:
         log.info("%-30s %s -> %s", item.metric, item.released, item.candidate)

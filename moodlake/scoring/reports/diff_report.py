@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from moodlake.reasons import Reason
-from moodlake.scoring.reports.changes import ChangedImage, Changes
-from moodlake.scoring.reports.diff import NO_ROW, Diff, DiffError, compare
+from moodlake.scoring.reports.diff import NO_ROW, ChangedImage, Changes, Diff, DiffError, compare
 from moodlake.scoring.reports.html import (
     REPORTS,
     ReadImage,

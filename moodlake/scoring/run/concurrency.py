@@ -19,7 +19,7 @@ class Stopped(Exception):
     """No more requests are to be sent."""
 
 
-class Pace:
+class ConcurrencyLimit:
     """A limit that adapts: TCP Vegas' rule (Brakmo and Peterson, 1995) on requests.
 
     From the latency now and the least one seen follows how many of the requests in flight only

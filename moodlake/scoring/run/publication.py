@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from moodlake.scoring.run.gate import refused
 from moodlake.scoring.run.policy import Policy
-from moodlake.scoring.run.staging import Run, Work, digest_of, total_seconds
+from moodlake.scoring.run.staging import Run, Staging, digest_of, total_seconds
 from moodlake.scoring.sources.objects import SourceError
-from moodlake.scoring.tables.commits import Seen
+from moodlake.scoring.tables.commits import CommitSnapshot
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.scoring.tables.schema import results_schema
 from moodlake.scoring.tables.summary import Summary
@@ -36,7 +36,7 @@ class Publication:
         problems: of the shards that were not scored or did not pass, in words.
     """
 
-    def __init__(self, run: Run, work: Work, results_table: str, policy: Policy) -> None:
+    def __init__(self, run: Run, work: Staging, results_table: str, policy: Policy) -> None:
         self.summary = Summary(run.space, policy.report.examples)
         self.problems: list[str] = []
         self._run = run
@@ -62,7 +62,7 @@ class Publication:
         run, passed = self._run, list(self._audited())
         new = [shard_id for shard_id in passed if shard_id not in run.tried]
         again = [shard_id for shard_id in passed if shard_id in run.tried]
-        seen = Seen(run.params.bucket, run.model.digest, run.commits)
+        seen = CommitSnapshot(run.params.bucket, run.model.digest, run.commits)
         for shard_ids, when in ((new, seen), (again, None)):
             if shard_ids:
                 parts = partial(self._rows, shard_ids)

@@ -13,12 +13,10 @@ from typing import Any, Protocol
 
 from moodlake.emotions import LabelSpace
 from moodlake.inference.decoding import Limits
-from moodlake.inference.faces import FaceMode
-from moodlake.inference.model import ModelIdentity
-from moodlake.prediction import Prediction
+from moodlake.prediction import FaceMode, ModelIdentity, Prediction
 from moodlake.reasons import Rejected
 from moodlake.scoring.defaults import DEFAULT_BATCH_SIZE
-from moodlake.scoring.run.concurrency import Pace
+from moodlake.scoring.run.concurrency import ConcurrencyLimit
 from moodlake.scoring.run.shards import weight_of
 from moodlake.scoring.sources.objects import Source, SourceObject, check_size, content_etag
 from moodlake.scoring.sources.s3 import DOWNLOAD_THREADS as READERS
@@ -77,7 +75,7 @@ def score_objects(
         SourceError, ServerError: the source or the server as a whole failed.
     """
     mode = faces or engine.faces
-    pace, stopwatch = Pace(_MOST_REQUESTS), stopwatch or Stopwatch()
+    pace, stopwatch = ConcurrencyLimit(_MOST_REQUESTS), stopwatch or Stopwatch()
 
     to_row = partial(
         make_row,
@@ -136,7 +134,7 @@ def _score_batch(
     items: Sequence[SourceObject],
     reading: Sequence[Reading],
     faces: FaceMode,
-    pace: Pace,
+    pace: ConcurrencyLimit,
     stopwatch: Stopwatch,
 ) -> tuple[list[SourceObject], list[Prediction]]:
     """The items, with the ETag filled in where only reading tells it, and their predictions."""
@@ -156,7 +154,11 @@ def _score_batch(
 
 
 def _ask(
-    engine: Engine, images: Sequence[bytes], faces: FaceMode, pace: Pace, stopwatch: Stopwatch
+    engine: Engine,
+    images: Sequence[bytes],
+    faces: FaceMode,
+    pace: ConcurrencyLimit,
+    stopwatch: Stopwatch,
 ) -> list[Prediction]:
     if not images:
         return []

@@ -20,8 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from moodlake.emotions import LabelSpace
-from moodlake.inference.faces import FaceMode
-from moodlake.inference.model import ModelIdentity
+from moodlake.prediction import FaceMode, ModelIdentity
 from moodlake.scoring.defaults import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE
 from moodlake.scoring.run.gate import Failure
 from moodlake.scoring.run.shards import Shard
@@ -125,7 +124,7 @@ class Run:
             ) from error
 
 
-class Work:
+class Staging:
     """The files of one run under the prefix of the results."""
 
     def __init__(self, results_uri: str, run_id: str) -> None:
@@ -231,7 +230,7 @@ def clear_abandoned(results_uri: str, before: datetime) -> int:
 
 
 def total_seconds(staged: Iterable[pa.Table]) -> dict[str, float]:
-    """What shards took, by step: added up over what `Work.read_rows` returned."""
+    """What shards took, by step: added up over what `Staging.read_rows` returned."""
     total = Stopwatch()
     for rows in staged:
         total.add(json.loads((rows.schema.metadata or {}).get(_SECONDS, b"{}")))
@@ -239,7 +238,7 @@ def total_seconds(staged: Iterable[pa.Table]) -> dict[str, float]:
 
 
 def digest_of(staged: pa.Table) -> bytes:
-    """SHA-256 of the file that `Work.read_rows` returned the rows of."""
+    """SHA-256 of the file that `Staging.read_rows` returned the rows of."""
     return bytes(staged.schema.metadata[_DIGEST])
 
 

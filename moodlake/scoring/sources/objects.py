@@ -10,12 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.inference.decoding import Limits
 from moodlake.reasons import Reason, Rejected
 
 
-class SourceError(MendableError):
+class SourceError(UserError):
     """A source that cannot be listed or read; the message says what to do."""
 
 

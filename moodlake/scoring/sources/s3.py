@@ -112,7 +112,7 @@ def list_pages(client: BaseClient, bucket: str, prefix: str = "") -> Iterator[pa
             ]
             yield pa.RecordBatch.from_pylist(rows, schema=LISTING_SCHEMA)
     except (ClientError, BotoCoreError) as error:
-        raise explained(error, bucket) from error
+        raise translate_error(error, bucket) from error
 
 
 class ObjectReader:
@@ -181,7 +181,7 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
         try:
             data: bytes = body.read()
         except BotoCoreError as error:
-            problem = explained(error, item.bucket)
+            problem = translate_error(error, item.bucket)
             continue
         if len(data) == item.size:
             return data
@@ -212,9 +212,9 @@ def _open(client: BaseClient, item: SourceObject) -> StreamingBody:
         if code in _WITHHELD:
             message = error.response["Error"].get("Message", "")
             raise Rejected(Reason.UNREADABLE, f"S3 answers {code}: {message}"[:200]) from error
-        raise explained(error, item.bucket) from error
+        raise translate_error(error, item.bucket) from error
     except BotoCoreError as error:
-        raise explained(error, item.bucket) from error
+        raise translate_error(error, item.bucket) from error
     return answer["Body"]
 
 
@@ -225,7 +225,7 @@ def image_of(client: BaseClient, row: Mapping[str, Any]) -> bytes:
     return read_object(client, item)
 
 
-def explained(error: Exception, bucket: str) -> SourceError:
+def translate_error(error: Exception, bucket: str) -> SourceError:
     """What went wrong with a bucket and what to do about it."""
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
     if code in ("NoSuchBucket", "404"):

@@ -13,7 +13,7 @@ from moodlake.inference.decoding import Limits
 from moodlake.reasons import Rejected
 from moodlake.scoring.sources.local import open_source
 from moodlake.scoring.sources.objects import Source, SourceError, SourceObject
-from moodlake.scoring.sources.s3 import explained
+from moodlake.scoring.sources.s3 import translate_error
 
 _MAX_KEY_BYTES = 1024
 
@@ -78,7 +78,7 @@ def send(
                     problem = str(error)
             yield upload, problem
     except (ClientError, BotoCoreError) as error:
-        raise explained(error, bucket) from error
+        raise translate_error(error, bucket) from error
 
 
 def _problem(upload: Upload) -> str | None:

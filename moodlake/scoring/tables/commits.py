@@ -25,7 +25,7 @@ from deltalake.exceptions import DeltaError
 from moodlake.scoring.sources.objects import SetupError
 from moodlake.scoring.tables.delta import scan, until_won
 from moodlake.scoring.tables.duckdb_spill import database, fill, in_chunks
-from moodlake.scoring.tables.schema import IDENTITY, PASSING
+from moodlake.scoring.tables.schema import IDENTITY, RETRYABLE
 
 _PARTITION = "data_date"
 _DATES_AT_ONCE = 100
@@ -34,7 +34,7 @@ _SAME = ", ".join(IDENTITY)
 
 
 @dataclass(frozen=True)
-class Seen:
+class CommitSnapshot:
     """How many commits there were, at some time, of a bucket and model."""
 
     bucket: str
@@ -52,7 +52,7 @@ def commit_parts(
     parts: Callable[[], Iterable[pa.Table]],
     schema: pa.Schema,
     shard_ids: Sequence[str],
-    seen: Seen | None = None,
+    seen: CommitSnapshot | None = None,
 ) -> int:
     """Add rows that the table at `uri` lacks; see `ResultsTable.commit_parts`."""
     written = 0
@@ -92,7 +92,7 @@ def _present(table: DeltaTable, parts: Iterable[pa.Table]) -> Iterator[duckdb.Du
         sought = (batch for part in parts for batch in part.select(IDENTITY).to_batches())
         fill(connection, "sought", pa.schema([(name, pa.string()) for name in IDENTITY]), sought)
         columns = {name: pc.field(name) for name in IDENTITY}
-        columns["passing"] = pc.field("reason").isin(PASSING)
+        columns["passing"] = pc.field("reason").isin(RETRYABLE)
         stored = scan(table, columns, _about(connection), uses=["reason"])
         connection.execute("CREATE TABLE present AS SELECT *, true AS passing FROM sought LIMIT 0")
         for chunk in in_chunks(stored.to_batches()):
@@ -124,7 +124,7 @@ def _missing(connection: duckdb.DuckDBPyConnection, part: pa.Table) -> pa.Table:
 
 def _replacing(connection: duckdb.DuckDBPyConnection, part: pa.Table) -> pa.Table:
     """The rows that take the place of one with a passing reason."""
-    part = part.filter(pc.invert(pc.is_in(part["reason"], pa.array(PASSING))))
+    part = part.filter(pc.invert(pc.is_in(part["reason"], pa.array(RETRYABLE))))
     return _joined(connection, part, f"SEMI JOIN (FROM present WHERE passing) USING ({_SAME})")
 
 
@@ -141,7 +141,7 @@ def _replace(table: DeltaTable, rows: pa.Table, owners: Sequence[tuple[str, str]
         same = " AND ".join(f"t.{name} = s.{name}" for name in IDENTITY)
         merger = table.merge(
             rows,
-            predicate=f"{same} AND t.reason IN ({', '.join(map(repr, PASSING))})",
+            predicate=f"{same} AND t.reason IN ({', '.join(map(repr, RETRYABLE))})",
             source_alias="s",
             target_alias="t",
             merge_schema=True,

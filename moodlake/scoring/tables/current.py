@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 
 from moodlake.scoring.tables.delta import scan
 from moodlake.scoring.tables.duckdb_spill import database, fill
-from moodlake.scoring.tables.schema import IDENTITY, PASSING
+from moodlake.scoring.tables.schema import IDENTITY, RETRYABLE
 
 _CHANGED = "last_modified"
 
@@ -25,7 +25,7 @@ def current_sql(columns: Sequence[str]) -> str:
     """SQL for the identities of the current rows of `results`, which has these columns."""
     # Older tables do not tell when an object was changed.
     newest = f"{_CHANGED} DESC NULLS LAST, " if _CHANGED in columns else ""
-    passing = ", ".join(map(repr, PASSING))
+    passing = ", ".join(map(repr, RETRYABLE))
     return f"""
 SELECT {", ".join(IDENTITY)} FROM results WHERE coalesce(reason, '') NOT IN ({passing})
 QUALIFY row_number() OVER (

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.scoring.tables.current import current_identities
 from moodlake.scoring.tables.delta import scan
 from moodlake.scoring.tables.results import ResultsTable
@@ -82,7 +82,7 @@ def trace(key: str, settings: Settings, bucket: str | None = None) -> list[Linea
         bucket: None for all buckets.
 
     Raises:
-        MendableError: there is none; the message names keys that end like this one.
+        UserError: there is none; the message names keys that end like this one.
     """
     table = ResultsTable(settings.results_table)
     stored = table.find(key, bucket)
@@ -105,7 +105,7 @@ def trace(key: str, settings: Settings, bucket: str | None = None) -> list[Linea
     return found
 
 
-def _not_found(key: str, bucket: str | None, uri: str) -> MendableError:
+def _not_found(key: str, bucket: str | None, uri: str) -> UserError:
     where = f" of bucket {bucket!r}" if bucket else ""
     message = f"no row of {key!r}{where} in {uri}"
     like = (pc.field("key") == key) | pc.ends_with(pc.field("key"), f"/{key}")
@@ -116,7 +116,7 @@ def _not_found(key: str, bucket: str | None, uri: str) -> MendableError:
             break
     if alike:
         message += f"; there is {', '.join(sorted(alike)[:_ALIKE])}"
-    return MendableError(message)
+    return UserError(message)
 
 
 def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:

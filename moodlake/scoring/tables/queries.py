@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import reduce
 from operator import and_
 from typing import Any
@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from moodlake.reasons import Reason
-from moodlake.scoring.reports.diff import ScoredModel, models_in
 from moodlake.scoring.tables.delta import scan, starts_with
 from moodlake.scoring.tables.duckdb_spill import database
 from moodlake.scoring.tables.schema import IDENTITY, emotion_columns
 
 BINS = 20
 """Of the histograms of confidence and of entropy."""
+_MODEL = ("model_digest", "model_name", "model_version", "label_space")
 
 
 @dataclass(frozen=True)
@@ -222,3 +222,34 @@ def choices(table: DeltaTable) -> Choices | None:
     return Choices(
         tuple(sorted(buckets)), tuple(models_in(table)), emotions, (min(days), max(days))
     )
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """A model that has rows in the table; `last_scored` is the time of its newest one."""
+
+    digest: str
+    name: str
+    version: str
+    space: str
+    last_scored: datetime
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} ({self.digest[:12]})"
+
+
+def models_in(table: DeltaTable, where: pc.Expression | None = None) -> list[ScoredModel]:
+    """The models of the rows chosen, the one that scored last before the others."""
+    last: dict[str, ScoredModel] = {}
+    uses = () if where is None else ("bucket", "key")
+    for batch in scan(table, [*_MODEL, "scored_at"], where, uses).to_batches():
+        grouped = pa.table([*batch.columns], names=batch.schema.names).group_by(list(_MODEL))
+        for row in grouped.aggregate([("scored_at", "max")]).to_pylist():
+            model = ScoredModel(*(row[name] for name in (*_MODEL, "scored_at_max")))
+            known = last.get(model.digest, model)
+            last[model.digest] = max(model, known, key=_time)
+    return sorted(last.values(), key=_time, reverse=True)
+
+
+def _time(model: ScoredModel) -> datetime:
+    return model.last_scored

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from moodlake.scoring.tables.commits import Seen, commit_parts, commits_of
+from moodlake.scoring.tables.commits import CommitSnapshot, commit_parts, commits_of
 from moodlake.scoring.tables.delta import open_table, scan
-from moodlake.scoring.tables.schema import IDENTITY, PASSING
+from moodlake.scoring.tables.schema import IDENTITY, RETRYABLE
 
 
 @dataclass(frozen=True)
-class Known:
+class ExistingRows:
     """What a model has rows of, in a bucket.
 
     Attributes:
@@ -26,7 +26,7 @@ class Known:
     """
 
     objects: Iterable[pa.RecordBatch]
-    seen: Seen
+    seen: CommitSnapshot
 
 
 class ResultsTable:
@@ -39,26 +39,26 @@ class ResultsTable:
         """The table as it is now, or None before the first commit."""
         return open_table(self.uri)
 
-    def known(self, bucket: str, model_digest: str, keys: pa.Array | None = None) -> Known:
+    def known(self, bucket: str, model_digest: str, keys: pa.Array | None = None) -> ExistingRows:
         """The objects of `bucket` that this model has rows of; of these keys, if any are given."""
         table = self.open()
         if table is None:
-            return Known((), Seen(bucket, model_digest, 0))
+            return ExistingRows((), CommitSnapshot(bucket, model_digest, 0))
         wanted = (pc.field("bucket") == bucket) & (pc.field("model_digest") == model_digest)
         if keys is not None:
             wanted &= pc.field("key").isin(keys)
-        again = pc.field("reason").isin(PASSING)
+        again = pc.field("reason").isin(RETRYABLE)
         columns = {"key": pc.field("key"), "etag": pc.field("etag"), "again": again}
         rows = scan(table, columns, wanted, uses=["bucket", "model_digest", "reason"])
         commits = commits_of(table, bucket, model_digest)
-        return Known(rows.to_batches(), Seen(bucket, model_digest, commits))
+        return ExistingRows(rows.to_batches(), CommitSnapshot(bucket, model_digest, commits))
 
     def commit_parts(
         self,
         parts: Callable[[], Iterable[pa.Table]],
         schema: pa.Schema,
         shard_ids: Sequence[str],
-        seen: Seen | None = None,
+        seen: CommitSnapshot | None = None,
     ) -> int:
         """Add rows, each identity once; returns how many were written.
 

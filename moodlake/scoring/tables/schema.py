@@ -10,16 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from moodlake.emotions import LabelSpace
-from moodlake.inference.blazeface import LANDMARKS
-from moodlake.inference.faces import FaceMode
-from moodlake.inference.model import ModelIdentity
-from moodlake.prediction import FacePrediction, Prediction
+from moodlake.prediction import LANDMARKS, FaceMode, FacePrediction, ModelIdentity, Prediction
 from moodlake.reasons import Reason, Status
 from moodlake.scoring.sources.objects import SourceObject
 
 IDENTITY = ("bucket", "key", "etag", "model_digest")
 """One row per object version and model: no two rows share these."""
-PASSING = tuple(str(reason) for reason in Reason if reason.is_passing)
+RETRYABLE = tuple(str(reason) for reason in Reason if reason.is_retryable)
 """Reasons of rows that give way to a later one: there was nothing to read, or no way to."""
 UTC_TIME = pa.timestamp("us", tz="UTC")
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from moodlake.emotions import LabelSpace
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from moodlake.profile import Profile
 from moodlake.reasons import Reason, Status
 from moodlake.scoring.tables.schema import count_outcomes, emotion_columns
@@ -124,7 +124,7 @@ def profile_of(rows: pa.Table, space: LabelSpace) -> Profile:
         # What is away, or withheld, is tried again by each run: it would count each time.
         outcomes={
             str(Status.SCORED): scored,
-            **{name: count for name, count in reasons.items() if not Reason(name).is_passing},
+            **{name: count for name, count in reasons.items() if not Reason(name).is_retryable},
         },
     )
 

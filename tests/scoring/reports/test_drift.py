@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
-from moodlake.inference.faces import FaceMode
-from moodlake.prediction import FacePrediction, Prediction
+from moodlake.prediction import FaceMode, FacePrediction, Prediction
 from moodlake.profile import Profile
 from moodlake.reasons import Reason
 from moodlake.scoring.reports.drift import (

@@ -8,14 +8,14 @@ import time
 
 import pytest
 
-from moodlake.scoring.run.concurrency import Pace, Stopped
+from moodlake.scoring.run.concurrency import ConcurrencyLimit, Stopped
 
 MOST = 16
 
 
 def settle(workers: int, work: float = 1.0, rounds: int = 400) -> int:
     """The limit after so many answers of a server that works on `workers` requests at once."""
-    pace = Pace(MOST)
+    pace = ConcurrencyLimit(MOST)
     for _ in range(rounds):
         pace.answered(work * max(1.0, pace.limit / workers), work)
     return pace.limit
@@ -31,7 +31,7 @@ def test_the_limit_is_never_exceeded() -> None:
 
 
 def test_large_requests_do_not_pass_for_slow_ones() -> None:
-    pace = Pace(MOST)
+    pace = ConcurrencyLimit(MOST)
     for number in range(400):
         work = 1.0 + number % 7
         pace.answered(work * max(1.0, pace.limit / 4), work)
@@ -39,7 +39,7 @@ def test_large_requests_do_not_pass_for_slow_ones() -> None:
 
 
 def test_a_refusal_halves_it_once_for_all_that_were_in_flight() -> None:
-    pace = Pace(MOST, start=16)
+    pace = ConcurrencyLimit(MOST, start=16)
     for _ in range(8):
         pace.refused(1.0)
     assert pace.limit == 8
@@ -49,7 +49,7 @@ def test_a_refusal_halves_it_once_for_all_that_were_in_flight() -> None:
 
 
 def test_no_more_are_in_flight_than_the_limit() -> None:
-    pace = Pace(MOST, start=3)
+    pace = ConcurrencyLimit(MOST, start=3)
     flying, most = 0, 0
     lock = threading.Lock()
 
@@ -72,14 +72,14 @@ def test_no_more_are_in_flight_than_the_limit() -> None:
 
 
 def test_a_server_that_became_slower_is_used_as_before() -> None:
-    pace = Pace(MOST)
+    pace = ConcurrencyLimit(MOST)
     for number in range(1500):
         pace.answered((3.0 if number > 400 else 1.0) * max(1.0, pace.limit / 8))
     assert pace.limit >= 8
 
 
 def test_nobody_waits_after_the_end() -> None:
-    pace = Pace(MOST)
+    pace = ConcurrencyLimit(MOST)
     let_go = threading.Event()
 
     def wait() -> None:

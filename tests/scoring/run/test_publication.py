@@ -12,7 +12,7 @@ from moodlake.reasons import Reason
 from moodlake.scoring.run import publication
 from moodlake.scoring.run.policy import Policy
 from moodlake.scoring.run.publication import Publication
-from moodlake.scoring.run.staging import Work
+from moodlake.scoring.run.staging import Staging
 from moodlake.scoring.sources.objects import SourceError
 from moodlake.scoring.tables.results import ResultsTable
 from tests.scoring.rows import planned, row, table
@@ -25,15 +25,15 @@ def two_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publication, "ROWS_AT_ONCE", 2)
 
 
-def staged(folder: Path, shard_ids: tuple[str, ...] = SHARDS) -> Work:
-    work = Work(str(folder), "run")
+def staged(folder: Path, shard_ids: tuple[str, ...] = SHARDS) -> Staging:
+    work = Staging(str(folder), "run")
     for shard_id in shard_ids:
         rows = [{**row(f"{shard_id}-{key}"), "shard_id": shard_id} for key in "abc"]
         work.write_rows(shard_id, table(*rows), {"read": 0.5})
     return work
 
 
-def publish(folder: Path, work: Work) -> Publication:
+def publish(folder: Path, work: Staging) -> Publication:
     results = ResultsTable(str(folder / "results"))
     run = planned(shard_ids=SHARDS, tried=("again",), listed=12, waiting=12)
     made = Publication(run, work, results.uri, Policy())

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from moodlake.inference.faces import FaceMode
-from moodlake.inference.model import ModelIdentity
-from moodlake.prediction import Prediction
+from moodlake.prediction import FaceMode, ModelIdentity, Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.scoring.run.scorer import score_objects
 from moodlake.scoring.sources.objects import Source, SourceError, SourceObject

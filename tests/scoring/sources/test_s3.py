@@ -39,7 +39,7 @@ def test_one_object_that_is_withheld_is_its_own_matter(
     with pytest.raises(Rejected) as caught:
         read(key)
     assert caught.value.reason is reason
-    assert reason.is_passing
+    assert reason.is_retryable
     assert read("sound.jpg") == b"content"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import Work
+from moodlake.scoring.run.staging import Staging
 from moodlake.scoring.sources import storage
 from moodlake.scoring.sources.objects import SetupError
 from moodlake.settings import Settings
@@ -28,7 +28,7 @@ def test_of_writers_of_one_file_each_leaves_it_whole(tmp_path: Path) -> None:
 
 def test_a_plan_that_is_refused_leaves_none_of_an_earlier_try(tmp_path: Path) -> None:
     settings = Settings(results_uri=str(tmp_path))
-    work = Work(settings.results_uri, "run")
+    work = Staging(settings.results_uri, "run")
     work.write_run(planned())
     with pytest.raises(ValueError, match="max_broken"):
         pipeline.plan_asked("run", {"max_broken": -5}, settings, "hand")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from moodlake.cli import app
-from moodlake.errors import MendableError
+from infra.cli import app
+from moodlake.errors import UserError
 from moodlake.reasons import Reason
 from moodlake.scoring.tables.current import ordered_rows
 from moodlake.scoring.tables.lineage import trace
@@ -54,7 +54,7 @@ def test_the_newest_real_row_of_each_object_and_model_is_current(
     newest = {
         (key, 64 * model): f"version {number}"
         for number, (key, model, reason) in enumerate(rows)
-        if reason is None or not reason.is_passing
+        if reason is None or not reason.is_retryable
     }
     with ordered_rows(lake, current=True) as (count, reader):
         found = reader.read_all()
@@ -82,11 +82,11 @@ def test_a_key_without_rows_is_told_with_those_that_end_like_it(tmp_path: Path) 
     place = replace(Settings(), results_uri=str(tmp_path))
     write_deltalake(place.results_table, table(row("2026/cat.jpg"), row("copycat.jpg")))
     alike = "there is '2026/cat.jpg' of bucket 'bucket'"
-    with pytest.raises(MendableError, match=f"no row of 'cat.jpg' in .*; {alike}$"):
+    with pytest.raises(UserError, match=f"no row of 'cat.jpg' in .*; {alike}$"):
         trace("cat.jpg", place)
-    with pytest.raises(MendableError, match=r"'cat.jpg' of bucket 'other' in .*2026/cat.jpg"):
+    with pytest.raises(UserError, match=r"'cat.jpg' of bucket 'other' in .*2026/cat.jpg"):
         trace("cat.jpg", place, "other")
-    with pytest.raises(MendableError, match=r"no row of 'dog.jpg' in [^;]*$"):
+    with pytest.raises(UserError, match=r"no row of 'dog.jpg' in [^;]*$"):
         trace("dog.jpg", place)
 
 

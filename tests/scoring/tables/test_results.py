@@ -12,12 +12,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from moodlake.emotions import LabelSpace, label_space
-from moodlake.inference.blazeface import LANDMARKS
-from moodlake.prediction import FacePrediction
+from moodlake.prediction import LANDMARKS, FacePrediction
 from moodlake.reasons import Reason
 from moodlake.scoring.sources.objects import SetupError, SourceError
 from moodlake.scoring.tables import commits
-from moodlake.scoring.tables.commits import Seen
+from moodlake.scoring.tables.commits import CommitSnapshot
 from moodlake.scoring.tables.current import ordered_rows
 from moodlake.scoring.tables.delta import scan
 from moodlake.scoring.tables.results import ResultsTable
@@ -39,7 +38,7 @@ def done(results: ResultsTable) -> list[tuple[str, str]]:
     return sorted((row["key"], row["etag"]) for row in rows if not row["again"])
 
 
-def add(results: ResultsTable, parts: list[pa.Table], seen: Seen) -> int:
+def add(results: ResultsTable, parts: list[pa.Table], seen: CommitSnapshot) -> int:
     return results.commit_parts(lambda: parts, SCHEMA, ["shard"], seen)
 
 

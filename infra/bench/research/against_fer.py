@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.bench.images import encoded, photos_with_faces
-from moodlake.inference.faces import FaceMode
 from moodlake.inference.model import Model
+from moodlake.prediction import FaceMode
 from moodlake.settings import RELEASED_ARCHIVE
 
 _TURNS = 5

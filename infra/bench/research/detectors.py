@@ -1,4 +1,4 @@
-"""Compare face detectors on made photos: python -m infra.bench.detectors [--ferplus FERPLUS.npz].
+"""Compare face detectors on made photos: python -m infra.bench.research.detectors [--ferplus NPZ].
 
 Prints, for each detector that is installed: how many of the faces it finds, by size and by how far
 they are turned; false alarms; how far its landmarks are off; and the time of an image. Then how
@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.data import lfw_subset
 
-from infra.bench.adapters import DETECTORS, Detector, Found
-from infra.bench.made import Head, Photo, Truth, fer_head, make_photos, portraits, scenes
+from infra.bench.research.adapters import DETECTORS, Detector, Found
+from infra.bench.research.made import Head, Photo, Truth, fer_head, make_photos, portraits, scenes
 
 _SIZES = (0.04, 0.07, 0.10, 0.15, 0.30, 0.70)
 _TURNS = (0, 10, 20, 30, 40)

@@ -1,4 +1,4 @@
-"""What detecting and cutting out costs the model: python -m infra.bench.framing FERPLUS.npz.
+"""Measure what detection and cropping cost the model: python -m infra.bench.research.framing NPZ.
 
 FER+'s validation faces are laid on scenes, enlarged and turned; the model reads the crop that it
 was given in training, the Haar cascade's box, and moodlake's own crop. Prints how many faces are
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.bench.adapters import Detector, haar
-from infra.bench.made import Photo, background, fer_head, paste, scenes
+from infra.bench.research.adapters import Detector, haar
+from infra.bench.research.made import Photo, background, fer_head, paste, scenes
 from moodlake.emotions import from_votes
 from moodlake.inference.faces import crop, find_faces
 from moodlake.inference.model import Model

@@ -16,11 +16,11 @@ from moodlake.cli.console import (
     DEFAULT_STATE,
     ArchivePath,
     console,
-    explained,
+    report_errors,
     stop_undisturbed,
     stopping_cleanly,
 )
-from moodlake.errors import MendableError
+from moodlake.errors import UserError
 from moodlake.settings import RELEASED_ARCHIVE, STATE_VARIABLE, Settings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def serve(
     MOODLAKE_SERVER_KEYS names what callers have to send, as it does for them: a key_file.json, or
     the ARN of a secret. Without it the server makes a token of its own.
     """
-    with explained(), stopping_cleanly() as stopped:
+    with report_errors(), stopping_cleanly() as stopped:
         from infra.local.cores import usable_cores
         from infra.local.ports import Ports, ensure_free
         from infra.local.server import ModelServer
@@ -88,7 +88,7 @@ def _run(server: ModelServer, stopped: threading.Event) -> None:
         while not stopped.wait(_LOOK_SECONDS):
             server.check_alive()
     except NotReady as error:
-        raise MendableError(str(error)) from error
+        raise UserError(str(error)) from error
     finally:
         stop_undisturbed(server.stop)
 
@@ -99,13 +99,13 @@ def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
     if chain is None and key is None:
         return None
     if chain is None or key is None:
-        raise MendableError("--certificate and --key go together")
+        raise UserError("--certificate and --key go together")
     for file in (chain, key):
         file.open("rb").close()
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
     except ssl.SSLError as error:
-        raise MendableError(
+        raise UserError(
             f"{chain} and {key} are no certificate and its key, in PEM: {error}"
         ) from error
     return Certificate(chain.absolute(), key.absolute())
@@ -116,14 +116,14 @@ def _alone(folder: Path) -> Iterator[None]:
     """Keep other servers out of the folder.
 
     Raises:
-        MendableError: one runs from there.
+        UserError: one runs from there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise MendableError(
+            raise UserError(
                 f"a model server runs from {folder} already; --state chooses another folder"
             ) from error
         yield

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from app.desk import Desk
+from app.upload_session import UploadSession
 from moodlake.scoring.run.scorer import Engine
 
 KEPT_MINUTES = 30
@@ -15,11 +15,11 @@ _MOST_MB = 2000
 _SWEEP_SECONDS = 30.0
 
 
-class Desks:
+class SessionStore:
     """Each under a name that only its own page knows.
 
     Args:
-        connect: see Desk.
+        connect: see UploadSession.
         kept_seconds: how long a desk stays that nobody looks at.
     """
 
@@ -28,16 +28,16 @@ class Desks:
     ) -> None:
         self._connect = connect
         self._kept = kept_seconds
-        self._desks: dict[str, Desk] = {}
+        self._desks: dict[str, UploadSession] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True).start()
 
-    def open(self, name: str | None) -> Desk:
+    def open(self, name: str | None) -> UploadSession:
         """The desk of that name, or else a new one."""
         with self._lock:
             desk = self._desks.get(name or "")
             if desk is None:
-                desk = Desk(self._connect)
+                desk = UploadSession(self._connect)
                 self._desks[desk.name] = desk
             desk.last_seen = time.monotonic()
             return desk

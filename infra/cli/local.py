@@ -18,12 +18,12 @@ from moodlake.cli.console import (
     StateDir,
     console,
     errors,
-    explained,
+    report_errors,
     stop_undisturbed,
     stopping_cleanly,
 )
 from moodlake.cli.results import outcomes, print_results
-from moodlake.inference.faces import FaceMode
+from moodlake.prediction import FaceMode
 from moodlake.reasons import Status
 from moodlake.scoring.defaults import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 from moodlake.serving.limits import MAX_IMAGES
@@ -40,7 +40,7 @@ def up(
     app: Annotated[bool, typer.Option("--app", help="The page, too; see `moodlake app`.")] = False,
 ) -> None:
     """Start S3, TorchServe, nginx and Airflow here; Ctrl-C or `moodlake down` stops them."""
-    with explained(), stopping_cleanly() as stopped:
+    with report_errors(), stopping_cleanly() as stopped:
         from infra.local.ports import ClusterPorts, Ports
         from infra.local.stack import Stack
 
@@ -78,7 +78,7 @@ def put(
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Drop images into the bucket; exit code 1 if one of them cannot be sent."""
-    with explained():
+    with report_errors():
         from infra.local.stack import attach
         from moodlake.scoring.sources.s3 import s3_client
         from moodlake.scoring.sources.upload import gather, send
@@ -124,7 +124,7 @@ def run(
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Let Airflow score what is new in the bucket now, and wait for the end."""
-    with explained():
+    with report_errors():
         from infra.local.airflow import DAG_ID
         from infra.local.stack import attach
 
@@ -171,7 +171,7 @@ def _outcome(run_id: str, settings: Settings, place: str) -> str:
 
 def env(state: StateDir = DEFAULT_STATE) -> None:
     """Print what leads other programs to the running servers: eval "$(moodlake env)"."""
-    with explained():
+    with report_errors():
         from infra.local.stack import attach
 
         for name, value in attach(state).environment().items():
@@ -180,7 +180,7 @@ def env(state: StateDir = DEFAULT_STATE) -> None:
 
 def status(state: StateDir = DEFAULT_STATE) -> None:
     """Show whether each local service works, by using it; exit code 1 if one does not."""
-    with explained():
+    with report_errors():
         from infra.local.stack import attach
 
         services = attach(state).status()
@@ -194,7 +194,7 @@ def status(state: StateDir = DEFAULT_STATE) -> None:
 
 def down(state: StateDir = DEFAULT_STATE) -> None:
     """Stop what `moodlake up` started."""
-    with explained():
+    with report_errors():
         from infra.local.stack import take_down
 
         take_down(state)
@@ -210,7 +210,7 @@ def demo(
     def announce(line: str) -> None:
         console.print(f"[dim]›[/] {escape(line)}", soft_wrap=True)
 
-    with explained(), stopping_cleanly() as stopped:
+    with report_errors(), stopping_cleanly() as stopped:
         from infra.local.demo import run_demo
         from infra.local.ports import Ports
         from infra.local.stack import Stack, ensure_stopped

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
+from moodlake.cli.console import DEFAULT_STATE, StateDir, console, report_errors
 
 app = typer.Typer(no_args_is_help=True, help="Versions of the model, side by side.")
 VersionName = Annotated[str, typer.Argument(help="As `moodlake model list` shows it.")]
@@ -17,7 +17,7 @@ VersionName = Annotated[str, typer.Argument(help="As `moodlake model list` shows
 @app.command("list")
 def list_versions(state: StateDir = DEFAULT_STATE) -> None:
     """Show the versions that are served, and which one answers."""
-    with explained():
+    with report_errors():
         from infra.local.stack import attach
 
         versions = attach(state).versions.all()
@@ -31,7 +31,7 @@ def list_versions(state: StateDir = DEFAULT_STATE) -> None:
 @app.command("add")
 def add_version(archive: Path, state: StateDir = DEFAULT_STATE) -> None:
     """Load an archive beside the others; requests may name its version from then on."""
-    with explained():
+    with report_errors():
         from infra.local.stack import attach
 
         added = attach(state).versions.add(archive)
@@ -44,7 +44,7 @@ def add_version(archive: Path, state: StateDir = DEFAULT_STATE) -> None:
 @app.command("use")
 def use_version(version: VersionName, state: StateDir = DEFAULT_STATE) -> None:
     """Let a version answer from now on: the new one, or, to roll back, the old one."""
-    with explained():
+    with report_errors():
         from infra.local.stack import attach
 
         used = attach(state).use_version(version)
@@ -54,7 +54,7 @@ def use_version(version: VersionName, state: StateDir = DEFAULT_STATE) -> None:
 @app.command("remove")
 def remove_version(version: VersionName, state: StateDir = DEFAULT_STATE) -> None:
     """Unload a version that is not the one that answers."""
-    with explained():
+    with report_errors():
         from infra.local.stack import attach
 
         attach(state).versions.remove(version)

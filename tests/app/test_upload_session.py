@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from app.desk import Desk
-from app.desks import Desks
-from moodlake.inference.faces import FaceMode
+from app.session_store import SessionStore
+from app.upload_session import UploadSession
 from moodlake.inference.model import Model
-from moodlake.prediction import Prediction
+from moodlake.prediction import FaceMode, Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.serving.client import ServerClient
 from tests.app.test_uploads import zipped
@@ -23,19 +22,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return Model.load(write_archive(tmp_path_factory.mktemp("model") / "tiny.mar"))
 
 
-def settled(desk: Desk) -> Desk:
+def settled(desk: UploadSession) -> UploadSession:
     deadline = time.monotonic() + 60
     while not desk.wait(1):
         assert time.monotonic() < deadline
     return desk
 
 
-def outcomes(desk: Desk) -> dict[str, str]:
+def outcomes(desk: UploadSession) -> dict[str, str]:
     return {item.name: item.row["reason"] or "scored" for item in desk.items if item.row}
 
 
 def test_files_and_zips_are_scored_and_the_bad_ones_told(model: Model) -> None:
-    desk = Desk(lambda: model, FaceMode.NONE)
+    desk = UploadSession(lambda: model, FaceMode.NONE)
     desk.add("1", "a.jpg", jpeg(1))
     desk.add("2", "notes.png", b"only words")
     desk.add(
@@ -55,14 +54,14 @@ def test_files_and_zips_are_scored_and_the_bad_ones_told(model: Model) -> None:
 
 
 def test_the_same_upload_is_taken_once(model: Model) -> None:
-    desk = Desk(lambda: model, FaceMode.NONE)
+    desk = UploadSession(lambda: model, FaceMode.NONE)
     for _ in range(3):
         desk.add("1", "a.jpg", jpeg(1))
     assert len(settled(desk).items) == 1
 
 
 def test_what_is_taken_back_is_forgotten_and_the_rest_scored(model: Model) -> None:
-    desk = Desk(lambda: model, FaceMode.NONE)
+    desk = UploadSession(lambda: model, FaceMode.NONE)
     desk.add("1", "many.zip", zipped({f"{n}.jpg": jpeg(n) for n in range(300)}))
     desk.add("2", "a.jpg", jpeg(1))
     desk.remove("1")
@@ -71,7 +70,7 @@ def test_what_is_taken_back_is_forgotten_and_the_rest_scored(model: Model) -> No
 
 
 def test_another_way_of_reading_scores_all_anew(model: Model) -> None:
-    desk = Desk(lambda: model, FaceMode.NONE)
+    desk = UploadSession(lambda: model, FaceMode.NONE)
     desk.add("1", "a.jpg", jpeg(1))
     settled(desk).read_as(FaceMode.ALL)
     assert outcomes(settled(desk)) == {"a.jpg": Reason.NO_FACE}
@@ -81,7 +80,7 @@ def test_a_server_that_is_away_is_told_and_what_is_left_scored_later(model: Mode
     def away() -> ServerClient:
         return ServerClient("http://127.0.0.1:9", attempts=1)
 
-    desk = Desk(away, FaceMode.NONE)
+    desk = UploadSession(away, FaceMode.NONE)
     desk.add("1", "a.jpg", jpeg(1))
     assert "moodlake up" in (settled(desk).problem or "")
     assert outcomes(desk) == {}
@@ -94,7 +93,7 @@ def test_an_error_nobody_thought_of_stops_nothing_else(model: Model) -> None:
     def broken() -> Model:
         raise KeyError("unheard of")
 
-    desk = Desk(broken, FaceMode.NONE)
+    desk = UploadSession(broken, FaceMode.NONE)
     desk.add("1", "a.jpg", jpeg(1))
     assert "KeyError" in (settled(desk).problem or "")
     desk._connect = lambda: model
@@ -104,7 +103,7 @@ def test_an_error_nobody_thought_of_stops_nothing_else(model: Model) -> None:
 
 def test_rows_are_never_of_two_models(model: Model, tmp_path: Path) -> None:
     newer = Model.load(write_archive(tmp_path / "newer.mar", version="8.0"))
-    desk = Desk(lambda: model, FaceMode.NONE)
+    desk = UploadSession(lambda: model, FaceMode.NONE)
     desk.add("1", "a.jpg", jpeg(1))
     settled(desk)._connect = lambda: newer
     desk.add("2", "b.jpg", jpeg(2))
@@ -113,15 +112,15 @@ def test_rows_are_never_of_two_models(model: Model, tmp_path: Path) -> None:
 
 
 def test_a_desk_holds_so_much_and_says_so(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.desk.MAX_HELD_MB", 0.001)
-    desk = Desk(lambda: model, FaceMode.NONE)
+    monkeypatch.setattr("app.upload_session.MAX_HELD_MB", 0.001)
+    desk = UploadSession(lambda: model, FaceMode.NONE)
     desk.add("1", "large.jpg", bytes(1001))
     assert "large.jpg has no place" in (desk.uploads["1"].refused or "")
     assert not desk.items
 
 
 def test_desks_are_found_by_name_and_forgotten_when_left(model: Model) -> None:
-    desks = Desks(lambda: model, kept_seconds=1.0)
+    desks = SessionStore(lambda: model, kept_seconds=1.0)
     desk = desks.open(None)
     desk.add("1", "a.jpg", jpeg(1))
     assert desks.open(desk.name) is desk
@@ -134,7 +133,7 @@ def test_desks_are_found_by_name_and_forgotten_when_left(model: Model) -> None:
 
 
 def test_what_is_too_large_to_score_is_not_read_to_be_shown(model: Model) -> None:
-    desk = Desk(lambda: model, FaceMode.NONE)
+    desk = UploadSession(lambda: model, FaceMode.NONE)
     desk.add("1", "large.zip", zipped({"a.bmp": bytes(40_000_000)}, zipfile.ZIP_DEFLATED))
     assert outcomes(settled(desk)) == {"large.zip/a.bmp": Reason.TOO_LARGE}
     with pytest.raises(Rejected, match="40000000 bytes"):
@@ -154,7 +153,7 @@ def test_many_files_are_asked_for_together(model: Model) -> None:
             asked.append(len(images))
             return model.score(images, faces=faces)
 
-    desk = Desk(Counting, FaceMode.NONE)
+    desk = UploadSession(Counting, FaceMode.NONE)
     with desk._changed:  # so that none is scored before the last has come
         for number in range(32):
             desk.add(str(number), f"{number}.jpg", jpeg(number))
@@ -165,8 +164,8 @@ def test_many_files_are_asked_for_together(model: Model) -> None:
 def test_when_all_hold_too_much_the_longest_left_goes(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.desks._MOST_MB", 0.003)
-    desks = Desks(lambda: model)
+    monkeypatch.setattr("app.session_store._MOST_MB", 0.003)
+    desks = SessionStore(lambda: model)
     first, second = desks.open(None), desks.open(None)
     for desk in (first, second):
         desk.add("1", "a.jpg", bytes(2000))

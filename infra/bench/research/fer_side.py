@@ -1,4 +1,4 @@
-"""What infra.bench.against_fer runs in the environment of `fer`; it knows nothing of moodlake.
+"""Run by `against_fer` in the environment of the package `fer`; does not import moodlake.
 
 For each line of standard input, which names a folder, it reads all of its photos and prints a line
 of READ, how many faces it found, and how many seconds that took.

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained, stopping_cleanly
-from moodlake.errors import MendableError
+from moodlake.cli.console import DEFAULT_STATE, StateDir, console, report_errors, stopping_cleanly
+from moodlake.errors import UserError
 
 _LOOK_SECONDS = 1.0
 
@@ -26,7 +26,7 @@ def app(
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Show the page: try images, look at runs and results; Ctrl-C stops it."""
-    with explained(), stopping_cleanly() as stopped:
+    with report_errors(), stopping_cleanly() as stopped:
         from infra.local.page import PageService
         from infra.local.ports import Ports, ensure_free
         from infra.local.service import NotReady
@@ -50,4 +50,4 @@ def app(
                 while not stopped.wait(_LOOK_SECONDS):
                     page.check_alive()
         except NotReady as error:
-            raise MendableError(str(error)) from error
+            raise UserError(str(error)) from error

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.uploads import MAX_HELD_MB, UPLOADED, UploadError, source_of
-from moodlake.errors import MendableError
-from moodlake.inference.faces import FaceMode
+from moodlake.errors import UserError
+from moodlake.prediction import FaceMode
 from moodlake.scoring.run.scorer import Engine, score_objects
 from moodlake.scoring.sources.objects import Source, SourceError, SourceObject, check_size
 from moodlake.serving.client import ServerError
@@ -56,7 +56,7 @@ class Upload:
     refused: str | None = None
 
 
-class Desk:
+class UploadSession:
     """Uploads in the order in which they came, and a thread that scores them.
 
     All its rows are of one model: if another one answers later, all is scored again.
@@ -169,7 +169,7 @@ class Desk:
                 except ServerError:
                     # It may have been started anew meanwhile, or serve another model now.
                     self._score([item for item in items if item.row is None], turn)
-            except MendableError as error:
+            except UserError as error:
                 self.problem = str(error)
             except Exception as error:
                 log.exception("scoring what was uploaded failed")

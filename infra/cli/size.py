@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from moodlake.cli.console import console, explained
-from moodlake.errors import MendableError
+from moodlake.cli.console import console, report_errors
+from moodlake.errors import UserError
 from moodlake.scoring.defaults import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
 
 if TYPE_CHECKING:
     from infra.sizing.cost import Size
-    from infra.sizing.limits import Bend
+    from infra.sizing.limits import ExceededLimit
 
 
 def size(
@@ -44,14 +44,14 @@ def size(
     ] = 40,
 ) -> None:
     """Show what so many images a day take and cost on AWS, and what they would bend."""
-    with explained():
+    with report_errors():
         from infra.sizing.cost import Load, load_prices
         from infra.sizing.cost import size as sized
-        from infra.sizing.limits import bends
+        from infra.sizing.limits import exceeded_limits
         from infra.sizing.rates import Rates
 
         if inventory and listed is not None:
-            raise MendableError("--inventory lists nothing: give it, or --listed")
+            raise UserError("--inventory lists nothing: give it, or --listed")
         rates, prices = Rates.measured(), load_prices()
         load = Load(
             images=images,
@@ -66,7 +66,7 @@ def size(
             sent_bytes=sent_kb * 1000,
         )
         found = sized(load, rates, prices)
-        bent = bends(load, rates)
+        bent = exceeded_limits(load, rates)
     _show(images, found)
     _show_notes(str(prices["dated"]), bent)
 
@@ -90,7 +90,7 @@ def _show(images: int, found: Size) -> None:
     console.print(paid)
 
 
-def _show_notes(dated: str, bent: list[Bend]) -> None:
+def _show_notes(dated: str, bent: list[ExceededLimit]) -> None:
     console.print(
         f"By the prices of {dated} in infra/sizing/prices.toml, which were written down "
         "from memory: compare. Logs, traffic out and training come on top.",
@@ -98,7 +98,7 @@ def _show_notes(dated: str, bent: list[Bend]) -> None:
     )
     for bend in bent:
         console.print(
-            f"[yellow]bends:[/] {bend.what}: {bend.asked:,.0f} where {bend.most:,.0f} are the most;"
-            f" {bend.remedy}",
+            f"[yellow]exceeds:[/] {bend.what}: {bend.asked:,.0f}, limit {bend.most:,.0f}; "
+            f"{bend.remedy}",
             soft_wrap=True,
         )

@@ -9,9 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from infra.cli.size import size
 from moodlake import __version__
-from moodlake.cli.console import console, explained
-from moodlake.cli.size import size
+from moodlake.cli.console import console, report_errors
 
 if TYPE_CHECKING:
     from infra.aws.artifacts import Uploaded
@@ -89,7 +89,7 @@ def plan(
     from infra.aws.cloud import Cloud
 
     given = _given(context)
-    with explained():
+    with report_errors():
         cloud, parts = Cloud(name, region), _parts(only)
         cloud.check(parts)
         for part in parts:
@@ -130,7 +130,7 @@ def deploy(
     from infra.aws.cloud import Cloud
 
     given = _given(context)
-    with explained():
+    with report_errors():
         cloud, parts = Cloud(name, region), _parts(only)
         cloud.check(parts)
         _show_place(cloud)
@@ -186,7 +186,7 @@ def destroy(
     """Take all of it down but for the buckets with images, results and data."""
     from infra.aws.cloud import Cloud
 
-    with explained():
+    with report_errors():
         cloud, parts = Cloud(name, region), _parts(only)
         cloud.deployed()  # else there is nothing to ask about
         kept = cloud.kept() if "base" in parts else []
@@ -206,7 +206,7 @@ def env(name: Name = "moodlake", region: Region = None) -> None:
     """Print what leads `table`, `doctor` and `app` there: eval "$(moodlake cloud env)"."""
     from infra.aws.cloud import Cloud
 
-    with explained():
+    with report_errors():
         cloud = Cloud(name, region)
         # Some programs read one, some the other.
         region_names = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -222,7 +222,7 @@ def replay(name: Name = "moodlake", region: Region = None) -> None:
     """Send the notifications that were put aside back to the queue, once they can be used."""
     from infra.aws.cloud import Cloud
 
-    with explained():
+    with report_errors():
         moved = Cloud(name, region).replay()
     console.print(f"{moved} notifications are in the queue again")
 

@@ -7,8 +7,8 @@ import os
 import typer
 from rich.markup import escape
 
-from moodlake.cli.console import DEFAULT_STATE, StateDir, console, explained
-from moodlake.errors import MendableError
+from moodlake.cli.console import DEFAULT_STATE, StateDir, console, report_errors
+from moodlake.errors import UserError
 from moodlake.settings import Settings
 
 _MARKS = {
@@ -24,21 +24,19 @@ def doctor(state: StateDir = DEFAULT_STATE) -> None:
 
     It is that of the environment (MOODLAKE_...), or else the local stack that runs.
     """
-    with explained():
+    with report_errors():
         from infra.doctor import examine
         from infra.local.stack import attach
 
         if not any(name.startswith("MOODLAKE_") for name in os.environ):
             try:
                 attach(state).point_here()
-            except MendableError as error:
+            except UserError as error:
                 told = f"{error}; MOODLAKE_IMAGES_BUCKET and the like lead to another installation"
-                raise MendableError(told) from error
+                raise UserError(told) from error
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         if endpoint and not endpoint.startswith(("http://", "https://")):
-            raise MendableError(
-                f"AWS_ENDPOINT_URL is {endpoint!r}; it begins with https:// or http://"
-            )
+            raise UserError(f"AWS_ENDPOINT_URL is {endpoint!r}; it begins with https:// or http://")
         settings = Settings.from_environment()
         bad = 0
         for name, finding in examine(settings):

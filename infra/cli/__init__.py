@@ -1,0 +1,27 @@
+"""Commands for those who operate an installation; entry points add them to `moodlake`."""
+
+from __future__ import annotations
+
+import typer
+
+from infra.cli import app as page
+from infra.cli import cloud, doctor, local, serve, versions
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the operators' commands to the `moodlake` command."""
+    for command in (
+        local.demo,
+        local.up,
+        local.put,
+        local.run,
+        local.env,
+        local.status,
+        local.down,
+        page.app,
+        serve.serve,
+        doctor.doctor,
+    ):
+        app.command(rich_help_panel="Operate")(command)
+    app.add_typer(versions.app, name="model", rich_help_panel="Operate")
+    app.add_typer(cloud.app, name="cloud", rich_help_panel="Operate")

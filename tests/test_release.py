@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from infra.cli import app
+from moodlake.cli import app
 from tests.bundles import write_archive
 
 GOOD = {"accuracy": 0.8, "kl": 0.3}

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from infra.aws.cloud import Cloud
 from infra.aws.stack import CloudError
 from infra.aws.template import STACKS, refusal, template
-from infra.cli import app
+from moodlake.cli import app
 from tests.aws.emulator import ACCOUNT, REGION, Emulator
 
 pytestmark = pytest.mark.timeout(300)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from infra.cli import app
 from infra.cluster import programs
+from moodlake.cli import app
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from infra.cli import app
 from infra.cluster.airflow import CeleryAirflow
 from infra.cluster.programs import MissingProgram, find_program
 from infra.local.airflow import DAG_ID, POOL
@@ -21,6 +20,7 @@ from infra.local.ports import HOST, ClusterPorts
 from infra.local.service import NotReady
 from infra.local.stack import Stack
 from infra.local.torchserve import TorchServeService
+from moodlake.cli import app
 from moodlake.scoring import pipeline
 from moodlake.scoring.run.staging import RunParams
 from moodlake.scoring.sources.s3 import s3_client

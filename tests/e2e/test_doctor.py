@@ -11,10 +11,10 @@ import pytest
 from botocore.client import BaseClient
 from typer.testing import CliRunner, Result
 
-from infra.cli import app
 from infra.doctor import CHECKS, examine
 from infra.doctor.finding import State
 from infra.local.stack import Stack
+from moodlake.cli import app
 from moodlake.scoring.run.staging import RunParams
 from moodlake.settings import Settings
 from tests.e2e.steps import fill, finish

@@ -12,9 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import moodlake.scoring.sources.s3
-from infra.cli import app
 from infra.local.ports import Ports
 from infra.local.stack import Stack, StackError, attach
+from moodlake.cli import app
 from moodlake.inference.model import Model
 from moodlake.scoring import pipeline
 from moodlake.scoring.run.staging import RunParams

@@ -8,8 +8,8 @@ import pytest
 from botocore.client import BaseClient
 from typer.testing import CliRunner
 
-from infra.cli import app
 from infra.local.stack import Stack
+from moodlake.cli import app
 from moodlake.inference.bundle import read_meta
 from moodlake.scoring.sources import storage
 from moodlake.settings import RELEASED_ARCHIVE

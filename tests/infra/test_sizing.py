@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from infra.bench.sizing import foretold
-from infra.cli import app
 from infra.sizing.__main__ import days
 from infra.sizing.cost import Load, load_prices, size
 from infra.sizing.limits import exceeded_limits
 from infra.sizing.rates import IDLE_SECONDS, Measured, Rates
 from infra.sizing.simulation import Setup, daily, simulate
+from moodlake.cli import app
 from moodlake.scoring.run.policy import Policy
 from moodlake.settings import PROJECT_ROOT
 from tests.aws.test_template import resources
@@ -235,12 +235,12 @@ def test_the_command_tells_size_price_and_what_bends() -> None:
         "97,657 in 326",
         "a million images",
         "prices of",
-        "exceeded_limits:",
+        "exceeds:",
         "S3 Inventory",
     ):
         assert told in done.output
     quiet = CliRunner().invoke(app, ["cloud", "size", "1000"])
-    assert "exceeded_limits:" not in quiet.output
+    assert "exceeds:" not in quiet.output
 
 
 def test_servers_that_stopped_during_a_long_listing_are_started_again() -> None:

@@ -14,7 +14,7 @@ import pytest
 from deltalake import DeltaTable
 from typer.testing import CliRunner
 
-from infra.cli import app
+from moodlake.cli import app
 from tests.bundles import write_archive
 from tests.images_made import jpeg
 

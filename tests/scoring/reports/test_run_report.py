@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from infra.cli import app
+from moodlake.cli import app
 from moodlake.prediction import Prediction
 from moodlake.profile import Profile
 from moodlake.reasons import Reason

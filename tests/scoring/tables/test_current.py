@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from infra.cli import app
+from moodlake.cli import app
 from moodlake.errors import UserError
 from moodlake.reasons import Reason
 from moodlake.scoring.tables.current import ordered_rows

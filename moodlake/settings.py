@@ -1,4 +1,4 @@
-"""Where the parts of one installation find each other: one place for addresses and names.
+"""Addresses and names by which the parts of one installation find each other.
 
 Values come from environment variables, so that a laptop, Airflow's workers and a cluster differ
 in configuration only. S3 itself is configured with the standard AWS variables
@@ -7,59 +7,89 @@ in configuration only. S3 itself is configured with the standard AWS variables
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from moodlake.errors import UserError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 RELEASED_ARCHIVE = PROJECT_ROOT / "model_store" / "emotions.mar"
 CANDIDATE_ARCHIVE = PROJECT_ROOT / "build" / "emotions.mar"
-"""What `dvc repro` builds."""
+"""The archive that `dvc repro` builds."""
 DATA_OVERVIEW = PROJECT_ROOT / "data" / "overview"
-"""What the DVC stage of that name writes."""
+"""The output folder of the DVC stage `overview`."""
 STATE_VARIABLE = "MOODLAKE_STATE"
-"""For the page, in place of addresses: the folder of a local stack, to be found when it runs."""
+"""Names the state folder of a local stack, where the web app finds it in place of addresses."""
 MODEL_NAME = "emotions"
 """The name that TorchServe serves the model under: POST /predictions/emotions."""
 
 
 class SettingsError(UserError):
-    """An environment variable that cannot be used; the message names it."""
+    """An environment variable has an invalid value; the message names both."""
 
 
-@dataclass(frozen=True)
-class Settings:
+def _path_or_arn(value: Any) -> Any:
+    return Path(value) if isinstance(value, str) and not value.startswith("arn:") else value
+
+
+def _is_true(value: Any) -> Any:
+    return value == "true" if isinstance(value, str) else value
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError("it must be a number of seconds, such as 600")
+    return seconds
+
+
+class Settings(BaseSettings):
     """Addresses of one installation.
+
+    `Settings(...)` reads no environment variables; `from_environment` does. The variable of a
+    field is MOODLAKE_ and the field's name in capitals, such as MOODLAKE_SERVER_URL.
 
     Attributes:
         images_bucket: bucket that the scheduled DAG scores.
-        results_uri: folder or s3:// prefix that holds the Delta tables and the work in hand.
+        results_uri: folder or s3:// prefix of the Delta tables and of the files of unfinished runs.
         server_url: the model server's address.
-        server_keys: its key_file.json, or the ARN of a secret; None where no token is wanted.
-        arrivals_queue: URL of an SQS queue that S3 tells of what is put into `images_bucket`;
-            None if there is none.
-        dead_letters: URL of an SQS queue for what cannot be used of these notifications; None if
-            there is none.
-        airflow_url: Airflow's page, for links to it; None if there is none.
-        show_images: the page may read images out of buckets and show them.
-        data_overview: the folder with what the page tells of the training data.
-        server_wait: seconds that a run waits for a model server that is being started.
-        metrics: namespace of CloudWatch that runs write metrics to; None for none.
+        server_keys: its key_file.json, or the ARN of a secret; None if it requires no token.
+        arrivals_queue: URL of the SQS queue that receives S3's notifications of new objects in
+            `images_bucket`; None if there is none.
+        dead_letters: URL of the SQS queue for invalid notifications; None if there is none.
+        airflow_url: address of Airflow's UI, for links to it; None if there is none.
+        show_images: whether the web app may read images from buckets and show them.
+        data_overview: folder with the overview of the training data that the web app shows.
+        server_wait: seconds to wait for a model server that is starting.
+        metrics: CloudWatch namespace that runs write metrics to; None to write none.
     """
+
+    model_config = SettingsConfigDict(env_prefix="MOODLAKE_", frozen=True)
 
     images_bucket: str = "moodlake-images"
     results_uri: str = "s3://moodlake-results"
     server_url: str = "http://127.0.0.1:8080"
-    server_keys: Path | str | None = None
+    server_keys: Annotated[Path | str | None, BeforeValidator(_path_or_arn)] = None
     arrivals_queue: str | None = None
     dead_letters: str | None = None
     airflow_url: str | None = None
-    show_images: bool = False
+    show_images: Annotated[bool, BeforeValidator(_is_true)] = False
     data_overview: Path = DATA_OVERVIEW
-    server_wait: float = 0
+    server_wait: Annotated[float, BeforeValidator(_seconds)] = 0
     metrics: str | None = None
 
     @property
@@ -73,67 +103,55 @@ class Settings:
         return f"{self.results_uri.rstrip('/')}/runs"
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Read MOODLAKE_IMAGES_BUCKET, _RESULTS_URI, _SERVER_URL, _SERVER_KEYS,
-        _ARRIVALS_QUEUE, _DEAD_LETTERS, _AIRFLOW_URL, _SHOW_IMAGES ("true"), _DATA_OVERVIEW,
-        _SERVER_WAIT and _METRICS.
+    def variable(cls, field: str) -> str:
+        """Return the name of the environment variable of a field."""
+        return f"{cls.model_config['env_prefix']}{field}".upper()
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings from environment variables; an empty one counts as unset.
+
+        `show_images` is on for the value "true" only.
 
         Raises:
-            SettingsError: the seconds to wait are no number of seconds.
+            SettingsError: a variable has an invalid value.
         """
-        return cls(
-            images_bucket=environ.get("MOODLAKE_IMAGES_BUCKET", cls.images_bucket),
-            results_uri=environ.get("MOODLAKE_RESULTS_URI", cls.results_uri),
-            server_url=environ.get("MOODLAKE_SERVER_URL", cls.server_url),
-            server_keys=_keys(environ.get("MOODLAKE_SERVER_KEYS")),
-            arrivals_queue=environ.get("MOODLAKE_ARRIVALS_QUEUE") or None,
-            dead_letters=environ.get("MOODLAKE_DEAD_LETTERS") or None,
-            airflow_url=environ.get("MOODLAKE_AIRFLOW_URL") or None,
-            show_images=environ.get("MOODLAKE_SHOW_IMAGES") == "true",
-            data_overview=Path(environ.get("MOODLAKE_DATA_OVERVIEW", DATA_OVERVIEW)),
-            server_wait=_seconds("MOODLAKE_SERVER_WAIT", environ),
-            metrics=environ.get("MOODLAKE_METRICS") or None,
-        )
+        source = EnvSettingsSource(cls)
+        source.env_vars = {name.lower(): text for name, text in environ.items() if text}
+        try:
+            return cls(**source())
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = first.get("ctx", {}).get("error", first["msg"])
+            name = cls.variable(str(first["loc"][0]))
+            raise SettingsError(f"{name} is {first['input']!r}; {reason}") from error
 
     def to_environment(self) -> dict[str, str]:
-        """The same settings as environment variables, for child processes."""
-        environment = {
-            "MOODLAKE_IMAGES_BUCKET": self.images_bucket,
-            "MOODLAKE_RESULTS_URI": self.results_uri,
-            "MOODLAKE_SERVER_URL": self.server_url,
+        """Return the environment variables that `from_environment` reads these settings from.
+
+        The three addresses with a default are always among them, so that a child process does
+        not read them from the environment that it inherits; others only if they differ.
+        """
+        return {
+            self.variable(name): _as_text(value)
+            for name, value in self
+            if isinstance(default := type(self).model_fields[name].default, str)
+            or value != default
         }
-        if self.server_keys:
-            environment["MOODLAKE_SERVER_KEYS"] = str(self.server_keys)
-        if self.arrivals_queue:
-            environment["MOODLAKE_ARRIVALS_QUEUE"] = self.arrivals_queue
-        if self.dead_letters:
-            environment["MOODLAKE_DEAD_LETTERS"] = self.dead_letters
-        if self.airflow_url:
-            environment["MOODLAKE_AIRFLOW_URL"] = self.airflow_url
-        if self.show_images:
-            environment["MOODLAKE_SHOW_IMAGES"] = "true"
-        if self.data_overview != DATA_OVERVIEW:
-            environment["MOODLAKE_DATA_OVERVIEW"] = str(self.data_overview)
-        if self.server_wait:
-            environment["MOODLAKE_SERVER_WAIT"] = f"{self.server_wait:g}"
-        if self.metrics:
-            environment["MOODLAKE_METRICS"] = self.metrics
-        return environment
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the constructor's arguments only."""
+        return (init_settings,)
 
 
-def _seconds(name: str, environ: Mapping[str, str]) -> float:
-    text = environ.get(name) or "0"
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds < float("inf"):
-        raise SettingsError(f"{name} is {text!r}; it must be a number of seconds, such as 600")
-    return seconds
-
-
-def _keys(text: str | None) -> Path | str | None:
-    """As a person writes it: a path, or an ARN."""
-    if not text:
-        return None
-    return text if text.startswith("arn:") else Path(text)
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

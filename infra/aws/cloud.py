@@ -190,7 +190,7 @@ class Cloud:
         return Settings(
             images_bucket=outputs["Images"],
             results_uri=f"s3://{outputs['Results']}",
-            server_url=outputs.get("ServerUrl", Settings.server_url),
+            server_url=outputs.get("ServerUrl", Settings().server_url),
             server_keys=outputs["ServerToken"],
             arrivals_queue=outputs["Arrivals"],
             dead_letters=outputs["DeadLetters"],

@@ -30,7 +30,7 @@ def app(
         from infra.local.page import PageService
         from infra.local.ports import Ports, ensure_free
         from infra.local.service import NotReady
-        from moodlake.settings import STATE_VARIABLE
+        from moodlake.settings import STATE_VARIABLE, Settings
 
         listening = port or Ports().page
         ensure_free(listening, host)
@@ -39,10 +39,10 @@ def app(
             for name, value in os.environ.items()
             if name.startswith(("AWS_", "MOODLAKE_"))
         }
-        if "MOODLAKE_RESULTS_URI" not in environment:
+        if Settings.variable("results_uri") not in environment:
             environment[STATE_VARIABLE] = str(state.absolute())
         if images:
-            environment["MOODLAKE_SHOW_IMAGES"] = "true"
+            environment[Settings.variable("show_images")] = "true"
         try:
             with PageService(state.absolute() / "app", listening, environment, host) as page:
                 page.wait()

@@ -12,6 +12,7 @@ from rich.table import Table
 from infra.cli.size import size
 from moodlake import __version__
 from moodlake.cli.console import console, report_errors
+from moodlake.settings import Settings
 
 if TYPE_CHECKING:
     from infra.aws.artifacts import Uploaded
@@ -212,7 +213,7 @@ def env(name: Name = "moodlake", region: Region = None) -> None:
         region_names = ("AWS_REGION", "AWS_DEFAULT_REGION")
         environment = cloud.settings().to_environment() | dict.fromkeys(region_names, cloud.region)
         if "ServerUrl" not in cloud.outputs():
-            del environment["MOODLAKE_SERVER_URL"]  # it runs elsewhere
+            del environment[Settings.variable("server_url")]  # it runs elsewhere
     for key, value in environment.items():
         typer.echo(f"export {key}={shlex.quote(value)}")
 

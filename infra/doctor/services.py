@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -30,7 +29,7 @@ def model_server(settings: Settings) -> Finding:
     """Whether it is ready, takes our token, and tells its model."""
     started = time.perf_counter()
     try:
-        with contextlib.closing(connect(replace(settings, server_wait=0))) as server:
+        with contextlib.closing(connect(settings.model_copy(update={"server_wait": 0}))) as server:
             model = server.identity
     except ServerError as error:
         if isinstance(error, ServerAway) and settings.server_wait:

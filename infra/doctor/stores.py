@@ -45,7 +45,7 @@ def identity(settings: Settings) -> Finding:
 
 def clock(settings: Settings) -> Finding:
     """Whether our time is that of S3."""
-    if not _named("IMAGES_BUCKET"):
+    if not _named("images_bucket"):
         return Finding(State.ABSENT, "there is no bucket to ask")
     asked = datetime.now(UTC)
     try:
@@ -68,7 +68,7 @@ def clock(settings: Settings) -> Finding:
 
 def images(settings: Settings) -> Finding:
     """Whether the bucket of images can be listed, and an object of it read."""
-    if not _named("IMAGES_BUCKET"):
+    if not _named("images_bucket"):
         return Finding(State.ABSENT, "no bucket is named (MOODLAKE_IMAGES_BUCKET)")
     bucket, client = settings.images_bucket, s3_client()
     mend = "check MOODLAKE_IMAGES_BUCKET, AWS_ENDPOINT_URL, and s3:ListBucket and s3:GetObject"
@@ -86,7 +86,7 @@ def images(settings: Settings) -> Finding:
 
 def results(settings: Settings) -> Finding:
     """Whether rows could be written, read and removed there."""
-    if not _named("RESULTS_URI"):
+    if not _named("results_uri"):
         return Finding(State.ABSENT, "no place is named (MOODLAKE_RESULTS_URI)")
     uri = storage.join(settings.results_uri, "work", f"doctor-{uuid.uuid4().hex}")
     try:
@@ -103,7 +103,7 @@ def results(settings: Settings) -> Finding:
 
 def tables(settings: Settings) -> Finding:
     """Whether the tables can be opened, and when the last run ended."""
-    if not _named("RESULTS_URI"):
+    if not _named("results_uri"):
         return Finding(State.ABSENT, "no place is named (MOODLAKE_RESULTS_URI)")
     try:
         table = open_table(settings.runs_table)
@@ -128,7 +128,7 @@ def tables(settings: Settings) -> Finding:
 
 def _named(setting: str) -> bool:
     """What bears a name by default may be somebody else's."""
-    return f"MOODLAKE_{setting}" in os.environ
+    return Settings.variable(setting) in os.environ
 
 
 def _region() -> str | None:

@@ -128,7 +128,7 @@ def point_at_tables(state: Path) -> Settings:
     Raises:
         UserError: it names none, and no stack runs.
     """
-    if "MOODLAKE_RESULTS_URI" not in os.environ:
+    if Settings.variable("results_uri") not in os.environ:
         try:
             point_here(environment_of(state))
         except StackError as error:

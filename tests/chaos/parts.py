@@ -55,7 +55,12 @@ class Parts(StartedInside):
     def settings(self, results: str) -> Settings:
         """Of an installation whose tables lie under this prefix."""
         front = self.server.front
-        return Settings("none", f"s3://{RESULTS}/{results}", front.url, front.keys)
+        return Settings(
+            images_bucket="none",
+            results_uri=f"s3://{RESULTS}/{results}",
+            server_url=front.url,
+            server_keys=front.keys,
+        )
 
     def environment(self, results: str, s3_url: str | None = None) -> dict[str, str]:
         """Of a task of that installation, which finds S3 at another address if one is given."""

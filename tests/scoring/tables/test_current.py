@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -72,14 +71,14 @@ def test_the_newest_real_row_of_each_object_and_model_is_current(
     assert count == found.num_rows == len(rows) // 2
     order = ["key", "model_digest", "scored_at"]
     assert found.sort_by([(name, "ascending") for name in order]).equals(found)
-    place = replace(Settings(), results_uri=str(folder))
+    place = Settings(results_uri=str(folder))
     for key in {key for key, _, _ in rows}:
         traced = {item.row["etag"] for item in trace(key, place) if item.current}
         assert traced == {etag for (name, _), etag in newest.items() if name == key}
 
 
 def test_a_key_without_rows_is_told_with_those_that_end_like_it(tmp_path: Path) -> None:
-    place = replace(Settings(), results_uri=str(tmp_path))
+    place = Settings(results_uri=str(tmp_path))
     write_deltalake(place.results_table, table(row("2026/cat.jpg"), row("copycat.jpg")))
     alike = "there is '2026/cat.jpg' of bucket 'bucket'"
     with pytest.raises(UserError, match=f"no row of 'cat.jpg' in .*; {alike}$"):

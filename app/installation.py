@@ -11,11 +11,9 @@ import streamlit as st
 
 from app.session_store import SessionStore
 from moodlake.local_stack import StackError, environment_of, point_here
-from moodlake.serving.client import ServerClient
+from moodlake.serving.client import ServerClient, connect
 from moodlake.settings import STATE_VARIABLE, Settings
 
-_ATTEMPTS = 3
-_TIMEOUT = 60.0
 _pointing = threading.Lock()
 _pointed: dict[str, str] | None = None
 
@@ -38,17 +36,16 @@ def _point_at(state: Path) -> None:
             _pointed = environment
 
 
-def connect() -> ServerClient:
-    """A client of the model server, for the model that it uses now.
+def connect_to_server() -> ServerClient:
+    """Connect to the model server, for the model that it uses now.
 
     Raises:
         ServerError: it is out of reach.
     """
-    found = settings()
-    return ServerClient(found.server_url, found.server_keys, attempts=_ATTEMPTS, timeout=_TIMEOUT)
+    return connect(settings(), interactive=True)
 
 
 @st.cache_resource
 def desks() -> SessionStore:
     """Those of everybody who uses this page."""
-    return SessionStore(connect)
+    return SessionStore(connect_to_server)

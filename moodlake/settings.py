@@ -135,8 +135,7 @@ class Settings(BaseSettings):
         return {
             self.variable(name): _as_text(value)
             for name, value in self
-            if isinstance(default := type(self).model_fields[name].default, str)
-            or value != default
+            if isinstance(default := type(self).model_fields[name].default, str) or value != default
         }
 
     @classmethod

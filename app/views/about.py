@@ -7,7 +7,7 @@ from contextlib import closing
 
 import streamlit as st
 
-from app.installation import connect
+from app.installation import connect_to_server
 from app.words import bars, plain, uncertainty
 from moodlake.emotions import entropy
 from moodlake.serving.client import ServerError
@@ -39,7 +39,7 @@ def page() -> None:
 def _served() -> None:
     """The model that answers, and its card."""
     try:
-        with closing(connect()) as engine:
+        with closing(connect_to_server()) as engine:
             model, made = engine.identity, engine.provenance
     except ServerError as error:
         st.error(plain(str(error)))

@@ -30,6 +30,7 @@ from moodlake.scoring.run.staging import RunParams
 from moodlake.scoring.sources.s3 import s3_client
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.scoring.tables.schema import results_schema
+from moodlake.serving.client import ServerClient, connect
 from moodlake.settings import Settings
 
 _COUNTS = (1_000, 10_000, 100_000)
@@ -73,7 +74,7 @@ def grow(announce: Callable[[str], None], out: Table) -> None:
 
 def plan_known(announce: Callable[[str], None], out: Table) -> None:
     """Plan over an S3 Inventory whose keys all have a row."""
-    model = pipeline.connect(Settings.from_environment())
+    model = connect(Settings.from_environment())
     table = ResultsTable(Settings.from_environment().results_table)
     announce(f"{_KNOWN:,} rows and their inventory are made")
     for start in range(0, _KNOWN, _COMMIT):
@@ -105,7 +106,7 @@ def _listing(start: int) -> dict[str, pa.Array]:
     }
 
 
-def _rows(start: int, model: pipeline.ServerClient) -> pa.Table:
+def _rows(start: int, model: ServerClient) -> pa.Table:
     """Rows of results over these objects, with what planning and commits look at."""
     listing, schema = _listing(start), results_schema(model.space)
     day = listing["changed"].cast(pa.timestamp("us", "UTC"))

@@ -12,8 +12,7 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.doctor.finding import Finding, State
-from moodlake.scoring.pipeline import connect
-from moodlake.serving.client import ServerError
+from moodlake.serving.client import ServerError, connect
 from moodlake.serving.token import ServerAway
 from moodlake.settings import Settings
 
@@ -29,7 +28,7 @@ def model_server(settings: Settings) -> Finding:
     """Whether it is ready, takes our token, and tells its model."""
     started = time.perf_counter()
     try:
-        with contextlib.closing(connect(settings.model_copy(update={"server_wait": 0}))) as server:
+        with contextlib.closing(connect(settings, interactive=True)) as server:
             model = server.identity
     except ServerError as error:
         if isinstance(error, ServerAway) and settings.server_wait:

@@ -14,8 +14,8 @@ from infra.local.service import NotReady
 from infra.local.torchserve import TorchServeService
 from moodlake.errors import UserError
 from moodlake.inference.bundle import read_meta
-from moodlake.serving.client import ServerClient, ServerError
-from moodlake.settings import MODEL_NAME
+from moodlake.serving.client import ServerError, connect
+from moodlake.settings import MODEL_NAME, Settings
 
 _LOADING_SECONDS = 120
 
@@ -80,7 +80,8 @@ class Versions:
         }
         self._ask("POST", "/models", options)
         try:
-            ServerClient(self._front.url, self._front.keys, version=meta["version"]).close()
+            served = Settings(server_url=self._front.url, server_keys=self._front.keys)
+            connect(served, version=meta["version"]).close()
         except ServerError as error:
             self.remove(meta["version"])
             raise VersionError(f"{archive} cannot be used: {error}") from error

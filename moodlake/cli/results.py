@@ -211,10 +211,12 @@ def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
 
 def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:
     from moodlake.inference.model import Model
-    from moodlake.serving.client import ServerClient
+    from moodlake.serving.client import connect
 
     if endpoint:
-        return ServerClient(endpoint, keys or Settings.from_environment().server_keys)
+        settings = Settings.from_environment()
+        changed = {"server_url": endpoint, "server_keys": keys or settings.server_keys}
+        return connect(settings.model_copy(update=changed))
     return Model.load(model, streams=os.cpu_count() or 1)
 
 

@@ -65,12 +65,9 @@ class Model:
         preprocessing: from a crop to the network's input.
         faces: the face mode the model was made for, used where a caller names none.
         provenance: what it was trained from (digests, parameters, metrics).
-        reference: what it says of images like those it was trained on, as a `Profile` tells it;
-            None in older archives.
-        refusals: none; a model server has some.
+        reference: profile of its predictions for images like those it was trained on, as
+            `Profile.to_dict` returns it; None in older archives.
     """
-
-    refusals = 0
 
     def __init__(self, meta: dict[str, Any], network: openvino.Model, streams: int) -> None:
         self.identity = ModelIdentity(meta["name"], meta["version"], meta["digest"])

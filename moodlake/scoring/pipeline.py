@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -36,8 +35,7 @@ from moodlake.scoring.sources.s3 import ObjectReader, list_pages, s3_client
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.scoring.tables.runs import find_run, record_run
 from moodlake.scoring.tables.schema import to_table
-from moodlake.serving.client import ServerClient, ServerError
-from moodlake.serving.token import ServerAway
+from moodlake.serving.client import ServerError, connect
 from moodlake.settings import Settings
 from moodlake.timings import Stopwatch
 
@@ -50,24 +48,6 @@ _SHOWN = 1000
 
 class RunIncomplete(SetupError):
     """A run that did not publish all it planned; the message says which shards and why."""
-
-
-def connect(settings: Settings, version: str | None = None) -> ServerClient:
-    """The model server of this installation: the version it uses, or another that it holds.
-
-    Servers that are started when they are asked take a while; `settings.server_wait` says how long
-    to go on asking.
-
-    Raises:
-        ServerError: there is no such server or version, or it refuses.
-    """
-    deadline = time.monotonic() + settings.server_wait
-    while True:
-        try:
-            return ServerClient(settings.server_url, settings.server_keys, version=version)
-        except ServerAway:
-            if time.monotonic() >= deadline:
-                raise
 
 
 @translate_errors
@@ -214,7 +194,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     if (staged := work.read_rows(shard_id)) is not None:
         return staged.num_rows
     shard = work.read_shard(shard_id)
-    with contextlib.closing(connect(settings, run.model.version)) as server:
+    with contextlib.closing(connect(settings, version=run.model.version)) as server:
         if server.identity != run.model:
             raise ServerError(
                 f"the run was planned for {run.model} but {settings.server_url} serves "

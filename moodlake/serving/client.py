@@ -1,8 +1,9 @@
-"""The client of the model server, for programs that wait and for those that await."""
+"""Clients of the model server: `ServerClient`, its asynchronous twin, and `connect`."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -13,9 +14,14 @@ import httpx
 from moodlake.emotions import LabelSpace
 from moodlake.prediction import FaceMode, ModelIdentity, Prediction
 from moodlake.serving.protocol import Exchange, Protocol, Result
-from moodlake.serving.token import Keys, ServerError
+from moodlake.serving.token import Keys, ServerAway, ServerError
+from moodlake.settings import Settings
 
-__all__ = ["AsyncServerClient", "ServerClient", "ServerError"]
+__all__ = ["AsyncServerClient", "ServerClient", "ServerError", "connect"]
+
+log = logging.getLogger(__name__)
+_ATTEMPTS, _TIMEOUT = 6, 120.0
+_INTERACTIVE_ATTEMPTS, _INTERACTIVE_TIMEOUT = 3, 60.0
 
 
 class _Served:
@@ -69,8 +75,8 @@ class ServerClient(_Served):
         url: str,
         keys: Keys = None,
         *,
-        attempts: int = 6,
-        timeout: float = 120,
+        attempts: int = _ATTEMPTS,
+        timeout: float = _TIMEOUT,
         version: str | None = None,
     ) -> None:
         self._protocol = Protocol(url, keys, attempts, version)
@@ -107,9 +113,9 @@ class ServerClient(_Served):
         return self._run(self._protocol.explain(image, _options(faces, emotion)))
 
     @property
-    def refusals(self) -> int:
-        """How often the server was asked too much at once."""
-        return self._protocol.refusals
+    def throttled(self) -> int:
+        """Number of answers so far that asked for fewer requests, such as HTTP 429."""
+        return self._protocol.throttled
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -152,8 +158,8 @@ class AsyncServerClient(_Served):
         url: str,
         keys: Keys = None,
         *,
-        attempts: int = 6,
-        timeout: float = 120,
+        attempts: int = _ATTEMPTS,
+        timeout: float = _TIMEOUT,
         version: str | None = None,
     ) -> None:
         self._protocol = Protocol(url, keys, attempts, version)
@@ -205,6 +211,40 @@ class AsyncServerClient(_Served):
                 reply = await self._http.send(request)
             except httpx.TransportError as error:
                 reply = error
+
+
+def connect(
+    settings: Settings, *, version: str | None = None, interactive: bool = False
+) -> ServerClient:
+    """Connect to the model server of an installation.
+
+    One rule holds for a server that is starting: unattended work waits for it, up to
+    `settings.server_wait` seconds. With `interactive` the error comes within seconds instead, and
+    the person in front of the screen decides when to retry.
+
+    Args:
+        settings: the server's address, its keys and how long to wait for it.
+        version: the version of the model; None for the server's default.
+        interactive: do not wait, make fewer attempts, and limit an answer to 60 s, not 120 s.
+
+    Raises:
+        ServerError: there is no such server or version, or it denies access.
+    """
+    url, keys = settings.server_url, settings.server_keys
+    if interactive:
+        attempts, timeout = _INTERACTIVE_ATTEMPTS, _INTERACTIVE_TIMEOUT
+        return ServerClient(url, keys, attempts=attempts, timeout=timeout, version=version)
+    started = time.monotonic()
+    logged = False
+    while True:
+        try:
+            return ServerClient(url, keys, version=version)
+        except ServerAway as error:
+            if time.monotonic() >= started + settings.server_wait:
+                raise
+            if not logged:
+                log.warning("waiting up to %g s for a server: %s", settings.server_wait, error)
+                logged = True
 
 
 def _connection(url: str, timeout: float) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class Protocol:
         self._token = read_token(keys)
         self._version = version
         self.identity: ModelIdentity | None = None
-        self.refusals = 0
-        """How often the server was asked too much, or was not there."""
+        self.throttled = 0
+        """Answers that asked for fewer requests: HTTP 429, 502, 503 or 504."""
         self.stopwatch = Stopwatch()
         """What the server says that the images took it."""
 
@@ -193,7 +193,7 @@ class Protocol:
             )
         message = f"HTTP {answer.status_code}: {answer.text[:200]}"
         if answer.status_code in _UNAVAILABLE:
-            self.refusals += 1
+            self.throttled += 1
             raise _Unavailable(message, _retry_after(answer))
         if answer.status_code in _BATCH_FAILED:
             raise _BatchFailed(message, certain=answer.status_code == _TOO_MUCH)

@@ -147,7 +147,7 @@ def test_many_files_are_asked_for_together(model: Model) -> None:
         """The model, and how many images it is asked for at once."""
 
         identity, space, faces = model.identity, model.space, model.faces
-        provenance, refusals = model.provenance, 0
+        provenance = model.provenance
 
         def score(self, images: list[bytes], *, faces: FaceMode | None = None) -> list[Prediction]:
             asked.append(len(images))

@@ -8,7 +8,7 @@ import pytest
 
 from moodlake.scoring import cloudwatch
 from moodlake.scoring.sources.objects import SourceError
-from moodlake.settings import Settings, SettingsError
+from moodlake.settings import Settings
 
 RECORD = {
     "problem": None,
@@ -70,14 +70,3 @@ def test_what_cannot_be_counted_for_them_stops_no_run(caplog: pytest.LogCaptureF
     cloudwatch.tell(Settings(metrics="moodlake"), "photos", count)
     (warning,) = told(caplog)
     assert "SlowDown" in warning
-
-
-@pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])
-def test_seconds_to_wait_that_are_none_are_told(text: str) -> None:
-    with pytest.raises(SettingsError, match=f"MOODLAKE_SERVER_WAIT is '{text}'"):
-        Settings.from_environment({"MOODLAKE_SERVER_WAIT": text})
-
-
-def test_settings_survive_the_environment() -> None:
-    settings = Settings(server_wait=600, metrics="moodlake")
-    assert Settings.from_environment(settings.to_environment()) == settings

@@ -13,8 +13,8 @@ import pytest
 
 from moodlake.prediction import Prediction
 from moodlake.reasons import Reason, Status
-from moodlake.scoring import pipeline
-from moodlake.serving.client import ServerClient, ServerError
+from moodlake.scoring.run.scorer import ThrottlingEngine
+from moodlake.serving.client import ServerClient, ServerError, connect
 from moodlake.serving.token import ServerAway
 from moodlake.settings import Settings
 
@@ -63,7 +63,7 @@ def server() -> Iterator[Server]:
         running.shutdown()
 
 
-def connect(server: Server, **options: int) -> ServerClient:
+def client_of(server: Server, **options: int) -> ServerClient:
     return ServerClient(f"http://127.0.0.1:{server.server_port}", **options)
 
 
@@ -79,76 +79,80 @@ IMAGES = [f"image-{number}".encode() for number in range(8)]
 def test_a_reference_is_told_and_an_older_server_has_none(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert connect(server).reference is None
+    assert client_of(server).reference is None
     reference = {"dominant": {"happy": 3}}
     monkeypatch.setattr(Handler, "about", (200, ABOUT | {"reference": reference}))
-    assert connect(server).reference == reference
+    assert client_of(server).reference == reference
 
 
 def test_the_image_that_kills_the_worker_is_isolated(server: Server) -> None:
     server.answer = lambda body, number: (500, {}) if b"image-5" in body else scored(body)
-    reasons = [item.reason for item in connect(server).score(IMAGES)]
+    reasons = [item.reason for item in client_of(server).score(IMAGES)]
     assert reasons == [Reason.MODEL_ERROR if number == 5 else None for number in range(8)]
 
 
 def test_images_that_are_too_much_together_are_sent_by_halves_at_once(server: Server) -> None:
     server.answer = lambda body, number: (413, {}) if body.count(b"image-") > 4 else scored(body)
-    assert len(connect(server).score(IMAGES)) == 8
+    assert len(client_of(server).score(IMAGES)) == 8
     assert server.requests == 3
 
 
 def test_an_image_that_is_too_large_for_a_request_is_told_as_such(server: Server) -> None:
     server.answer = lambda body, number: (413, {}) if b"image-5" in body else scored(body)
-    reasons = [item.reason for item in connect(server).score(IMAGES)]
+    reasons = [item.reason for item in client_of(server).score(IMAGES)]
     assert reasons == [Reason.TOO_LARGE if number == 5 else None for number in range(8)]
 
 
 @pytest.mark.parametrize("images", [b"image-1", ["photo.jpg"]])
 def test_what_is_no_list_of_files_is_told(server: Server, images: list[bytes]) -> None:
     with pytest.raises(TypeError, match="a list of encoded files"):
-        connect(server).score(images)
+        client_of(server).score(images)
 
 
 def test_a_face_mode_may_be_told_by_its_name(server: Server) -> None:
     server.answer = lambda body, number: scored(body)
-    assert len(connect(server).score(IMAGES, faces="all")) == 8
+    assert len(client_of(server).score(IMAGES, faces="all")) == 8
     with pytest.raises(ValueError, match="both"):
-        connect(server).score(IMAGES, faces="both")
+        client_of(server).score(IMAGES, faces="both")
 
 
 def test_a_worker_that_died_once_costs_no_image(server: Server) -> None:
     server.answer = lambda body, number: (500, {}) if number == 1 else scored(body)
-    assert [item.reason for item in connect(server).score(IMAGES[:1])] == [None]
+    assert [item.reason for item in client_of(server).score(IMAGES[:1])] == [None]
 
 
 def test_an_image_at_fault_is_told_from_a_busy_server(server: Server) -> None:
     """Its failures count also where the server is busy in between."""
     server.answer = lambda body, number: (500, {}) if number % 2 else (503, {})
-    assert [item.reason for item in connect(server).score(IMAGES[:1])] == [Reason.MODEL_ERROR]
+    assert [item.reason for item in client_of(server).score(IMAGES[:1])] == [Reason.MODEL_ERROR]
 
 
-def test_a_full_queue_is_waited_for(server: Server) -> None:
-    server.answer = lambda body, number: (503, {}) if number < 3 else scored(body)
-    assert len(connect(server).score(IMAGES)) == 8
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_throttled_request_is_retried_and_counted(server: Server, status: int) -> None:
+    server.answer = lambda body, number: (status, {}) if number < 3 else scored(body)
+    client = client_of(server)
+    assert isinstance(client, ThrottlingEngine)
+    assert len(client.score(IMAGES)) == 8
+    assert client.throttled == 2
 
 
 def test_an_overloaded_server_rejects_no_image(server: Server) -> None:
     server.answer = lambda body, number: (503, {"message": "queue full"})
     with pytest.raises(ServerError, match="503"):
-        connect(server, attempts=2).score(IMAGES)
+        client_of(server, attempts=2).score(IMAGES)
 
 
 @pytest.mark.parametrize("status", [400, 403, 405])
 def test_a_refusal_is_not_blamed_on_the_images(server: Server, status: int) -> None:
     server.answer = lambda body, number: (status, {"message": "session expired"})
     with pytest.raises(ServerError, match="session expired"):
-        connect(server).score(IMAGES)
+        client_of(server).score(IMAGES)
 
 
 def test_answers_for_other_images_are_refused(server: Server) -> None:
     server.answer = lambda body, number: scored(b"image-" * 7)
     with pytest.raises(ServerError, match="other images"):
-        connect(server).score(IMAGES)
+        client_of(server).score(IMAGES)
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -157,14 +161,14 @@ def test_another_kind_of_server_is_told(
 ) -> None:
     monkeypatch.setattr(Handler, "about", (status, {"hello": "world"}))
     with pytest.raises(ServerError, match=f"127.0.0.1:{server.server_port}"):
-        connect(server, attempts=2)
+        client_of(server, attempts=2)
 
 
 def test_a_model_that_changes_in_between_is_noticed(server: Server) -> None:
     other = {"model": {**MODEL, "digest": "e" * 64}, "predictions": []}
     server.answer = lambda body, number: (200, other)
     with pytest.raises(ServerError, match="changed during the run"):
-        connect(server).score(IMAGES)
+        client_of(server).score(IMAGES)
 
 
 def test_a_refused_token_is_explained(server: Server, tmp_path: Path) -> None:
@@ -206,30 +210,45 @@ def test_requests_in_flight_take_up_a_new_token_together(server: Server, tmp_pat
     assert [len(answer) for answer in answers] == [4, 4]
 
 
-def test_a_run_waits_for_a_server_that_is_being_started(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def starting(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server whose first 20 answers are 503."""
     monkeypatch.setattr("moodlake.serving.protocol._LONGEST_WAIT", 0.01)
-    starting = iter([(503, {})] * 20)
+    answers = iter([(503, {})] * 20)
 
     class Starting(Handler):
         @property
         def about(self) -> tuple[int, object]:
-            return next(starting, (200, ABOUT))
+            return next(answers, (200, ABOUT))
 
     server.RequestHandlerClass = Starting
-    url = f"http://127.0.0.1:{server.server_port}"
+    return server
+
+
+def test_connect_waits_for_a_starting_server_as_long_as_the_settings_allow(
+    starting: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"http://127.0.0.1:{starting.server_port}"
     with pytest.raises(ServerAway, match="no answer"):
-        pipeline.connect(Settings(server_url=url))
-    ready = pipeline.connect(Settings(server_url=url, server_wait=60))
+        connect(Settings(server_url=url))
+    assert not caplog.records
+    ready = connect(Settings(server_url=url, server_wait=60))
     assert ready.identity.digest == MODEL["digest"]
     ready.close()
+    (record,) = caplog.records
+    assert "waiting up to 60 s for a server" in record.getMessage()
 
 
-def test_no_run_waits_for_a_server_that_refuses(
+def test_interactive_callers_do_not_wait(starting: Server) -> None:
+    url = f"http://127.0.0.1:{starting.server_port}"
+    with pytest.raises(ServerAway, match="no answer"):
+        connect(Settings(server_url=url, server_wait=3600), interactive=True)
+
+
+def test_connect_does_not_wait_for_a_server_that_denies_access(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Handler, "about", (401, {}))
     url = f"http://127.0.0.1:{server.server_port}"
     with pytest.raises(ServerError, match="refuses the token"):
-        pipeline.connect(Settings(server_url=url, server_wait=3600))
+        connect(Settings(server_url=url, server_wait=3600))

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from moodlake.emotions import LabelSpace
 from moodlake.inference.decoding import Limits
@@ -39,13 +39,18 @@ class Engine(Protocol):
     faces: FaceMode
     provenance: dict[str, Any]
 
-    @property
-    def refusals(self) -> int:
-        """How often it was asked too much at once."""
-
     def score(
         self, images: Sequence[bytes], *, faces: FaceMode | None = None
     ) -> list[Prediction]: ...
+
+
+@runtime_checkable
+class ThrottlingEngine(Protocol):
+    """An engine that may ask for fewer requests at once, such as a ServerClient."""
+
+    @property
+    def throttled(self) -> int:
+        """Number of answers so far that asked for it."""
 
 
 def score_objects(
@@ -163,15 +168,19 @@ def _ask(
     if not images:
         return []
     with pace.request():
-        refusals, started = engine.refusals, time.monotonic()
+        throttled, started = _throttled(engine), time.monotonic()
         with stopwatch.step("request"):
             predictions = engine.score(images, faces=faces)
         seconds = time.monotonic() - started
-    if engine.refusals > refusals:
+    if _throttled(engine) > throttled:
         pace.refused(seconds)
     elif all(prediction.width for prediction in predictions):  # what is no image takes no time
         pace.answered(seconds, sum(weight_of(len(data)) for data in images))
     return predictions
+
+
+def _throttled(engine: Engine) -> int:
+    return engine.throttled if isinstance(engine, ThrottlingEngine) else 0
 
 
 def _read(source: Source, item: SourceObject, stopwatch: Stopwatch) -> bytes | Rejected:

@@ -22,7 +22,6 @@ class Engine:
     identity: ModelIdentity = MODEL
     space = SPACE
     faces = FaceMode.NONE
-    refusals = 0
 
     def __init__(self, fails_at: int = 10**9) -> None:
         self.provenance: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Keep the tables quick and small: compact, delete what is old, clear what was abandoned."""
+"""Compact the tables, delete old files, and delete what abandoned runs left behind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
+
+from moodlake.scoring.options import options_of
+from moodlake.scoring.run.params import UpkeepParams
 
 
 @dag(
@@ -21,15 +24,8 @@ from airflow.sdk import Param, dag, get_current_context, task
         "execution_timeout": timedelta(hours=3),
     },
     params={
-        "target_mb": Param(128, type="integer", minimum=1, title="Size of compacted files, MB"),
-        "retention_hours": Param(168, type="integer", minimum=2, title="Hours to keep old files"),
-        "work_days": Param(7, type="integer", minimum=1, title="Days to keep abandoned work"),
-        "refused_days": Param(
-            30, type=["null", "integer"], minimum=1, title="Days to keep refused rows"
-        ),
-        "reports_days": Param(
-            None, type=["null", "integer"], minimum=1, title="Days to keep reports"
-        ),
+        option.name: Param(option.default, **option.json_schema())
+        for option in options_of(UpkeepParams)
     },
     doc_md=__doc__,
 )
@@ -39,7 +35,7 @@ def maintain() -> None:
         from moodlake.scoring import maintenance
         from moodlake.settings import Settings
 
-        params = maintenance.UpkeepParams(**get_current_context()["params"])
+        params = UpkeepParams(**get_current_context()["params"])
         return maintenance.maintain(Settings.from_environment(), params)
 
     upkeep()

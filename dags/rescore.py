@@ -1,8 +1,8 @@
-"""Score old images with a new model, then write a report of what it changes.
+"""Score existing images with the served model, then report how it differs from an older model.
 
-The model is the one that is served. Its shards take slots of the same pool as those of
-`score_images`; runs of both may meet, each object version still gets one row. A run takes 300
-shards at most and says how many objects are still waiting: trigger it again until none is.
+Tasks share the pool of `score_images`. Runs of both DAGs may overlap: each object version gets one
+row per model. A run scores at most 300 shards and reports the remaining objects as
+`still_waiting`: trigger it again until none remain.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from scoring_steps import DEFAULTS, PARAMS, plan_shards, publish, score
     params={
         **PARAMS,
         "against": Param(
-            "", type="string", description="How the old model's digest begins; empty: the newest"
+            None,
+            type=["null", "string"],
+            title="Old model",
+            description="Version or leading digits of the digest of the model to compare with. "
+            "Default: the other model that scored last.",
         ),
     },
     doc_md=__doc__,
@@ -45,9 +49,9 @@ def rescore() -> None:
                 old=params["against"],
                 new=published["model_digest"],
                 bucket=params["bucket"] or settings.images_bucket,
-                prefix=params["prefix"],
+                prefix=params["prefix"] or "",
             )
-        except DiffError as error:  # no retry finds another model
+        except DiffError as error:  # a retry finds no other model
             raise AirflowFailException(str(error)) from error
         return headline | {"still_waiting": published["still_waiting"]}
 

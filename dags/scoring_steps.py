@@ -1,4 +1,4 @@
-"""What the DAGs that score share: their parameters, and the tasks plan_shards, score, publish."""
+"""Parameters and tasks that the scoring DAGs share: plan_shards, score, publish."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import Param, get_current_context, task
 
-from moodlake.scoring.defaults import DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
+from moodlake.scoring.options import options_of
+from moodlake.scoring.run.params import RunParams
 
 DEFAULTS = {
     "owner": "moodlake",
@@ -19,19 +20,15 @@ DEFAULTS = {
     "execution_timeout": timedelta(minutes=30),
 }
 PARAMS = {
-    "bucket": Param(None, type=["null", "string"], description="Empty: the installation's own"),
-    "prefix": Param("", type="string", description="Only keys that start with this"),
-    "pattern": Param("", type="string", description="Only keys like this: *.jpg"),
-    "shard_size": Param(
-        DEFAULT_SHARD_SIZE, type="integer", minimum=1, maximum=MAX_SHARD_SIZE, title="In a task"
-    ),
-    "faces": Param(None, enum=[None, "none", "largest", "all"], title="What of it to read"),
-    "max_broken": Param(None, type=["null", "number"], maximum=1, title="Broken share to take"),
+    option.name: Param(option.default, **option.json_schema()) for option in options_of(RunParams)
 }
 
 
 def installed() -> tuple[Any, Any]:
-    """The steps of a run and its settings; imported by tasks only, to keep DAG files quick."""
+    """Return the module of a run's steps, and its settings.
+
+    Only tasks import these: DAG files are parsed often.
+    """
     from moodlake.scoring import pipeline
     from moodlake.settings import Settings
 
@@ -40,7 +37,7 @@ def installed() -> tuple[Any, Any]:
 
 @contextmanager
 def no_retry() -> Iterator[None]:
-    """What no retry mends, such as a missing bucket, fails a task at once."""
+    """Fail without retrying on permanent errors, such as a missing bucket."""
     from moodlake.scoring.sources.objects import SetupError
 
     try:
@@ -49,32 +46,32 @@ def no_retry() -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
-# Ten million objects are ten thousand requests for a listing, one after the other.
+# Listing ten million objects takes ten thousand requests, one after the other.
 @task(execution_timeout=timedelta(hours=3))
 def plan_shards() -> list[str]:
     pipeline, settings = installed()
     context = get_current_context()
     run = context["dag_run"]
-    # Airflow 3.0 does not tell who it was.
-    who = getattr(run, "triggering_user_name", None) or run.run_type.value
+    # Airflow 3.0 does not report the user.
+    user = getattr(run, "triggering_user_name", None) or run.run_type.value
     with no_retry():
-        return pipeline.plan_asked(context["run_id"], context["params"], settings, who)
+        return pipeline.plan_requested(context["run_id"], context["params"], settings, user)
 
 
-# A slot for each worker of TorchServe: more tasks would only queue there.
+# One slot for each TorchServe worker: more tasks would only queue there.
 @task(pool="torchserve")
 def score(shard_id: str) -> int:
     pipeline, settings = installed()
     return pipeline.score_shard(get_current_context()["run_id"], shard_id, settings)
 
 
-# Also after a shard has failed: what was scored is published, and then this task fails.
+# Runs after a failed shard too: it publishes the scored ones, and then fails.
 @task(trigger_rule="all_done")
 def publish() -> dict[str, Any]:
     pipeline, settings = installed()
     with no_retry():
         record = pipeline.publish(get_current_context()["run_id"], settings)
-    told = ("objects", "scored", "rejected", "reasons", "model_digest")
-    # What one run does not take is left to those that follow.
-    waiting = record["waiting"] - record["objects"]
-    return {name: record[name] for name in told} | {"still_waiting": waiting}
+    columns = ("objects", "scored", "rejected", "reasons", "model_digest")
+    # Later runs take the objects beyond the limit of one run.
+    remaining = record["waiting"] - record["objects"]
+    return {name: record[name] for name in columns} | {"still_waiting": remaining}

@@ -26,7 +26,7 @@ from infra.bench.images import encoded
 from infra.bench.score import BUCKET, fill, services
 from infra.bench.tasks import KINDS, Taken, as_airflow, peak_memory, tasks
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.scoring.tables.schema import results_schema

@@ -24,7 +24,7 @@ from infra.bench.serve import Server, rate
 from infra.bench.tasks import Tasks, tasks
 from infra.local.ports import HOST, Ports
 from infra.local.stack import Stack
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
 
 BUCKET = "bench"

@@ -30,7 +30,7 @@ from infra.local.stack import Stack
 from infra.sizing.rates import MEASURED, Measured, Rates
 from infra.sizing.simulation import Setup, simulate
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.settings import Settings
 
 _DISTINCT = 100

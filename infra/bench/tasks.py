@@ -16,7 +16,7 @@ from typing import Any
 
 from infra.local.airflow import POOL_SLOTS
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.settings import Settings
 
 KINDS = ("plan", "score", "publish")

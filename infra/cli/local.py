@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -22,11 +22,10 @@ from moodlake.cli.console import (
     stop_undisturbed,
     stopping_cleanly,
 )
+from moodlake.cli.options import with_options_of
 from moodlake.cli.results import outcomes, print_results
-from moodlake.prediction import FaceMode
 from moodlake.reasons import Status
-from moodlake.scoring.defaults import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, MAX_SHARD_SIZE
-from moodlake.serving.limits import MAX_IMAGES
+from moodlake.scoring.run.params import RunParams
 from moodlake.settings import RELEASED_ARCHIVE, Settings
 
 
@@ -102,50 +101,21 @@ def put(
         raise typer.Exit(1)
 
 
-def run(
-    bucket: Annotated[str | None, typer.Option(help="The installation's own if not given.")] = None,
-    prefix: Annotated[str, typer.Option(help="Only keys that start with this.")] = "",
-    pattern: Annotated[str, typer.Option(help="Only keys like this: '*.jpg'.")] = "",
-    inventory: Annotated[
-        str, typer.Option(help="An S3 Inventory's manifest.json, instead of listing the bucket.")
-    ] = "",
-    faces: Annotated[
-        FaceMode | None, typer.Option(help="What to read; the model's own way if not given.")
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, max=MAX_IMAGES, help="Images per request.")
-    ] = DEFAULT_BATCH_SIZE,
-    shard_size: Annotated[
-        int, typer.Option(min=1, max=MAX_SHARD_SIZE, help="Images per task.")
-    ] = DEFAULT_SHARD_SIZE,
-    max_broken: Annotated[
-        float | None, typer.Option(max=1, help="Share of broken files to take; see params.yaml.")
-    ] = None,
-    state: StateDir = DEFAULT_STATE,
-) -> None:
-    """Let Airflow score what is new in the bucket now, and wait for the end."""
+@with_options_of(RunParams)
+def run(state: StateDir = DEFAULT_STATE, **params: Any) -> None:
+    """Score the new images in the bucket through Airflow, and wait for the run to end."""
     with report_errors():
         from infra.local.airflow import DAG_ID
         from infra.local.stack import attach
 
         stack = attach(state)
-        conf = {
-            "bucket": bucket,
-            "prefix": prefix,
-            "pattern": pattern,
-            "inventory": inventory,
-            "faces": faces,
-            "batch_size": batch_size,
-            "shard_size": shard_size,
-            "max_broken": max_broken,
-        }
-        run_id = stack.airflow.client.trigger(DAG_ID, conf)
+        run_id = stack.airflow.client.trigger(DAG_ID, params)
         console.print(f"Airflow run {run_id}", soft_wrap=True)
         stack.airflow.follow(run_id, lambda line: console.print(escape(line)))
         stack.point_here()
-        place = f"s3://{bucket or stack.settings.images_bucket}/{prefix}"
-        told = _outcome(run_id, stack.settings, place)
-    console.print(escape(told), soft_wrap=True)
+        bucket = params["bucket"] or stack.settings.images_bucket
+        message = _outcome(run_id, stack.settings, f"s3://{bucket}/{params['prefix'] or ''}")
+    console.print(escape(message), soft_wrap=True)
 
 
 def _outcome(run_id: str, settings: Settings, place: str) -> str:

@@ -1,31 +1,31 @@
-"""The command `maintain`: upkeep of the tables and of what runs leave behind."""
+"""The `maintain` command: upkeep of the tables and of the files that runs leave behind."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from moodlake.cli.console import DEFAULT_STATE, StateDir, console, report_errors
+from moodlake.cli.options import option_of
 from moodlake.cli.results import point_at_tables
+from moodlake.scoring.run.params import UpkeepParams
 
 
 def maintain(
     retention_hours: Annotated[
-        int, typer.Option(help="How long files stay that no version needs any more.")
-    ] = 168,
+        int, option_of(UpkeepParams, "retention_hours")
+    ] = UpkeepParams.retention_hours,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Compact the tables, delete old files, clear abandoned work; Airflow does it daily."""
+    """Compact the tables and delete old files and abandoned runs. Airflow does so daily."""
     with report_errors():
         from moodlake.scoring import maintenance
 
-        params = maintenance.UpkeepParams(retention_hours=retention_hours)
-        done = maintenance.maintain(point_at_tables(state), params)
+        params = UpkeepParams(retention_hours=retention_hours)
+        counts = maintenance.maintain(point_at_tables(state), params)
     for name in ("results", "runs"):
-        if counts := done[name]:
+        if files := counts[name]:
             console.print(
-                f"{name}: {counts['files_before']} files are {counts['files']} now, "
-                f"{counts['deleted']} old ones deleted"
+                f"{name}: {files['files_before']} files compacted to {files['files']}, "
+                f"{files['deleted']} old files deleted"
             )
-    console.print(f"work of {done['work']} abandoned runs cleared")
+    console.print(f"{counts['work']} abandoned runs deleted")

@@ -5,54 +5,18 @@ All of it may run while runs commit, may be killed anywhere, and done again chan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moodlake.scoring.failures import translate_errors
 from moodlake.scoring.reports.html import REPORTS
+from moodlake.scoring.run.params import UpkeepParams
 from moodlake.scoring.run.staging import REFUSED, clear_abandoned
 from moodlake.scoring.sources import storage
 from moodlake.scoring.tables.delta import open_table, until_won
 from moodlake.settings import Settings
 
-LEAST_RETENTION_HOURS = 2
-"""A task opens the tables anew in each of its tries, which last half an hour at most."""
 _SECONDS_BETWEEN_COMMITS = 60
-
-
-@dataclass(frozen=True)
-class UpkeepParams:
-    """How much is kept.
-
-    Attributes:
-        target_mb: size that compacted files come near to, in MB.
-        retention_hours: how long files stay that no version now needs. Readers that opened an
-            older version need them, and so does time travel.
-        work_days: how long the work of a run stays that nobody touches.
-        refused_days: how long rows stay that the gate refused; None for ever.
-        reports_days: how long reports stay; None for ever.
-
-    Raises:
-        ValueError: less than running tasks need, named.
-    """
-
-    target_mb: int = 128
-    retention_hours: int = 168
-    work_days: int = 7
-    refused_days: int | None = 30
-    reports_days: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.retention_hours < LEAST_RETENTION_HOURS:
-            raise ValueError(
-                f"retention_hours is {self.retention_hours}; tasks that read now need the files "
-                f"of the last {LEAST_RETENTION_HOURS}"
-            )
-        for name in ("target_mb", "work_days", "refused_days", "reports_days"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
 
 
 @translate_errors

@@ -21,12 +21,13 @@ from moodlake.scoring.failures import translate_errors
 from moodlake.scoring.reports.drift import judge
 from moodlake.scoring.reports.run_report import publish_report
 from moodlake.scoring.run.backlog import Backlog
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.run.policy import Policy
 from moodlake.scoring.run.publication import Publication
 from moodlake.scoring.run.record import run_record
 from moodlake.scoring.run.scorer import score_objects, take
 from moodlake.scoring.run.shards import Shard, pack
-from moodlake.scoring.run.staging import Run, RunParams, Staging, refused_objects
+from moodlake.scoring.run.staging import Run, Staging, refused_objects
 from moodlake.scoring.sources.dead_letters import put_aside
 from moodlake.scoring.sources.inventory import inventory_pages
 from moodlake.scoring.sources.notifications import arrivals
@@ -152,14 +153,14 @@ def _shards(backlog: Backlog, params: RunParams, model_digest: str) -> Iterator[
             yield again, shard
 
 
-def plan_asked(
-    run_id: str, asked: Mapping[str, Any], settings: Settings, started_by: str
+def plan_requested(
+    run_id: str, values: Mapping[str, Any], settings: Settings, started_by: str
 ) -> list[str]:
-    """As `plan_run`, of what a person or a schedule asked for; see `RunParams.of`."""
-    # What an earlier try has left must not pass for this one's, also if it is refused.
+    """Plan a run from the parameters of a DAG; see `plan_run` and `RunParams.of`."""
+    # The plan of an earlier attempt must not be taken for this one's, even if this one fails.
     Staging(settings.results_uri, run_id).forget_run()
-    bucket = asked.get("bucket") or settings.images_bucket
-    params = RunParams.of({**asked, "bucket": bucket})
+    bucket = values.get("bucket") or settings.images_bucket
+    params = RunParams.of({**values, "bucket": bucket})
     return plan_run(run_id, params, settings, started_by)
 
 

@@ -18,7 +18,7 @@ from infra.local.stack import Stack
 from infra.pictures import photograph
 from moodlake.emotions import label_space
 from moodlake.inference.bundle import read_meta
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
 from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 from tests.bundles import write_archive

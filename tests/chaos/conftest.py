@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from botocore.client import BaseClient
 
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
 from tests.chaos.compare import rows_of
 from tests.chaos.parts import Parts, objects, put

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from tests.chaos.task import Kill, Outcome, perform
 
 # Its children are forks of a process that has imported all and does nothing.

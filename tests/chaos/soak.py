@@ -27,7 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deltalake import DeltaTable
 
 from infra.local.service import Service
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import list_bucket, s3_client
 from tests.chaos.compare import assert_same, rows_of
 from tests.chaos.parts import RESULTS, Parts, kill_all_of, objects, put, restart

@@ -16,7 +16,7 @@ from typing import Any
 
 from moodlake.errors import UserError
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.objects import SetupError
 from moodlake.settings import Settings
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from tests.chaos.compare import assert_same, rows_of
 from tests.chaos.conftest import SHARED
 from tests.chaos.parts import Parts

@@ -13,7 +13,7 @@ from botocore.client import BaseClient
 
 from infra.local.s3 import S3Service
 from moodlake.reasons import Reason
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
 from tests.chaos.compare import assert_same, rows_of
 from tests.chaos.conftest import SHARED

@@ -22,7 +22,7 @@ from infra.local.stack import Stack
 from infra.local.torchserve import TorchServeService
 from moodlake.cli import app
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
 from moodlake.scoring.tables.results import ResultsTable
 from tests.e2e.steps import fill, scoring_process, started, wait_for_run

@@ -16,7 +16,7 @@ from infra.local.airflow import DAG_ID
 from infra.local.airflow_client import TaskInstance
 from infra.local.stack import Stack
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.settings import Settings
 

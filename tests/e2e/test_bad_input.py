@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from infra.local.stack import Stack
 from moodlake.scoring import pipeline
 from moodlake.scoring.run import staging
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.objects import SourceError
 from moodlake.scoring.tables.results import ResultsTable
 from tests.e2e.steps import fill, finish, rows_of, score_all

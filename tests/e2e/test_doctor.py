@@ -15,7 +15,7 @@ from infra.doctor import CHECKS, examine
 from infra.doctor.finding import State
 from infra.local.stack import Stack
 from moodlake.cli import app
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.settings import Settings
 from tests.e2e.steps import fill, finish
 from tests.images_made import jpeg

@@ -14,8 +14,8 @@ from infra.local.stack import Stack
 from moodlake.cli import app
 from moodlake.scoring import pipeline
 from moodlake.scoring.reports.drift import LAST_RUNS, TRAINING
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.run.policy import Policy
-from moodlake.scoring.run.staging import RunParams
 from tests.e2e.steps import fill, run_dag, score_all
 from tests.images_made import encode, jpeg, picture
 

@@ -18,7 +18,7 @@ from infra.local.airflow import DAG_ID
 from infra.local.stack import Stack
 from moodlake.scoring import pipeline
 from moodlake.scoring.run import staging
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources import storage
 from moodlake.serving.client import ServerError
 from tests.e2e.steps import fill, finish, rows_of, score_all, scoring_process, wait_for_run

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from infra.local.stack import Stack
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources import storage
 from tests.e2e.steps import fill, finish, rows_of, run_dag, score_all
 from tests.images_made import jpeg

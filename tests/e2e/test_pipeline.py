@@ -17,7 +17,7 @@ from infra.local.stack import Stack, StackError, attach
 from moodlake.cli import app
 from moodlake.inference.model import Model
 from moodlake.scoring import pipeline
-from moodlake.scoring.run.staging import RunParams
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.objects import SourceError
 from moodlake.scoring.sources.s3 import ObjectReader, list_bucket
 from moodlake.serving.client import ServerClient

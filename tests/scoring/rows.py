@@ -10,7 +10,8 @@ import pyarrow as pa
 from moodlake.emotions import label_space
 from moodlake.prediction import FaceMode, ModelIdentity, Prediction
 from moodlake.reasons import Reason, Rejected
-from moodlake.scoring.run.staging import Run, RunParams
+from moodlake.scoring.run.params import RunParams
+from moodlake.scoring.run.staging import Run
 from moodlake.scoring.sources.objects import SourceObject
 from moodlake.scoring.tables.schema import make_row, to_table
 

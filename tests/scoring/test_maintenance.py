@@ -13,7 +13,8 @@ from deltalake import DeltaTable
 
 from moodlake.reasons import Reason
 from moodlake.scoring import maintenance
-from moodlake.scoring.maintenance import UpkeepParams, maintain
+from moodlake.scoring.maintenance import maintain
+from moodlake.scoring.run.params import UpkeepParams
 from moodlake.scoring.tables.commits import CommitSnapshot
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.scoring.tables.schema import results_schema
@@ -180,8 +181,8 @@ def test_only_abandoned_work_is_cleared(tmp_path: Path, settings: Settings) -> N
     assert (done["refused"], done["reports"]) == (1, 0)
 
 
-def test_what_readers_need_cannot_be_deleted() -> None:
-    with pytest.raises(ValueError, match="retention_hours is 1; tasks that read now"):
+def test_files_in_use_by_readers_cannot_be_deleted() -> None:
+    with pytest.raises(ValueError, match="retention_hours is 1; it must be at least 2"):
         UpkeepParams(retention_hours=1)
     with pytest.raises(ValueError, match="work_days is 0"):
         replace(UpkeepParams(), work_days=0)

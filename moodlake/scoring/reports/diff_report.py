@@ -56,7 +56,7 @@ def render_diff(diff: Diff, *, read_image: ReadImage | None = None) -> str:
 
 
 def write_report(
-    settings: Settings, run_id: str, *, old: str, new: str, bucket: str, prefix: str = ""
+    settings: Settings, run_id: str, *, old: str | None, new: str, bucket: str, prefix: str = ""
 ) -> dict[str, Any]:
     """Compare two models and write the page, without pixels, where the results are.
 

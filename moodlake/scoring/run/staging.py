@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from moodlake.emotions import LabelSpace
-from moodlake.prediction import FaceMode, ModelIdentity
-from moodlake.scoring.defaults import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE
+from moodlake.prediction import ModelIdentity
 from moodlake.scoring.run.gate import Failure
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.run.shards import Shard
 from moodlake.scoring.sources import storage
 from moodlake.scoring.sources.objects import SetupError
@@ -34,43 +34,6 @@ REFUSED = "refused"
 _RUN_FILE = "run.json"
 _SECONDS = b"moodlake.seconds"
 _DIGEST = b"moodlake.sha256"
-
-
-@dataclass(frozen=True)
-class RunParams:
-    """What a person may ask of a run.
-
-    Raises:
-        ValueError: a size below 1 or an unknown face mode, named.
-    """
-
-    bucket: str
-    prefix: str = ""
-    pattern: str = ""
-    """Only keys like this: `*.jpg`; empty for all."""
-    inventory: str = ""
-    """URI of an S3 Inventory's manifest.json to take instead of listing the bucket."""
-    batch_size: int = DEFAULT_BATCH_SIZE
-    shard_size: int = DEFAULT_SHARD_SIZE
-    faces: str | None = None
-    """A FaceMode, or None for the model's own."""
-    max_broken: float | None = None
-    """Instead of the policy's, for a bucket that is known to hold so much else."""
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "shard_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.faces is not None:
-            FaceMode(self.faces)
-        if self.max_broken is not None and not 0 < self.max_broken <= 1:
-            raise ValueError(f"max_broken is {self.max_broken}; it must lie in (0, 1]")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> RunParams:
-        """Those of `values` that are meant here; a DAG has others for other tasks."""
-        known = {each.name for each in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from moodlake.scoring.reports.drift import (
     judge,
     psi,
 )
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.run.policy import Drift
-from moodlake.scoring.run.staging import Run, RunParams
+from moodlake.scoring.run.staging import Run
 from moodlake.scoring.tables.runs import RUNS_SCHEMA, record_run
 from moodlake.scoring.tables.summary import profile_of
 from tests.scoring.rows import MODEL, SPACE, planned, row, table

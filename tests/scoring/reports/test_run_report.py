@@ -23,9 +23,9 @@ from moodlake.profile import Profile
 from moodlake.reasons import Reason
 from moodlake.scoring.reports.drift import judge
 from moodlake.scoring.reports.run_report import publish_report, render_run, report_uri
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.run.policy import Drift, Prices, Report
 from moodlake.scoring.run.record import run_record
-from moodlake.scoring.run.staging import RunParams
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.scoring.tables.runs import record_run
 from moodlake.scoring.tables.summary import Summary, examples_of

@@ -31,6 +31,6 @@ def test_a_plan_that_is_refused_leaves_none_of_an_earlier_try(tmp_path: Path) ->
     work = Staging(settings.results_uri, "run")
     work.write_run(planned())
     with pytest.raises(ValueError, match="max_broken"):
-        pipeline.plan_asked("run", {"max_broken": -5}, settings, "hand")
+        pipeline.plan_requested("run", {"max_broken": -5}, settings, "hand")
     with pytest.raises(SetupError, match="no plan"):
         work.read_run()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from training.architectures.own_weights import digest_of, made_from
-from training.data_set.samples import Facts
+from training.data_set.facts import Facts
 from training.params import Params
 
 
@@ -35,15 +35,20 @@ def sources_of(params: Params, facts: Facts) -> dict[str, str]:
 
 
 def run_key(params: Params, data_digest: str, sources: Mapping[str, str]) -> str:
-    """What a run's result depends on, as a digest: parameters, data, files, and this code."""
-    folder = Path(__file__).parent
-    code = [*sorted(folder.rglob("*.py")), *sorted(folder.with_name("moodlake").glob("*.py"))]
+    """Return a digest of all that decides a training: parameters, data, source files and code."""
+    training = Path(__file__).parent
+    library = training.with_name("moodlake")
+    code = [
+        *training.rglob("*.py"),
+        *library.glob("*.py"),
+        *library.joinpath("inference").glob("*.py"),
+    ]
     relevant = {
         **params.to_dict(),
         "calibrate": None,
         "archive": None,
         "data": data_digest,
         "sources": sources,
-        "code": [digest_of(file) for file in code],
+        "code": [digest_of(file) for file in sorted(code)],
     }
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()

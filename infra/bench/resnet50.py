@@ -12,11 +12,11 @@ from moodlake.emotions import label_space
 from moodlake.prediction import FaceMode
 from moodlake.settings import PROJECT_ROOT
 from training.architectures import build
-from training.data_set.samples import Facts
+from training.data_set.facts import Facts
 from training.evaluation.calibration import Calibration
+from training.packaging.archive import write_archive
 from training.packaging.bundle import packed_network, write_bundle
 from training.params import load_params
-from training.stages.archive import HANDLER_FILE, write_archive
 
 
 def resnet50_archive(folder: Path) -> Path:
@@ -32,5 +32,5 @@ def resnet50_archive(folder: Path) -> Path:
     converted = packed_network(network, params, Calibration())
     write_bundle(bundle, converted, params, facts, weights, Calibration(), {})
     archive = folder / "resnet50.mar"
-    write_archive(bundle, archive, params, PROJECT_ROOT / HANDLER_FILE)
+    write_archive(bundle, archive, params.archive)
     return archive

@@ -11,7 +11,7 @@ from torch import nn
 from moodlake.emotions import label_space
 from moodlake.prediction import FaceMode
 from moodlake.settings import PROJECT_ROOT
-from training.data_set.samples import Facts
+from training.data_set.facts import Facts
 from training.evaluation.calibration import Calibration
 from training.learning.batches import Split
 from training.packaging.bundle import packed_network, write_bundle

@@ -16,7 +16,6 @@ import torch
 from moodlake.emotions import label_space
 from moodlake.inference.decoding import decode
 from moodlake.inference.model import Model
-from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg
 from tests.training.small import SPACE, made, pack, small
 from training.architectures import build, preprocessing_of
@@ -24,10 +23,10 @@ from training.data_set.samples import SCHEMA
 from training.evaluation.calibration import Calibration
 from training.learning.network import predict_logits
 from training.learning.teachers import taught
+from training.packaging.archive import write_archive
 from training.packaging.bundle import BundleDiffers, check_bundle
 from training.params import ParamsError
 from training.paths import SAMPLES_FILE
-from training.stages.archive import HANDLER_FILE, write_archive
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_the_archive_built_twice_is_the_same(
     for name in ("one", "two"):
         bundle, archive = tmp_path / name, tmp_path / f"{name}.mar"
         pack(bundle, network, weights, small(), Calibration(1.5))
-        write_archive(bundle, archive, small(), PROJECT_ROOT / HANDLER_FILE)
+        write_archive(bundle, archive, small().archive)
         digests.add(hashlib.sha256(archive.read_bytes()).hexdigest())
     assert len(digests) == 1
 

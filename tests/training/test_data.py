@@ -13,13 +13,13 @@ import pytest
 
 from moodlake.emotions import label_space
 from moodlake.settings import PROJECT_ROOT
+from training.data_report.expectations import check
+from training.data_set.preparation import prepare
 from training.data_set.samples import load_raw_votes
 from training.datasets import load_dataset
 from training.datasets.base import DatasetError
 from training.datasets.ferplus import PATH_VARIABLE
 from training.params import DataParams, ParamsError, load_params
-from training.stages.prepare import prepare
-from training.stages.validate import check
 
 FERPLUS = label_space("ferplus")
 REAL = Path(

@@ -29,11 +29,11 @@ from tests.training.published import (
     rafdb,
     table,
 )
+from training.data_set.preparation import count_faces, prepare
 from training.datasets import load_dataset
 from training.datasets.base import DatasetError, ImageFile
 from training.datasets.emotion6 import read_annotations
 from training.params import DataParams
-from training.stages.prepare import count_faces, prepare
 
 REAL_EMOTION6 = Path(
     os.environ.get("MOODLAKE_EMOTION6", PROJECT_ROOT / "../shared/data/emotion6/ground_truth.txt")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dvclive import Live
 
-from training.stages.figures import read_curves
+from training.evaluation.figures import read_curves
 
 
 @pytest.mark.parametrize("first", [{}, {"train_loss": 9.0}])

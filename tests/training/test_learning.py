@@ -13,8 +13,8 @@ import safetensors.torch
 import torch
 
 from tests.training.small import made, small
+from training import metrics
 from training.architectures import preprocessing_of
-from training.evaluation import metrics
 from training.learning.augment import augment, mix
 from training.learning.batches import Batches
 from training.learning.network import predict_logits

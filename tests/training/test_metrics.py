@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.spatial import distance
 
 from moodlake.emotions import LabelSpace
-from training.evaluation import metrics
+from training import metrics
 from training.evaluation.agreement import half_against_half, one_against_the_rest
 from training.evaluation.calibration import Calibration, cross_fitted, fit
-from training.stages.evaluate import (
+from training.evaluation.report import (
     apart_from_neutral,
     by_emotion,
     by_slice,

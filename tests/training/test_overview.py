@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from moodlake.emotions import label_space
+from training.data_report.overview import examples, overview
+from training.data_set.preparation import prepare
 from training.datasets import load_dataset
 from training.params import DataParams
-from training.stages.overview import examples, overview
-from training.stages.prepare import prepare
 
 SPACE = label_space("ferplus")
 

@@ -18,8 +18,8 @@ from training.architectures import build, preprocessing_of
 from training.evaluation.calibration import Calibration
 from training.learning.network import predict_logits
 from training.packaging import bundle
+from training.packaging.archive import Packed, pack
 from training.params import Params
-from training.stages.archive import Packed, pack
 
 SIZE = 16
 IMAGES = np.stack([np.asarray(picture(n, SIZE, SIZE).convert("L"))[None] for n in range(100)])

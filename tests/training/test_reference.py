@@ -16,11 +16,11 @@ from moodlake.profile import Profile
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.bundles import write_archive, write_bundle
 from tests.images_made import encode, picture
+from training.data_set.preparation import prepare
 from training.data_set.samples import SCHEMA
 from training.datasets import load_dataset
 from training.packaging.reference import reference_of
 from training.params import DataParams
-from training.stages.prepare import prepare
 from training.tools.add_reference import main, repack
 
 DATA = DataParams("drawn", limit=120)

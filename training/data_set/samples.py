@@ -1,12 +1,9 @@
-"""The prepared data set: one Parquet file of images, votes and distributions, and its facts."""
+"""Read the prepared samples: one Parquet file of images, votes and distributions."""
 
 from __future__ import annotations
 
 import io
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +12,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from moodlake.emotions import LabelSpace
 from moodlake.inference.decoding import decode
 from moodlake.inference.preprocessing import Preprocessing
-from moodlake.prediction import FaceMode
-from training.paths import FACTS_FILE, SAMPLES_FILE
+from training.paths import SAMPLES_FILE
 
 SCHEMA = pa.schema(
     [
@@ -34,34 +29,6 @@ SCHEMA = pa.schema(
         ("measures", pa.map_(pa.string(), pa.float64())),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the later stages and the model's provenance need to know of the data.
-
-    Attributes:
-        name: the data set.
-        space: its label space.
-        faces: the face mode of a model trained on it.
-        digest: SHA-256 over identities, splits, pixels and votes.
-    """
-
-    name: str
-    space: LabelSpace
-    faces: FaceMode
-    digest: str
-
-
-def read_facts(path: Path = FACTS_FILE) -> Facts:
-    """The facts that `prepare` wrote."""
-    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return Facts(
-        content["name"],
-        LabelSpace.from_dict(content["label_space"]),
-        FaceMode(content["faces"]),
-        content["digest"],
-    )
 
 
 def load_split(

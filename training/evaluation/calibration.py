@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from training.evaluation.metrics import Array, kl_divergence
 from training.files import write_json
+from training.metrics import Array, kl_divergence
 from training.paths import CALIBRATION_FILE
 
 FOLDS = 5

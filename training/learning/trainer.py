@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.architectures import build, members_of, preprocessing_of, settle_norms
-from training.evaluation.metrics import kl_divergence, top_k_accuracy
 from training.files import written_whole
 from training.learning.batches import Batches, Split
 from training.learning.network import predict_logits
@@ -27,6 +26,7 @@ from training.learning.optimize import (
     make_optimizer,
     make_schedule,
 )
+from training.metrics import kl_divergence, top_k_accuracy
 from training.params import Params, ParamsError
 
 _GRADIENT_NORM = 5.0

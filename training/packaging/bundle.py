@@ -24,10 +24,10 @@ from moodlake.inference.preprocessing import Preprocessing
 from training.architectures import own_weights, preprocessing_of, stages
 from training.architectures.ensemble import Ensemble
 from training.architectures.inside import has_attention, last_grid
-from training.data_set.samples import Facts
+from training.data_set.facts import Facts
 from training.evaluation.calibration import Calibration
-from training.evaluation.metrics import Array, kl_divergence, top_k_accuracy
 from training.files import write_json
+from training.metrics import Array, kl_divergence, top_k_accuracy
 from training.params import Params
 
 MOST_ACCURACY_LOST = 0.003

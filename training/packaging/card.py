@@ -16,9 +16,8 @@ from training.architectures import origin
 from training.files import written_whole
 from training.packaging.bundle import MOST_ACCURACY_LOST, MOST_KL_GAINED, Cost
 from training.params import ModelParams
-from training.paths import FACTS_FILE, REPORT_FILE
+from training.paths import CARD_FILE, FACTS_FILE, REPORT_FILE
 
-CARD_FILE = Path("build/MODEL_CARD.md")
 _TEMPLATE = Path(__file__).with_name("card.md.j2")
 _WEAK_RECALL = 0.5
 

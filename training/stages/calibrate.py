@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from training.architectures import preprocessing_of
-from training.data_set.samples import load_split, read_facts
+from training.data_set.facts import read_facts
+from training.data_set.samples import load_split
 from training.evaluation.calibration import Calibration, fit
-from training.evaluation.metrics import kl_divergence
 from training.files import written_whole
 from training.learning.network import load_network, predict_logits
+from training.metrics import kl_divergence
 from training.params import load_params
 from training.paths import LOGITS_FILE
 from training.stage import stage

@@ -10,7 +10,8 @@ from dvclive import Live
 
 from training.architectures import preprocessing_of
 from training.architectures.own_weights import Made
-from training.data_set.samples import load_split, read_facts
+from training.data_set.facts import read_facts
+from training.data_set.samples import load_split
 from training.files import written_whole
 from training.learning.batches import Split
 from training.learning.teachers import taught

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from moodlake.inference.bundle import BundleError, read_meta
 from moodlake.profile import Profile
+from training.data_set.preparation import prepare
 from training.datasets import load_dataset
 from training.files import written_whole
+from training.packaging.archive import zip_canonically
 from training.packaging.reference import add_reference
 from training.params import DataParams
 from training.stage import stage
-from training.stages.archive import zip_canonically
-from training.stages.prepare import prepare
 
 
 def repack(archive: Path, data: Path | None = None) -> Profile:

@@ -30,7 +30,7 @@ from moodlake.prediction import FaceMode
 from moodlake.reasons import Rejected
 from training.architectures import preprocessing_of, stages
 from training.architectures.inside import feature_maps, first_member, has_attention, last_grid
-from training.data_set.samples import read_facts
+from training.data_set.facts import read_facts
 from training.evaluation.calibration import Calibration
 from training.learning.network import load_network
 from training.params import load_params

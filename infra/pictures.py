@@ -11,10 +11,10 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from infra.browser import chromium
-from infra.local.demo import photos, run_demo
+from infra.demo import photos, run_demo
 from infra.local.page import PageService
 from infra.local.ports import Ports
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.settings import PROJECT_ROOT
 
 _DOCS = PROJECT_ROOT / "docs"

@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from infra.local.demo import photos
+from infra.demo import photos
 
 _SIZE = (400, 300)
 _CUT = (440, 330)

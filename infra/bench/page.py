@@ -26,7 +26,7 @@ from rich.table import Table
 from infra.bench.serve import Server
 from infra.bench.tasks import peak_memory
 from infra.browser import CHROMIUM, MISSING, chromium
-from infra.local.demo import photos
+from infra.demo import photos
 from infra.local.page import PageService
 from infra.local.ports import Ports
 from infra.local.server import ModelServer
@@ -69,8 +69,8 @@ def upload(announce: Callable[[str], None], out: Table) -> None:
         with ModelServer(folder, RELEASED_ARCHIVE) as started:
             settings = Settings(
                 results_uri=str(folder / "lake"),
-                server_url=started.front.url,
-                server_keys=started.front.keys,
+                server_url=started.gateway.url,
+                server_keys=started.gateway.keys,
             )
             environment = settings.to_environment()
             with PageService(folder / "page", Ports.free().page, environment) as page:

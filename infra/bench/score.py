@@ -23,7 +23,7 @@ from infra.bench.images import encoded, photos_with_faces
 from infra.bench.serve import Server, rate
 from infra.bench.tasks import Tasks, tasks
 from infra.local.ports import HOST, Ports
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
 
@@ -74,7 +74,7 @@ def over_the_server(
     The server is measured before and after each turn, and its mean taken: a machine that becomes
     slower or faster meanwhile does so for both.
     """
-    server = Server((HOST, stack.ports.front), stack.front.token)
+    server = Server((HOST, stack.ports.gateway), stack.gateway.token)
     batches = [images[start : start + _BATCH] for start in range(0, _SERVER_IMAGES, _BATCH)]
     fill("warming/", images, _WARMING_IMAGES)
     processes.score_bucket(RunParams(BUCKET, "warming/"))

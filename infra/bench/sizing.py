@@ -26,9 +26,10 @@ from infra.bench.serve import Server, rate
 from infra.bench.tasks import Taken, Tasks, tasks
 from infra.local.airflow import POOL_SLOTS
 from infra.local.ports import HOST
-from infra.local.stack import Stack
 from infra.sizing.rates import MEASURED, Measured, Rates
-from infra.sizing.simulation import Setup, simulate
+from infra.sizing.setup import Setup
+from infra.sizing.simulation import simulate
+from infra.stack import Stack
 from moodlake.scoring import pipeline
 from moodlake.scoring.run.params import RunParams
 from moodlake.settings import Settings
@@ -62,7 +63,7 @@ class Measurement:
         self._processes = processes
         self._images = images
         self._prefixes = 0
-        self._server = Server((HOST, stack.ports.front), stack.front.token)
+        self._server = Server((HOST, stack.ports.gateway), stack.gateway.token)
 
     def served(self) -> float:
         """Images a second of the server alone."""

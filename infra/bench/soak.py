@@ -128,7 +128,7 @@ class Soak:
         """Resident megabytes of the server's processes by kind."""
         children = [
             *self.server.torchserve.children.values(),
-            *self.server.front.children.values(),
+            *self.server.gateway.children.values(),
         ]
         workers = {worker.pid for worker in self.server.workers()}
         found = dict.fromkeys(("workers", "TorchServe", "nginx"), 0.0)

@@ -26,7 +26,7 @@ def doctor(state: StateDir = DEFAULT_STATE) -> None:
     """
     with report_errors():
         from infra.doctor import examine
-        from infra.local.stack import attach
+        from infra.stack import attach
 
         if not any(name.startswith("MOODLAKE_") for name in os.environ):
             try:

@@ -41,7 +41,7 @@ def up(
     """Start S3, TorchServe, nginx and Airflow here; Ctrl-C or `moodlake down` stops them."""
     with report_errors(), stopping_cleanly() as stopped:
         from infra.local.ports import ClusterPorts, Ports
-        from infra.local.stack import Stack
+        from infra.stack import Stack
 
         ports = ClusterPorts if workers else Ports
         chosen = ports.free() if free_ports else ports()
@@ -78,7 +78,7 @@ def put(
 ) -> None:
     """Drop images into the bucket; exit code 1 if one of them cannot be sent."""
     with report_errors():
-        from infra.local.stack import attach
+        from infra.stack import attach
         from moodlake.scoring.sources.s3 import s3_client
         from moodlake.scoring.sources.upload import gather, send
 
@@ -106,7 +106,7 @@ def run(state: StateDir = DEFAULT_STATE, **params: Any) -> None:
     """Score the new images in the bucket through Airflow, and wait for the run to end."""
     with report_errors():
         from infra.local.airflow import DAG_ID
-        from infra.local.stack import attach
+        from infra.stack import attach
 
         stack = attach(state)
         run_id = stack.airflow.client.trigger(DAG_ID, params)
@@ -142,7 +142,7 @@ def _outcome(run_id: str, settings: Settings, place: str) -> str:
 def env(state: StateDir = DEFAULT_STATE) -> None:
     """Print what leads other programs to the running servers: eval "$(moodlake env)"."""
     with report_errors():
-        from infra.local.stack import attach
+        from infra.stack import attach
 
         for name, value in attach(state).environment().items():
             typer.echo(f"export {name}={shlex.quote(value)}")
@@ -151,7 +151,7 @@ def env(state: StateDir = DEFAULT_STATE) -> None:
 def status(state: StateDir = DEFAULT_STATE) -> None:
     """Show whether each local service works, by using it; exit code 1 if one does not."""
     with report_errors():
-        from infra.local.stack import attach
+        from infra.stack import attach
 
         services = attach(state).status()
     for item in services:
@@ -165,7 +165,7 @@ def status(state: StateDir = DEFAULT_STATE) -> None:
 def down(state: StateDir = DEFAULT_STATE) -> None:
     """Stop what `moodlake up` started."""
     with report_errors():
-        from infra.local.stack import take_down
+        from infra.stack import take_down
 
         take_down(state)
     console.print("Stopped.")
@@ -181,9 +181,9 @@ def demo(
         console.print(f"[dim]›[/] {escape(line)}", soft_wrap=True)
 
     with report_errors(), stopping_cleanly() as stopped:
-        from infra.local.demo import run_demo
+        from infra.demo import run_demo
         from infra.local.ports import Ports
-        from infra.local.stack import Stack, ensure_stopped
+        from infra.stack import Stack, ensure_stopped
 
         ensure_stopped(DEMO_STATE)
         shutil.rmtree(DEMO_STATE, ignore_errors=True)

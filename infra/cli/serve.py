@@ -24,7 +24,7 @@ from moodlake.errors import UserError
 from moodlake.settings import RELEASED_ARCHIVE, STATE_VARIABLE, Settings
 
 if TYPE_CHECKING:
-    from infra.local.front import Certificate
+    from infra.local.gateway import Certificate
     from infra.local.server import ModelServer
 
 _LOOK_SECONDS = 1.0
@@ -58,7 +58,7 @@ def serve(
         from moodlake.serving.token import read_token
 
         read_meta(model)
-        listening = port or Ports().front
+        listening = port or Ports().gateway
         ensure_free(listening, host)
         folder = state.absolute()
         with _alone(folder):
@@ -81,7 +81,7 @@ def _run(server: ModelServer, stopped: threading.Event) -> None:
     try:
         server.start()
         console.print(
-            f"The model server is at {server.front.url}, its token in {server.front.keys}. "
+            f"The model server is at {server.gateway.url}, its token in {server.gateway.keys}. "
             "Ctrl-C stops it.",
             soft_wrap=True,
         )
@@ -94,7 +94,7 @@ def _run(server: ModelServer, stopped: threading.Event) -> None:
 
 
 def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
-    from infra.local.front import Certificate
+    from infra.local.gateway import Certificate
 
     if chain is None and key is None:
         return None

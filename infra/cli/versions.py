@@ -18,7 +18,7 @@ VersionName = Annotated[str, typer.Argument(help="As `moodlake model list` shows
 def list_versions(state: StateDir = DEFAULT_STATE) -> None:
     """Show the versions that are served, and which one answers."""
     with report_errors():
-        from infra.local.stack import attach
+        from infra.stack import attach
 
         versions = attach(state).versions.all()
     shown = Table("version", "digest", "ready", "answers")
@@ -32,7 +32,7 @@ def list_versions(state: StateDir = DEFAULT_STATE) -> None:
 def add_version(archive: Path, state: StateDir = DEFAULT_STATE) -> None:
     """Load an archive beside the others; requests may name its version from then on."""
     with report_errors():
-        from infra.local.stack import attach
+        from infra.stack import attach
 
         added = attach(state).versions.add(archive)
     console.print(
@@ -45,7 +45,7 @@ def add_version(archive: Path, state: StateDir = DEFAULT_STATE) -> None:
 def use_version(version: VersionName, state: StateDir = DEFAULT_STATE) -> None:
     """Let a version answer from now on: the new one, or, to roll back, the old one."""
     with report_errors():
-        from infra.local.stack import attach
+        from infra.stack import attach
 
         used = attach(state).use_version(version)
     console.print(f"version {used.version} ({used.digest[:12]}) answers now")
@@ -55,7 +55,7 @@ def use_version(version: VersionName, state: StateDir = DEFAULT_STATE) -> None:
 def remove_version(version: VersionName, state: StateDir = DEFAULT_STATE) -> None:
     """Unload a version that is not the one that answers."""
     with report_errors():
-        from infra.local.stack import attach
+        from infra.stack import attach
 
         attach(state).versions.remove(version)
     console.print(f"version {version} is gone")

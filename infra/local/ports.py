@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Self
@@ -25,7 +26,7 @@ class Ports:
     volume_grpc: int = 19340
     filer: int = 8888
     filer_grpc: int = 18888
-    front: int = 8080
+    gateway: int = 8080
     inference: int = 8083
     management: int = 8081
     metrics: int = 8082
@@ -55,6 +56,12 @@ class ClusterPorts(Ports):
 
     postgres: int = 15432
     redis: int = 16379
+
+
+def read_ports(recorded: Mapping[str, int]) -> Ports:
+    """Return the ports recorded in a stack.json, also one that calls the gateway `front`."""
+    ports = {"gateway" if name == "front" else name: port for name, port in recorded.items()}
+    return ClusterPorts(**ports) if "redis" in ports else Ports(**ports)
 
 
 def is_taken(port: int, host: str = HOST) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import psutil
 
-from infra.local.front import FrontService
+from infra.local.gateway import GatewayService
 from infra.local.ports import HOST, Ports
 from infra.local.service import StartedInside
 from infra.local.torchserve import TorchServeService
@@ -23,7 +23,7 @@ class ModelServer(StartedInside):
         archive: the model.
         port: where callers reach it, a free one if not given; TorchServe's own are free ones.
         workers: how many processes hold the model.
-        front: what else FrontService takes: `host`, `token`, `certificate`.
+        gateway: what else GatewayService takes: `host`, `token`, `certificate`.
     """
 
     def __init__(
@@ -32,47 +32,47 @@ class ModelServer(StartedInside):
         archive: Path,
         port: int | None = None,
         workers: int = TorchServeService.WORKERS,
-        **front: Any,
+        **gateway: Any,
     ) -> None:
         free = Ports.free()
-        self.ports = replace(free, front=port) if port else free
+        self.ports = replace(free, gateway=port) if port else free
         self.archive = archive
         self.torchserve = TorchServeService(folder / "torchserve", self.ports, archive, workers)
-        self.front = FrontService(
-            folder / "front", self.ports, archive, self.torchserve.keys, **front
+        self.gateway = GatewayService(
+            folder / GatewayService.FOLDER, self.ports, archive, self.torchserve.keys, **gateway
         )
 
     def start(self) -> None:
         """Start both, and wait until they are ready."""
-        for service in (self.torchserve, self.front):
+        for service in (self.torchserve, self.gateway):
             service.start()
-        for service in (self.torchserve, self.front):
+        for service in (self.torchserve, self.gateway):
             service.wait()
 
     def check_alive(self) -> None:
         """Raises NotReady, with the end of its log, if one of them has ended by itself."""
-        for service in (self.torchserve, self.front):
+        for service in (self.torchserve, self.gateway):
             service.check_alive()
 
     def stop(self) -> None:
         """Finish what was accepted, and end both."""
-        self.front.stop()
+        self.gateway.stop()
         self.torchserve.stop()
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""
-        return HOST, self.ports.front
+        return HOST, self.ports.gateway
 
     @property
     def token(self) -> str:
         """What callers send."""
-        return self.front.token
+        return self.gateway.token
 
     def http(self, **options: Any) -> httpx.Client:
         """A client with the token."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.Client(base_url=self.front.url, headers=headers, timeout=60, **options)
+        return httpx.Client(base_url=self.gateway.url, headers=headers, timeout=60, **options)
 
     def workers(self) -> list[psutil.Process]:
         """The processes that hold the model."""

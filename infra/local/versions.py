@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from infra.local.front import FrontService
+from infra.local.gateway import GatewayService
 from infra.local.service import NotReady
 from infra.local.torchserve import TorchServeService
 from moodlake.errors import UserError
@@ -46,9 +46,9 @@ class Version:
 class Versions:
     """What TorchServe holds, changed while it answers."""
 
-    def __init__(self, torchserve: TorchServeService, front: FrontService) -> None:
+    def __init__(self, torchserve: TorchServeService, gateway: GatewayService) -> None:
         self._torchserve = torchserve
-        self._front = front
+        self._gateway = gateway
 
     def all(self) -> list[Version]:
         """Every version, the oldest first."""
@@ -80,7 +80,7 @@ class Versions:
         }
         self._ask("POST", "/models", options)
         try:
-            served = Settings(server_url=self._front.url, server_keys=self._front.keys)
+            served = Settings(server_url=self._gateway.url, server_keys=self._gateway.keys)
             connect(served, version=meta["version"]).close()
         except ServerError as error:
             self.remove(meta["version"])
@@ -98,7 +98,7 @@ class Versions:
         except NotReady as error:
             raise VersionError(f"version {version} does not work: {error}") from error
         self._ask("PUT", f"/models/{MODEL_NAME}/{version}/set-default")
-        self._front.expect(chosen.archive)
+        self._gateway.expect(chosen.archive)
         return self._named(version)
 
     def remove(self, version: str) -> None:

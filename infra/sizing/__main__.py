@@ -11,7 +11,8 @@ from rich.table import Table
 from infra.aws.template import template
 from infra.sizing.cost import DAYS
 from infra.sizing.rates import Rates
-from infra.sizing.simulation import Outcome, Setup, daily, simulate
+from infra.sizing.setup import Setup
+from infra.sizing.simulation import Outcome, daily, simulate
 from moodlake.scoring.defaults import MAX_SHARD_SIZE
 
 _DAY = 86_400.0

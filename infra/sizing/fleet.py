@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import simpy
 
-if TYPE_CHECKING:
-    from infra.sizing.simulation import Setup
+from infra.sizing.setup import Setup
 
 Steps = Generator[simpy.Event, Any, None]
 _LOOK_SECONDS = 60.0

@@ -11,11 +11,11 @@ import yaml
 from playwright.sync_api import Browser, Page, expect
 
 from infra.browser import CHROMIUM, MISSING, chromium
-from infra.local.demo import broken_files, face_crops, photos
+from infra.demo import broken_files, face_crops, photos
 from infra.local.page import PageService
 from infra.local.ports import Ports
-from infra.local.stack import Stack
 from infra.pictures import photograph
+from infra.stack import Stack
 from moodlake.emotions import label_space
 from moodlake.inference.bundle import read_meta
 from moodlake.scoring.run.params import RunParams

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from infra.local.stack import Stack
+from infra.stack import Stack
 from tests.app.test_try import at_rest, upload, written
 from tests.images_made import astronaut, astronaut_image, encode
 
@@ -70,7 +70,7 @@ def test_no_token_leaves_the_server(stack: Stack, url: str, tab: Page, files: Pa
     tab.goto(url)
     upload(tab, *written(files, astronaut_png=astronaut()))
     expect(tab.get_by_role("list", name="Emotions")).to_be_visible()
-    secrets = [stack.front.token, *stack.s3.environment().values()]
+    secrets = [stack.gateway.token, *stack.s3.environment().values()]
     token, *rest = (secret.encode() for secret in secrets if len(secret) > 20)
     everything = b"".join(seen) + tab.content().encode()
     assert b"happiness" in everything

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from infra.local.page import PageService
 from infra.local.ports import Ports
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.inference.bundle import read_meta
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.app.conftest import BUCKET

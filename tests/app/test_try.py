@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from app.uploads import MAX_FILES, MAX_UPLOAD_MB
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.inference.bundle import read_meta
 from moodlake.inference.decoding import decode
 from moodlake.settings import RELEASED_ARCHIVE

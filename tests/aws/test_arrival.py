@@ -55,7 +55,7 @@ def settings(
         aws.client("secretsmanager").put_secret_value(
             SecretId=outputs["ServerToken"], SecretString=json.dumps({"key": server.token})
         )
-        found = replace(cloud.settings(), server_url=server.front.url)
+        found = replace(cloud.settings(), server_url=server.gateway.url)
         environment = aws.acting_as(outputs["AirflowRole"]) | found.to_environment()
         airflow = AirflowService(
             folder / "airflow", Ports.free(), only(folder, DAG), environment, DAG

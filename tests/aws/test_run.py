@@ -11,7 +11,7 @@ import pytest
 from infra.aws.cloud import METRICS, SERVER_WAIT, Cloud
 from infra.aws.stack import CloudError
 from infra.aws.template import STACKS, required, template
-from infra.local.front import ANSWER_SECONDS, DRAIN_SECONDS, KEEP_SECONDS
+from infra.local.gateway import ANSWER_SECONDS, DRAIN_SECONDS, KEEP_SECONDS
 from moodlake.scoring.cloudwatch import BUCKET, UNITS
 from moodlake.settings import Settings
 from tests.aws.test_template import listed, resources

@@ -54,12 +54,12 @@ class Parts(StartedInside):
 
     def settings(self, results: str) -> Settings:
         """Of an installation whose tables lie under this prefix."""
-        front = self.server.front
+        gateway = self.server.gateway
         return Settings(
             images_bucket="none",
             results_uri=f"s3://{RESULTS}/{results}",
-            server_url=front.url,
-            server_keys=front.keys,
+            server_url=gateway.url,
+            server_keys=gateway.keys,
         )
 
     def environment(self, results: str, s3_url: str | None = None) -> dict[str, str]:

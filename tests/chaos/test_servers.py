@@ -66,7 +66,7 @@ def test_a_killed_torchserve_costs_no_row(parts: Parts, undisturbed: pd.DataFram
     def hurt() -> None:
         kill_all_of(parts.server.torchserve)
         restart(parts.server.torchserve)
-        parts.server.front.wait()
+        parts.server.gateway.wait()
 
     run_and_hurt(parts, "torchserve", hurt)
     assert_same(rows_of(parts.settings("torchserve")), undisturbed)

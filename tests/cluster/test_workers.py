@@ -18,8 +18,8 @@ from infra.cluster.programs import MissingProgram, find_program
 from infra.local.airflow import DAG_ID, POOL
 from infra.local.ports import HOST, ClusterPorts
 from infra.local.service import NotReady
-from infra.local.stack import Stack
 from infra.local.torchserve import TorchServeService
+from infra.stack import Stack
 from moodlake.cli import app
 from moodlake.scoring import pipeline
 from moodlake.scoring.run.params import RunParams

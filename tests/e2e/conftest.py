@@ -6,7 +6,7 @@ import pytest
 from botocore.client import BaseClient
 
 from infra.local.ports import Ports
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.scoring.sources.s3 import s3_client
 from tests.e2e.steps import started
 

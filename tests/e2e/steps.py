@@ -14,7 +14,7 @@ from botocore.client import BaseClient
 
 from infra.local.airflow import DAG_ID
 from infra.local.airflow_client import TaskInstance
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.scoring import pipeline
 from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.tables.results import ResultsTable

@@ -12,7 +12,7 @@ import pytest
 from botocore.client import BaseClient
 from deltalake import DeltaTable
 
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.scoring import pipeline
 from moodlake.scoring.run import staging
 from moodlake.scoring.run.params import RunParams

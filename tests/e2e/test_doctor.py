@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from infra.doctor import CHECKS, examine
 from infra.doctor.finding import State
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.cli import app
 from moodlake.scoring.run.params import RunParams
 from moodlake.settings import Settings

@@ -10,7 +10,7 @@ from botocore.client import BaseClient
 from PIL import ImageEnhance, ImageOps
 from typer.testing import CliRunner
 
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.cli import app
 from moodlake.scoring import pipeline
 from moodlake.scoring.reports.drift import LAST_RUNS, TRAINING

@@ -15,7 +15,7 @@ import pytest
 from botocore.client import BaseClient
 
 from infra.local.airflow import DAG_ID
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.scoring import pipeline
 from moodlake.scoring.run import staging
 from moodlake.scoring.run.params import RunParams

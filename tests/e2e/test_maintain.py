@@ -6,7 +6,7 @@ import pytest
 from botocore.client import BaseClient
 from deltalake import DeltaTable
 
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.scoring import pipeline
 from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources import storage

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import moodlake.scoring.sources.s3
 from infra.local.ports import Ports
-from infra.local.stack import Stack, StackError, attach
+from infra.stack import Stack, StackError, attach
 from moodlake.cli import app
 from moodlake.inference.model import Model
 from moodlake.scoring import pipeline
@@ -123,7 +123,7 @@ def test_one_image_as_the_body(stack: Stack) -> None:
     answer = httpx.post(
         f"{stack.settings.server_url}/predictions/emotions",
         content=astronaut(),
-        headers={"Authorization": f"Bearer {stack.front.token}"},
+        headers={"Authorization": f"Bearer {stack.gateway.token}"},
     )
     assert answer.json()["predictions"][0]["dominant"] == "happiness"
 
@@ -132,7 +132,7 @@ def test_a_body_that_is_no_image_is_refused_in_words(stack: Stack) -> None:
     answer = httpx.post(
         f"{stack.settings.server_url}/predictions/emotions",
         json={"image": "here"},
-        headers={"Authorization": f"Bearer {stack.front.token}"},
+        headers={"Authorization": f"Bearer {stack.gateway.token}"},
     )
     assert answer.status_code == 422
     assert "instances" in answer.json()["message"]

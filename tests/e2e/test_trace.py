@@ -8,7 +8,7 @@ import pytest
 from botocore.client import BaseClient
 from typer.testing import CliRunner
 
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.cli import app
 from moodlake.inference.bundle import read_meta
 from moodlake.settings import RELEASED_ARCHIVE

@@ -23,11 +23,11 @@ EXTRA = {"server": "serve", "airflow": "schedule", "training": "train", "page": 
 # What the command of each imports only once it runs.
 NEEDED = {
     "server": "import infra.local.server, moodlake.cli, moodlake.serving.token, handlers.metrics\n"
-    "from infra.local import front, torchserve\n"
+    "from infra.local import gateway, torchserve\n"
     "from moodlake.settings import RELEASED_ARCHIVE\n"
     "files = (torchserve.SHARED_CONFIG, torchserve.LOGGING, torchserve.SHARED_METRICS)\n"
     "assert all(path.exists() for path in (*files, RELEASED_ARCHIVE))\n"
-    "front._TEMPLATES.get_template('edge.conf.j2'), front._TEMPLATES.get_template('gate.conf.j2')",
+    "[gateway._TEMPLATES.get_template(f'{name}.conf.j2') for name in ('edge', 'gate')]",
     "airflow": "import sys, importlib; sys.path.insert(0, 'dags')\n"
     "names = [path.stem for path in __import__('pathlib').Path('dags').glob('*.py')]\n"
     "assert 'score_images' in names\n"

@@ -17,7 +17,7 @@ import yaml
 
 from infra.local import torchserve
 from infra.local.airflow import POOL
-from infra.local.front import DRAIN_SECONDS
+from infra.local.gateway import DRAIN_SECONDS
 from infra.local.ports import Ports
 from moodlake import __version__
 from moodlake.settings import PROJECT_ROOT
@@ -120,11 +120,11 @@ def test_selectors_find_the_server() -> None:
 
 def test_the_port_is_one_everywhere() -> None:
     (port,) = SERVER["ports"]
-    assert port["containerPort"] == Ports().front
+    assert port["containerPort"] == Ports().gateway
     assert SERVER["command"][:2] == ["moodlake", "serve"]
-    assert SERVER["command"][SERVER["command"].index("--port") + 1] == str(Ports().front)
+    assert SERVER["command"][SERVER["command"].index("--port") + 1] == str(Ports().gateway)
     (service,) = the("Service")["spec"]["ports"]
-    assert (service["port"], service["targetPort"]) == (Ports().front, port["name"])
+    assert (service["port"], service["targetPort"]) == (Ports().gateway, port["name"])
     (rule,) = the("NetworkPolicy", "model-server")["spec"]["ingress"]
     assert [each["port"] for each in rule["ports"]] == [port["name"]]
 

@@ -16,10 +16,10 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.local.ports import HOST, Ports
+from infra.local.ports import HOST, ClusterPorts, Ports, read_ports
 from infra.local.process import Child, terminate
 from infra.local.s3 import S3Service
-from infra.local.stack import Stack, StackError, attach
+from infra.stack import Stack, StackError, attach
 
 FAMILY = "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"
 
@@ -27,6 +27,14 @@ FAMILY = "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time
 def test_free_ports_are_distinct() -> None:
     ports = asdict(Ports.free()).values()
     assert len(set(ports)) == len(list(ports))
+
+
+@pytest.mark.parametrize("ports", [Ports(), ClusterPorts(redis=1)])
+def test_ports_are_read_from_new_and_old_stack_files(ports: Ports) -> None:
+    recorded = asdict(ports)
+    assert read_ports(recorded) == ports
+    recorded["front"] = recorded.pop("gateway")
+    assert read_ports(recorded) == ports
 
 
 def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -23,12 +23,12 @@ BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     folder = tmp_path_factory.mktemp("outage")
     with ModelServer(folder / "server", write_archive(folder / "tiny.mar")) as server:
-        server.front.wait()
+        server.gateway.wait()
         yield Settings(
             images_bucket="photos",
             results_uri=str(folder / "results"),
-            server_url=server.front.url,
-            server_keys=server.front.keys,
+            server_url=server.gateway.url,
+            server_keys=server.gateway.keys,
         )
 
 

@@ -131,7 +131,7 @@ def test_what_the_proxy_refuses(server: ModelServer) -> None:
         assert error_of(http.post(PATH, headers={"X-Big": "x" * 50_000}))[0] == 431
         assert error_of(http.post(f"{PATH}?{'x' * 50_000}"))[0] == 414
         assert error_of(http.post(f"{PATH}%0A", content=jpeg()))[0] == 404
-        assert error_of(http.post(f"{server.front.url}/ready", content=b"x" * 2_000))[0] == 413
+        assert error_of(http.post(f"{server.gateway.url}/ready", content=b"x" * 2_000))[0] == 413
         lower = {"Authorization": f"bearer {server.token}"}
         assert error_of(http.post(PATH, headers=lower, content=jpeg()))[0] == 401
 
@@ -234,7 +234,7 @@ def test_no_image_and_no_token_is_written_to_a_log(server: ModelServer) -> None:
         http.post(PATH, content=marker * 30, params={"label_space": "hidden-option"})
         http.post(PATH, headers=JSON, content=json.dumps({"instances": [marker.decode()]}))
         http.post(PATH, params={"faces": "hidden-option"}, content=jpeg())
-    for service in (server.torchserve, server.front):
+    for service in (server.torchserve, server.gateway):
         for log in service.folder.rglob("*.log"):
             text = log.read_bytes()
             assert b"secret-pixels" not in text, log

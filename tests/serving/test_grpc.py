@@ -34,7 +34,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
 
 def ask(server: ModelServer, stubs: tuple[Any, Any], token: str, **images: bytes) -> Any:
     messages, services = stubs
-    with grpc.insecure_channel(f"127.0.0.1:{server.ports.front}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{server.ports.gateway}") as channel:
         service = services.InferenceAPIsServiceStub(channel)
         request = messages.PredictionsRequest(model_name="emotions", input=images)
         metadata = [("authorization", f"Bearer {token}")]

@@ -13,7 +13,7 @@ from infra.local.server import ModelServer
 
 
 def test_the_document_is_openapi(server: ModelServer) -> None:
-    validate(httpx.get(f"{server.front.url}/openapi.json").json())
+    validate(httpx.get(f"{server.gateway.url}/openapi.json").json())
 
 
 def test_the_document_is_true(server: ModelServer, tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_the_document_is_true(server: ModelServer, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(schemathesis, "--config-file", Path(__file__).with_name("schemathesis.toml")),
-            *("run", f"{server.front.url}/openapi.json"),
+            *("run", f"{server.gateway.url}/openapi.json"),
             *("--header", f"Authorization: Bearer {server.token}"),
             *("--max-examples", "60", "--seed", "1", "--no-color"),
         ],

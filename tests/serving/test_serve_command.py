@@ -31,7 +31,7 @@ TOKEN = "all.of+what~a_token/may-have=="
 
 @pytest.fixture
 def port() -> int:
-    return Ports.free().front
+    return Ports.free().gateway
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_it_ends_with_an_error_when_a_part_is_gone(
 
 def test_a_folder_is_one_servers_own(tmp_path: Path, archive: Path, port: int) -> None:
     with served(tmp_path, archive, port, "--workers", "1"):
-        other = start(tmp_path, archive, Ports.free().front)
+        other = start(tmp_path, archive, Ports.free().gateway)
         output, _ = other.communicate(timeout=60)
     assert other.returncode == 1
     assert f"a model server runs from {tmp_path} already" in output

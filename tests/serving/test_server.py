@@ -127,11 +127,11 @@ def test_a_prediction_does_not_depend_on_its_neighbours(server: ModelServer, cou
 
 def test_both_clients_answer_as_the_model_in_process(server: ModelServer) -> None:
     async def ask() -> list[list[Prediction]]:
-        async with AsyncServerClient(server.front.url, server.front.keys) as client:
+        async with AsyncServerClient(server.gateway.url, server.gateway.keys) as client:
             return await asyncio.gather(*(client.score(IMAGES) for _ in range(8)))
 
     expected = in_process(server, IMAGES)
-    client = ServerClient(server.front.url, server.front.keys)
+    client = ServerClient(server.gateway.url, server.gateway.keys)
     assert client.score(IMAGES) == expected
     assert client.identity == Model.load(server.archive).identity
     client.close()
@@ -151,7 +151,7 @@ def test_an_explanation_is_a_picture_or_an_array(server: ModelServer) -> None:
     assert decode(picture.content).format == "PNG"
     assert array.json()["emotion"] == "fear"
     assert np.allclose(array.json()["heat"], model.explain(jpeg(), "fear").heat, atol=1e-4)
-    client = ServerClient(server.front.url, server.front.keys)
+    client = ServerClient(server.gateway.url, server.gateway.keys)
     assert client.explain(jpeg(), faces=FaceMode.NONE) == picture.content
     assert client.explain(jpeg(), "fear") != picture.content
     for image, emotion, words in ((jpeg(), "rage", "not in ferplus"), (b"x", None, "not_an_image")):
@@ -178,7 +178,7 @@ def test_scored_images_are_explained_if_asked(server: ModelServer) -> None:
 
 
 def test_ready_tells_the_digest_without_a_token(server: ModelServer) -> None:
-    answer = httpx.get(f"{server.front.url}/ready")
+    answer = httpx.get(f"{server.gateway.url}/ready")
     digest = Model.load(server.archive).identity.digest
     assert (answer.status_code, answer.json()) == (200, {"status": "ready", "digest": digest})
 

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from infra.local.front import Certificate, FrontService
+from infra.local.gateway import Certificate, GatewayService
 from infra.local.ports import HOST
 from infra.local.server import ModelServer
 from moodlake.inference.model import Model
@@ -33,7 +33,7 @@ BATCH = [jpeg(index, 640, 480) for index in range(16)]
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_killed_worker_costs_no_image(own: ModelServer, count: int) -> None:
     """Every request is answered or may be tried again, and the client's tries get all scored."""
-    client = ServerClient(own.front.url, own.front.keys, attempts=12)
+    client = ServerClient(own.gateway.url, own.gateway.keys, attempts=12)
     expected = Model.load(own.archive).score(BATCH)
     codes: Counter[int] = Counter()
     over = threading.Event()
@@ -59,12 +59,12 @@ def test_a_killed_worker_costs_no_image(own: ModelServer, count: int) -> None:
             future.result()
     assert codes[200] > 0
     assert set(codes) <= {200, *RETRYABLE}
-    own.front.wait(15)
+    own.gateway.wait(15)
 
 
 def test_a_restarted_torchserve_is_found_again(own: ModelServer) -> None:
     """It writes new tokens; those of the callers stay."""
-    client = ServerClient(own.front.url, own.front.keys)
+    client = ServerClient(own.gateway.url, own.gateway.keys)
     own.torchserve.stop()
     with own.http() as http:
         assert http.post(PATH, content=jpeg()).status_code == 503
@@ -72,7 +72,7 @@ def test_a_restarted_torchserve_is_found_again(own: ModelServer) -> None:
         assert http.get("/health").status_code == 503
     own.torchserve.start()
     own.torchserve.wait()
-    own.front.wait()
+    own.gateway.wait()
     assert client.score([jpeg()]) == in_process(own, [jpeg()])
 
 
@@ -90,7 +90,7 @@ def test_a_server_that_is_busy_is_healthy(own: ModelServer) -> None:
             pool.submit(ask)
         time.sleep(1)
         try:
-            answers = [httpx.get(f"{own.front.url}/health", timeout=30) for _ in range(20)]
+            answers = [httpx.get(f"{own.gateway.url}/health", timeout=30) for _ in range(20)]
         finally:
             done.set()
     assert {answer.status_code for answer in answers} == {200}
@@ -100,9 +100,9 @@ def test_a_server_that_is_busy_is_healthy(own: ModelServer) -> None:
 def test_the_log_of_requests_does_not_grow_for_ever(
     own: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = own.front.folder / "logs" / "access.log"
+    log = own.gateway.folder / "logs" / "access.log"
     before = log.with_suffix(".log.1")
-    monkeypatch.setattr("infra.local.front._LOG_BYTES", 2000)
+    monkeypatch.setattr("infra.local.gateway._LOG_BYTES", 2000)
     with own.http() as http:
         for number in range(100):
             assert http.get(f"/nothing-{number}").status_code == 404
@@ -140,24 +140,26 @@ def test_only_its_own_front_may_ask_torchserve(own: ModelServer) -> None:
 def test_it_speaks_tls(own: ModelServer, tmp_path: Path) -> None:
     chain, key = self_signed(tmp_path)
     ports = own.ports.free()
-    front = FrontService(
-        tmp_path / "front",
-        type(ports)(**{**vars(own.ports), "front": ports.front}),
+    gateway = GatewayService(
+        tmp_path / "gateway",
+        type(ports)(**{**vars(own.ports), "gateway": ports.gateway}),
         own.archive,
         own.torchserve.keys,
         Certificate(chain, key),
     )
     try:
-        front.start()
-        front.wait()
+        gateway.start()
+        gateway.wait()
         trusting = ssl.create_default_context(cafile=str(chain))
-        headers = {"Authorization": f"Bearer {front.token}"}
-        answer = httpx.post(f"{front.url}{PATH}", content=jpeg(), headers=headers, verify=trusting)
+        headers = {"Authorization": f"Bearer {gateway.token}"}
+        answer = httpx.post(
+            f"{gateway.url}{PATH}", content=jpeg(), headers=headers, verify=trusting
+        )
         assert predictions(answer) == in_process(own, [jpeg()])
         with pytest.raises(httpx.ConnectError, match="certificate"):
-            httpx.get(f"{front.url}/ready")
+            httpx.get(f"{gateway.url}/ready")
     finally:
-        front.stop()
+        gateway.stop()
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
@@ -208,16 +210,16 @@ def test_a_stop_finishes_what_was_accepted(own: ModelServer) -> None:
         with own.http() as http:
             return http.post(PATH, files=large).status_code
 
-    nginx = psutil.Process(own.front.children["edge"].pid).children()[0]
-    idle = callers(nginx, own.ports.front)  # of clients of the tests before
+    nginx = psutil.Process(own.gateway.children["edge"].pid).children()[0]
+    idle = callers(nginx, own.ports.gateway)  # of clients of the tests before
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, number) for number in range(6)]
         deadline = time.monotonic() + 20
-        while len(callers(nginx, own.ports.front) - idle) < 6:
+        while len(callers(nginx, own.ports.gateway) - idle) < 6:
             assert time.monotonic() < deadline, "the six requests were not accepted at once"
             time.sleep(0.01)
         time.sleep(0.3)
         own.stop()
         assert [future.result() for future in asked] == [200] * 6
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{own.front.url}/ready")
+        httpx.get(f"{own.gateway.url}/ready")

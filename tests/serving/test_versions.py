@@ -24,15 +24,15 @@ from tests.serving.test_server import PATH
 def newer(own: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of version 2.0, served beside 1.0."""
     archive = write_archive(tmp_path_factory.mktemp("newer") / "two.mar", seed=1, version="2.0")
-    added = Versions(own.torchserve, own.front).add(archive)
+    added = Versions(own.torchserve, own.gateway).add(archive)
     assert (added.version, added.ready, added.default) == ("2.0", True, False)
     return archive
 
 
 def test_a_switch_and_the_way_back_lose_no_request(own: ModelServer, newer: Path) -> None:
-    versions = Versions(own.torchserve, own.front)
+    versions = Versions(own.torchserve, own.gateway)
     digests = {path: Model.load(path).identity.digest for path in (own.archive, newer)}
-    pinned = ServerClient(own.front.url, own.front.keys)
+    pinned = ServerClient(own.gateway.url, own.gateway.keys)
     seen: Counter[tuple[int, str]] = Counter()
     over = threading.Event()
 
@@ -48,7 +48,7 @@ def test_a_switch_and_the_way_back_lose_no_request(own: ModelServer, newer: Path
         try:
             for version, archive in (("2.0", newer), ("1.0", own.archive), ("2.0", newer)):
                 assert versions.use(version).default
-                ready = httpx.get(f"{own.front.url}/ready")
+                ready = httpx.get(f"{own.gateway.url}/ready")
                 assert (ready.status_code, ready.json()["digest"]) == (200, digests[archive])
             # A run that began with one version ends with it.
             assert pinned.score([jpeg()]) == Model.load(own.archive).score([jpeg()])
@@ -68,7 +68,7 @@ def test_a_version_answers_when_it_is_named(own: ModelServer, newer: Path) -> No
 
 
 def test_what_cannot_be_done_is_told(own: ModelServer, newer: Path, tmp_path: Path) -> None:
-    versions = Versions(own.torchserve, own.front)
+    versions = Versions(own.torchserve, own.gateway)
     with pytest.raises(VersionError, match=r"1\.0 is the one that answers"):
         versions.remove("1.0")
     with pytest.raises(VersionError, match=r"there is 1\.0, 2\.0"):
@@ -92,14 +92,14 @@ def test_an_archive_that_runs_could_not_use_is_refused(
                 assert told in content
                 content = content.replace(told, b'{"model": ' + told + b'["model"]}')
             target.writestr(name, content)
-    versions = Versions(own.torchserve, own.front)
+    versions = Versions(own.torchserve, own.gateway)
     with pytest.raises(VersionError, match=r"cannot be used: .* lacks 'label_space'.* pack it"):
         versions.add(older)
     assert [each.version for each in versions.all()] == ["1.0", "2.0"]
 
 
 def test_a_version_goes(own: ModelServer, newer: Path) -> None:
-    versions = Versions(own.torchserve, own.front)
+    versions = Versions(own.torchserve, own.gateway)
     versions.remove("2.0")
     assert [each.version for each in versions.all()] == ["1.0"]
     with own.http() as http:

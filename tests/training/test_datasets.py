@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infra.local.demo import photos
+from infra.demo import photos
 from moodlake.emotions import label_space, without_neutral
 from moodlake.inference.decoding import decode
 from moodlake.prediction import FaceMode

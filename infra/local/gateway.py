@@ -75,7 +75,7 @@ class Certificate:
     key: Path
 
 
-class FrontService(Service):
+class GatewayService(Service):
     """The proxy before one TorchServe.
 
     Args:
@@ -92,6 +92,8 @@ class FrontService(Service):
     """
 
     name = "nginx"
+    FOLDER = "front"
+    """Its folder in a state folder; callers' settings name the key_file.json in it."""
 
     def __init__(
         self,
@@ -117,7 +119,7 @@ class FrontService(Service):
         self._stopping = threading.Event()
         self._given = token
         self.token = ""
-        self._address = f"{host}:{ports.front}"
+        self._address = f"{host}:{ports.gateway}"
         self.url = f"http{'s' if certificate else ''}://{self._address}"
         self.keys = folder / "key_file.json"
 

@@ -15,7 +15,7 @@ from botocore.client import BaseClient
 from PIL import Image
 
 from infra.local.airflow import DAG_ID
-from infra.local.stack import Stack
+from infra.stack import Stack
 from moodlake.prediction import FaceMode
 from moodlake.scoring.reports.html import render_report
 from moodlake.scoring.sources.s3 import image_of, s3_client

@@ -13,9 +13,9 @@ import psutil
 
 from infra.cluster.airflow import CeleryAirflow
 from infra.local.airflow import AirflowService
-from infra.local.front import FrontService
+from infra.local.gateway import GatewayService
 from infra.local.page import PageService
-from infra.local.ports import HOST, ClusterPorts, Ports
+from infra.local.ports import HOST, ClusterPorts, Ports, read_ports
 from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
 from infra.local.service import NotReady, Service, StartedInside, write_secret
@@ -67,10 +67,12 @@ class Stack(StartedInside):
         results_bucket = defaults.results_uri.removeprefix("s3://")
         self.s3 = S3Service(self.state / "s3", ports, (defaults.images_bucket, results_bucket))
         self.torchserve = TorchServeService(self.state / "torchserve", ports, self._archive)
-        self.front = FrontService(self.state / "front", ports, self._archive, self.torchserve.keys)
+        self.gateway = GatewayService(
+            self.state / GatewayService.FOLDER, ports, self._archive, self.torchserve.keys
+        )
         self.settings = Settings(
-            server_url=self.front.url,
-            server_keys=self.front.keys,
+            server_url=self.gateway.url,
+            server_keys=self.gateway.keys,
             airflow_url=f"http://{HOST}:{ports.airflow}",
         )
         folder, environment = self.state / "airflow", self.environment()
@@ -83,7 +85,7 @@ class Stack(StartedInside):
     @property
     def services(self) -> tuple[Service, ...]:
         """In the order in which they start."""
-        first = (*self.airflow.needs, self.s3, self.torchserve, self.airflow, self.front)
+        first = (*self.airflow.needs, self.s3, self.torchserve, self.airflow, self.gateway)
         return (*first, self.page) if self.page else first
 
     def environment(self) -> dict[str, str]:
@@ -122,7 +124,7 @@ class Stack(StartedInside):
     def stop(self) -> None:
         """End every process that this object started; another command's stack is left alone."""
         if marks := self._marks():
-            self.front.drain()
+            self.gateway.drain()
             terminate(marks)
             for service in self.services:
                 service.stop()
@@ -145,7 +147,7 @@ class Stack(StartedInside):
     @property
     def versions(self) -> Versions:
         """The versions of the model that TorchServe holds."""
-        return Versions(self.torchserve, self.front)
+        return Versions(self.torchserve, self.gateway)
 
     def _check_free(self) -> None:
         ensure_stopped(self.state)
@@ -198,10 +200,12 @@ def attach(state: Path) -> Stack:
     record = read_state(state)
     if record is None or _supervisor(record).find() is None:
         raise StackError("no stack is running; `moodlake up` starts one")
-    of_cluster = record["ports"].keys() == ClusterPorts.__dataclass_fields__.keys()
-    ports = (ClusterPorts if of_cluster else Ports)(**record["ports"])
     return Stack(
-        state, ports, Path(record["archive"]), workers=record["workers"], page=record["page"]
+        state,
+        read_ports(record["ports"]),
+        Path(record["archive"]),
+        workers=record["workers"],
+        page=record["page"],
     )
 
 

@@ -17,6 +17,8 @@ COPY --from=build /opt/venv /opt/venv
 # What runs read and record.
 COPY params.yaml dvc.lock ./
 COPY dags dags
+COPY infra/__init__.py infra/__init__.py
+COPY infra/cli infra/cli
 COPY moodlake moodlake
 # `git rev-parse HEAD`, for the table of runs.
 ARG GIT_COMMIT=""

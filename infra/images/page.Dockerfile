@@ -17,6 +17,7 @@ COPY --from=build /opt/venv /opt/venv
 COPY model_store/MODEL_CARD.md model_store/figures.png model_store/
 COPY app app
 COPY infra/__init__.py infra/__init__.py
+COPY infra/cli infra/cli
 COPY infra/local infra/local
 COPY moodlake moodlake
 USER 1000:1000

@@ -19,6 +19,7 @@ COPY --from=build /opt/venv /opt/venv
 COPY model_store model_store
 COPY handlers handlers
 COPY infra/__init__.py infra/__init__.py
+COPY infra/cli infra/cli
 COPY infra/local infra/local
 COPY infra/nginx infra/nginx
 COPY moodlake moodlake

@@ -32,7 +32,8 @@ NEEDED = {
     "names = [path.stem for path in __import__('pathlib').Path('dags').glob('*.py')]\n"
     "assert 'score_images' in names\n"
     "[importlib.import_module(name) for name in names]\n"
-    "from moodlake.scoring import pipeline; from moodlake.scoring.run import policy\n"
+    "import moodlake.cli; from moodlake.scoring import pipeline\n"
+    "from moodlake.scoring.run import policy\n"
     "assert policy.POLICY_FILE.exists()",
     "training": "import moodlake.cli, training.tools.retrain, "
     "training.stages.prepare, training.stages.archive",

@@ -1,4 +1,4 @@
-"""The local services as one: started together, proven ready, stopped without remains."""
+"""The local stack: start all services, wait until they are ready, stop them without remains."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STOP_TIMEOUT = 200.0
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One service as it is now."""
+    """The current state of a service."""
 
     name: str
     url: str
@@ -42,12 +42,12 @@ class Stack(StartedInside):
     """S3, TorchServe, nginx and Airflow on the loopback address, as a context manager.
 
     Args:
-        state: folder of all files, logs and secrets.
-        ports: where they listen. With ClusterPorts, Airflow's tasks run in workers of their own.
+        state: folder for all files, logs and secrets.
+        ports: where the services listen; with ClusterPorts, Airflow's tasks run in Celery workers.
         archive: the model to serve.
-        dags: the folder of DAG files.
-        workers: how many these are.
-        page: whether the page is one of the services.
+        dags: folder of DAG files.
+        workers: number of Celery workers.
+        page: whether to run the web app, too.
     """
 
     def __init__(
@@ -84,26 +84,26 @@ class Stack(StartedInside):
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """In the order in which they start."""
+        """All services, in the order in which they start."""
         first = (*self.airflow.needs, self.s3, self.torchserve, self.airflow, self.gateway)
         return (*first, self.page) if self.page else first
 
     def environment(self) -> dict[str, str]:
-        """What a client or a task needs to find S3 and TorchServe."""
+        """Return the variables that point a client or a task at this stack."""
         return {**self.s3.environment(), **self.settings.to_environment()}
 
     def point_here(self) -> None:
-        """Lead this process, and those it starts, to this stack and to no other S3."""
+        """Point this process and its children at this stack, and at no other S3."""
         point_here(self.environment())
 
     def start(self, announce: Callable[[str], None] = lambda text: None) -> None:
-        """Start all services and wait until each has proven that it works.
+        """Start all services and wait until each of them works.
 
         Args:
-            announce: is told, in a line, of each service that is ready.
+            announce: receives a line for each service that is ready.
 
         Raises:
-            StackError: a port is taken, the stack runs already, or a service did not come up;
+            StackError: a port is taken, the stack runs already, or a service did not start;
                 nothing is left running.
         """
         self._check_free()
@@ -122,7 +122,7 @@ class Stack(StartedInside):
             raise
 
     def stop(self) -> None:
-        """End every process that this object started; another command's stack is left alone."""
+        """End every process that this object started, and no process of another command."""
         if marks := self._marks():
             self.gateway.drain()
             terminate(marks)
@@ -134,11 +134,11 @@ class Stack(StartedInside):
         return [child.mark for service in self.services for child in service.children.values()]
 
     def status(self) -> list[ServiceStatus]:
-        """Every service as it answers now."""
+        """Check every service."""
         return [_status(service) for service in self.services]
 
     def use_version(self, version: str) -> Version:
-        """Let a version answer that TorchServe holds; see Versions.use."""
+        """Make a loaded version the default; see Versions.use."""
         used = self.versions.use(version)
         record = read_state(self.state) or {}
         write_secret(self.state / STATE_FILE, record | {"archive": str(used.archive)})
@@ -146,7 +146,7 @@ class Stack(StartedInside):
 
     @property
     def versions(self) -> Versions:
-        """The versions of the model that TorchServe holds."""
+        """The versions of the model in TorchServe."""
         return Versions(self.torchserve, self.gateway)
 
     def _check_free(self) -> None:
@@ -157,8 +157,8 @@ class Stack(StartedInside):
         if busy:
             listed = ", ".join(f"{port} ({name})" for name, port in busy.items())
             raise StackError(
-                f"in use by another program: port {listed}; stop it, or let `moodlake up "
-                "--free-ports` choose others"
+                f"in use by another program: port {listed}; stop it, or choose other ports with "
+                "`moodlake up --free-ports`"
             )
         if not self._archive.exists():
             raise StackError(f"there is no model at {self._archive}; `dvc repro` builds one")
@@ -178,7 +178,7 @@ class Stack(StartedInside):
 
 
 def ensure_stopped(state: Path) -> None:
-    """Make sure that no stack runs from `state`; ends what a killed supervisor left behind.
+    """Check that no stack runs from `state`; end processes that a killed supervisor left behind.
 
     Raises:
         StackError: one is running.
@@ -187,12 +187,12 @@ def ensure_stopped(state: Path) -> None:
     if record is None:
         return
     if _supervisor(record).find():
-        raise StackError(f"a stack is running already from {state}; `moodlake down` stops it")
+        raise StackError(f"a stack already runs from {state}; `moodlake down` stops it")
     terminate(record["children"])
 
 
 def attach(state: Path) -> Stack:
-    """The stack that another command started from `state`.
+    """Return the stack that another command started from `state`.
 
     Raises:
         StackError: none is running there.
@@ -210,10 +210,10 @@ def attach(state: Path) -> Stack:
 
 
 def take_down(state: Path) -> None:
-    """Stop the stack that another command started, and wait until all of it is gone.
+    """Stop the stack that another command started, and wait until it is gone.
 
     Raises:
-        StackError: none is running there, or it does not end.
+        StackError: none is running there, or it does not stop.
     """
     record = read_state(state)
     if record is None:
@@ -225,7 +225,7 @@ def take_down(state: Path) -> None:
             try:
                 supervisor.wait(_STOP_TIMEOUT)
             except psutil.TimeoutExpired as error:
-                raise StackError(f"process {supervisor.pid} does not end; kill it") from error
+                raise StackError(f"process {supervisor.pid} does not stop; kill it") from error
     terminate(record["children"])
     (state / STATE_FILE).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Airflow whose tasks run in workers of their own, here or on other machines: Celery."""
+"""Airflow whose tasks run in Celery workers, here or on other machines."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from infra.local.service import NotReady, Service
 
 
 class CeleryAirflow(AirflowService):
-    """AirflowService with PostgreSQL, Redis and some workers.
+    """AirflowService with PostgreSQL, Redis and Celery workers.
 
     Args:
         folder, ports, dags, environment: see AirflowService.
-        workers: how many.
+        workers: number of workers.
     """
 
     LOST_AFTER = 60
-    """Seconds. A task tells every 5 s that it is alive. One that has been silent for this long, or
-    that no worker has begun, is given to another worker; a pause of the API server is shorter."""
+    """Seconds after which a task without a heartbeat (one every 5 s), or one that no worker started,
+    goes to another worker. Pauses of the API server are shorter."""
 
     def __init__(
         self,
@@ -49,21 +49,21 @@ class CeleryAirflow(AirflowService):
         database = f"postgresql+psycopg://{self._postgres.login}"
         return {
             "CORE__EXECUTOR": "CeleryExecutor",
-            # As many as the workers take: one that waits in the queue would look lost.
+            # No more tasks than the workers take at once: a queued one would count as lost.
             "CORE__PARALLELISM": POOL_SLOTS * len(self.workers),
             "DATABASE__SQL_ALCHEMY_CONN": database,
             "DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
             "CELERY__BROKER_URL": self._redis.login,
             "CELERY__RESULT_BACKEND": f"db+{database}",
-            # One worker alone keeps TorchServe busy: any may die.
+            # Any worker may die: a single one keeps TorchServe busy.
             "CELERY__WORKER_CONCURRENCY": POOL_SLOTS,
-            # Longer than any task may take (`retrain`: a day): by then Celery, too, takes a
-            # message that is not done with for lost.
+            # Longer than any task may take (`retrain`: a day): after this time, Celery redelivers
+            # an unfinished message.
             "CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": 25 * 3600,
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": self.LOST_AFTER,
             "SCHEDULER__TASK_QUEUED_TIMEOUT": self.LOST_AFTER,
             "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": 10,
-            # So many times LOST_AFTER may pass without any worker.
+            # Tasks survive this many times LOST_AFTER without any worker.
             "SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": 60,
         }
 
@@ -71,14 +71,14 @@ class CeleryAirflow(AirflowService):
         for service in self.needs:
             service.wait()
         super().start()
-        # Their logs lie in the same folder here: nobody has to fetch them from a worker.
+        # Workers write logs to a shared folder; no log server is needed.
         command = ["airflow", "celery", "worker", "--skip-serve-logs", "--celery-hostname"]
         for name in self.workers:
             self.spawn(name, [*command, name], self.environment())
 
     def check(self) -> str:
-        """As without workers, and each worker answers."""
-        seen = super().check()
+        """Check Airflow, and that each worker answers."""
+        summary = super().check()
         try:
             with Celery(broker=self._redis.login) as celery:
                 answers = celery.control.ping(timeout=1)
@@ -87,4 +87,4 @@ class CeleryAirflow(AirflowService):
         alive = {name.split("@")[-1] for answer in answers for name in answer}
         if silent := [name for name in self.workers if name not in alive]:
             raise NotReady(f"waiting for {', '.join(silent)}")
-        return f"{seen}, {len(alive)} workers"
+        return f"{summary}, {len(alive)} workers"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what Celery's workers need and no wheel carries; on Debian and Ubuntu, as root.
-# Nothing is started: `moodlake up --workers 2` runs both by itself.
+# Installs Redis and PostgreSQL for Celery workers, on Debian and Ubuntu, as root.
+# Nothing is started: `moodlake up --workers 2` runs both itself.
 set -euo pipefail
 
 missing=()
@@ -8,11 +8,11 @@ command -v redis-server > /dev/null || missing+=(redis-server)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' > /dev/null || missing+=(postgresql)
 ((${#missing[@]})) || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
-    echo "not here: ${missing[*]}; root can install them, where there is apt-get" >&2
+    echo "missing: ${missing[*]}; run this script as root on a machine with apt-get" >&2
     exit 1
 fi
 
-# The packages start their services unless this file forbids it.
+# This file keeps the packages from starting their services.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
@@ -21,5 +21,5 @@ if [ ! -e "$policy" ]; then
 fi
 apt-get -qq update
 DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${missing[@]}" > /dev/null
-# Nor shall they start with the machine.
+# Do not start them at boot either.
 if [ -d /run/systemd/system ]; then systemctl --quiet disable "${missing[@]}"; fi

@@ -1,4 +1,4 @@
-"""PostgreSQL on this machine: the database of an Airflow that has workers of its own."""
+"""PostgreSQL on this machine: the database of an Airflow with Celery workers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from moodlake.errors import UserError
 
 USER = "airflow"
 DATABASE = "postgres"
-"""The one that initdb makes."""
+"""The database that initdb creates."""
 _SYSTEM_USER = "postgres"
-"""Whom Debian's package makes. PostgreSQL refuses to run as root."""
+"""The user of Debian's package. PostgreSQL does not run as root."""
 
 
 class PostgresError(UserError):
@@ -26,9 +26,9 @@ class PostgresError(UserError):
 
 
 class PostgresService(Service):
-    """A cluster of databases of its own, with one user, who has a password.
+    """A PostgreSQL server with one user, who has a password.
 
-    Root starts it as the user `postgres`, who then has to reach the folder.
+    Root runs it as the user `postgres`, who needs access to the folder.
     """
 
     name = "PostgreSQL"
@@ -40,7 +40,7 @@ class PostgresService(Service):
         address = f"{HOST}:{self._port}/{DATABASE}"
         self.url = f"postgresql://{address}"
         self.login = f"{USER}:{self._password}@{address}"
-        """User, password, host, port and database, as in an address."""
+        """User, password, host, port and database, as in a URL."""
 
     def start(self) -> None:
         data = self.folder / "data"
@@ -72,14 +72,14 @@ class PostgresService(Service):
         password.unlink()
         if made.returncode:
             raise PostgresError(
-                f"PostgreSQL cannot keep its files in {data}: {made.stderr.strip()[-500:]}. If "
-                f"root starts it, the user {_SYSTEM_USER} has to reach that folder: choose "
-                "another one with --state, or start as somebody else"
+                f"PostgreSQL cannot use the folder {data}: {made.stderr.strip()[-500:]}. If root "
+                f"starts it, the user {_SYSTEM_USER} needs access to that folder: choose another "
+                "folder with --state, or start as another user"
             )
         part.rename(data)
 
     def check(self) -> str:
-        """It takes the password."""
+        """Check that it accepts the password."""
         try:
             with psycopg.connect(f"postgresql://{self.login}", connect_timeout=5) as connection:
                 return f"version {connection.info.server_version // 10000}"
@@ -88,7 +88,7 @@ class PostgresService(Service):
 
 
 def _as_allowed() -> list[str]:
-    """What comes before a command of PostgreSQL."""
-    # runuser stays, as root, above it: without it root may be unable to see, in a container, that
-    # the process is a Child, whose environment belongs to another user.
+    """Return the prefix of a PostgreSQL command: root runs it as another user."""
+    # runuser stays as the parent, with root's environment: in a container, root may be unable to
+    # read the environment, and so the mark, of another user's process.
     return [find_program("runuser"), "-u", _SYSTEM_USER, "--"] if os.geteuid() == 0 else []

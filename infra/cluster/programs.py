@@ -1,4 +1,4 @@
-"""Programs that no wheel carries: where this machine has them."""
+"""Find programs that no wheel contains."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from moodlake.errors import UserError
 
 _POSTGRES = Path("/usr/lib/postgresql")
-"""Where Debian puts PostgreSQL's programs: not in the PATH, and one folder for each version."""
+"""Debian's folder of PostgreSQL, one subfolder per version; it is not in the PATH."""
 
 
 class MissingProgram(UserError):
-    """A program that is not installed; the message says which, and what installs it."""
+    """A program is not installed; the message names it and how to install it."""
 
 
 def find_program(name: str) -> str:
-    """Where a program is: in the PATH, or of the newest PostgreSQL.
+    """Return the path of a program in the PATH, or in the newest PostgreSQL's folder.
 
     Raises:
-        MissingProgram: nowhere there.
+        MissingProgram: it is in neither.
     """
     versions = [folder for folder in _POSTGRES.glob("*/bin") if folder.parent.name.isdigit()]
     versions.sort(key=lambda folder: int(folder.parent.name), reverse=True)
@@ -27,6 +27,6 @@ def find_program(name: str) -> str:
         if found := shutil.which(name, path=path):
             return found
     raise MissingProgram(
-        f"there is no {name}, neither in the PATH nor in {_POSTGRES}/*/bin. Workers need "
-        "redis-server and postgresql; on Debian and Ubuntu, infra/cluster/install.sh installs them"
+        f"{name} is neither in the PATH nor in {_POSTGRES}/*/bin. Workers need redis-server and "
+        "postgresql; on Debian and Ubuntu, infra/cluster/install.sh installs them"
     )

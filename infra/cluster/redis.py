@@ -1,4 +1,4 @@
-"""Redis on this machine: the queue between Airflow's scheduler and its workers."""
+"""Redis on this machine: the queue between Airflow's scheduler and its Celery workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infra.local.service import NotReady, Service, kept_secret, write_private
 
 
 class RedisService(Service):
-    """A server with a password, in memory only: Airflow's database knows what is to be done."""
+    """An in-memory server with a password; Airflow's database is the record of tasks."""
 
     name = "Redis"
 
@@ -22,7 +22,7 @@ class RedisService(Service):
         self._password = kept_secret(folder / "password.json")
         self.url = f"redis://{HOST}:{self._port}/0"
         self.login = f"redis://:{self._password}@{HOST}:{self._port}/0"
-        """Its address with the password."""
+        """The URL with the password."""
 
     def start(self) -> None:
         config = self.folder / "redis.conf"
@@ -32,13 +32,13 @@ class RedisService(Service):
             "requirepass": self._password,
             "save": '""',
             "appendonly": "no",
-            "set-proc-title": "no",  # it would write over the mark of a Child
+            "set-proc-title": "no",  # would overwrite the mark of a Child
         }
         write_private(config, "".join(f"{name} {value}\n" for name, value in settings.items()))
         self.spawn("redis", [find_program("redis-server"), str(config)], {})
 
     def check(self) -> str:
-        """It takes the password."""
+        """Check that it accepts the password."""
         try:
             with redis.Redis.from_url(self.login, socket_timeout=5) as client:
                 return f"version {client.info('server')['redis_version']}"

@@ -1,4 +1,4 @@
-"""Whether an installation, of whichever kind, has what it needs; and what to do where it lacks."""
+"""Checks of an installation, local or on AWS, with a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ CHECKS: dict[str, Callable[[Settings], Finding]] = {
 
 
 def examine(settings: Settings) -> Iterator[tuple[str, Finding]]:
-    """The name of each check, and what it found; one that breaks stops none after it."""
+    """Run every check; yield its name and finding. A check that raises stops no other."""
     for name, check in CHECKS.items():
         try:
             finding = check(settings)
         except UserError as error:
             finding = Finding(State.BAD, str(error))
-        except Exception as error:  # whatever a library raises is a finding, too
+        except Exception as error:  # any error of a library is a finding
             finding = Finding(State.BAD, f"{type(error).__name__}: {plain(error)}")
         yield name, finding

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """How it is."""
+    """Outcome of a check."""
 
     GOOD = "good"
     DOUBTFUL = "doubtful"
-    """It works; look at it all the same."""
+    """It works, but deserves a look."""
     BAD = "bad"
     ABSENT = "absent"
-    """This installation has none, or it cannot be asked from here."""
+    """Not part of this installation, or not reachable from here."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        state: how it is.
-        detail: in words, with what.
-        remedy: what to do; empty where there is nothing to do.
+        state: outcome.
+        detail: message with the values found.
+        remedy: what to do; empty if nothing.
     """
 
     state: State

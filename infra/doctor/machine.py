@@ -1,4 +1,4 @@
-"""Checks of the machine that this runs on."""
+"""Checks of this machine."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from moodlake.settings import PROJECT_ROOT, Settings
 
 _CONSTRAINTS = PROJECT_ROOT / "constraints.txt"
 _NEEDED = ("boto3", "deltalake", "duckdb", "httpx", "numpy", "openvino", "pyarrow")
-"""Of these, another version may read or write other than was tested."""
+"""Packages that data passes through, for which another version may behave differently."""
 _FREE_GB = 5
 _OPEN_FILES = 1024
 _GIGABYTE = 1e9
 
 
 def versions(settings: Settings) -> Finding:
-    """Python, and the packages that data passes through, as they were tested together."""
+    """Check that Python and the packages that data passes through are the tested versions."""
     if not (3, 11) <= sys.version_info[:2] < (3, 13):
-        told = f"Python {sys.version.split()[0]}"
-        return Finding(State.BAD, told, "install into Python 3.11 or 3.12")
+        detail = f"Python {sys.version.split()[0]} is not supported"
+        return Finding(State.BAD, detail, "install into Python 3.11 or 3.12")
     if not _CONSTRAINTS.exists():
-        return Finding(State.ABSENT, "there is no constraints.txt here to compare with")
+        return Finding(State.ABSENT, "not compared: there is no constraints.txt here")
     lines = _CONSTRAINTS.read_text("utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
     other = [
-        f"{name} is {found or 'absent'}, not {pinned[name]}"
+        f"{name} is {found or 'missing'}, tested with {pinned[name]}"
         for name in _NEEDED
         if (found := _version(name)) != pinned[name]
     ]
@@ -49,30 +49,32 @@ def _version(name: str) -> str | None:
 
 
 def core_count(settings: Settings) -> Finding:
-    """How many cores this process may use."""
+    """Check how many cores this process may use."""
     count = usable_cores()
     if count < 2:
-        remedy = "give it two; a server's worker takes one all by itself"
+        remedy = "provide at least two cores: each worker of the model server uses one"
         return Finding(State.DOUBTFUL, "1 core", remedy)
     return Finding(State.GOOD, f"{count} cores")
 
 
 def disk(settings: Settings) -> Finding:
-    """Room for what planning joins on disk, and for results that lie here."""
+    """Check the free space for the temporary files of planning, and for local results."""
     local = "://" not in settings.results_uri
     place = Path(settings.results_uri if local else tempfile.gettempdir()).absolute()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / _GIGABYTE
-    told = f"{free:.0f} GB are free at {place}"
+    detail = f"{free:.0f} GB free at {place}"
     if free < _FREE_GB:
-        return Finding(State.DOUBTFUL, told, f"make room: {_FREE_GB} GB at least")
-    return Finding(State.GOOD, told)
+        return Finding(State.DOUBTFUL, detail, f"free at least {_FREE_GB} GB")
+    return Finding(State.GOOD, detail)
 
 
 def open_files(settings: Settings) -> Finding:
-    """How many files and connections a process may have open."""
+    """Check how many files and connections a process may have open."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most < _OPEN_FILES:
-        return Finding(State.DOUBTFUL, f"{most} at once", f"ulimit -n {_OPEN_FILES}")
-    return Finding(State.GOOD, f"{most} at once")
+        return Finding(
+            State.DOUBTFUL, f"at most {most}", f"raise the limit: ulimit -n {_OPEN_FILES}"
+        )
+    return Finding(State.GOOD, f"at most {most}")

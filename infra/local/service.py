@@ -1,4 +1,4 @@
-"""What the local services have in common."""
+"""The base class of local services, and their secrets."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LOOK_SECONDS = 0.2
 
 
 class NotReady(Exception):
-    """A service that does not work yet; the message says what it lacks."""
+    """A service does not work yet; the message says why."""
 
 
 class StartedInside(ABC):
-    """A context manager: started when it is entered, stopped when it is left."""
+    """A context manager that starts on entry and stops on exit."""
 
     @abstractmethod
     def start(self) -> None:
@@ -35,7 +35,7 @@ class StartedInside(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop; nothing happens if nothing was started."""
+        """Stop; does nothing if nothing was started."""
 
     def __enter__(self) -> Self:
         try:
@@ -58,9 +58,9 @@ class Service(StartedInside):
     """A server of one or more processes.
 
     Attributes:
-        name: what people call it.
-        url: where it answers.
-        children: its processes, once started.
+        name: display name.
+        url: address of the service.
+        children: its processes by name, once started.
     """
 
     name: str
@@ -72,17 +72,17 @@ class Service(StartedInside):
 
     @abstractmethod
     def start(self) -> None:
-        """Start the processes; returns before they are ready."""
+        """Start the processes without waiting until they are ready."""
 
     @abstractmethod
     def check(self) -> str:
-        """Prove that it works; returns a few words on what was seen, or raises NotReady."""
+        """Use the service; return a short summary, or raise NotReady."""
 
     def wait(self, seconds: float = _START_SECONDS) -> str:
-        """Wait until it works; returns what its check saw.
+        """Wait until the service works; return the summary of `check`.
 
         Raises:
-            NotReady: it ended, or did not come up in time; with the end of its log.
+            NotReady: a process ended, or the time is up; with the end of the logs.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -103,19 +103,21 @@ class Service(StartedInside):
             time.sleep(_LOOK_SECONDS)
 
     def check_alive(self) -> None:
-        """Raises NotReady, with the end of its log, if a process has ended by itself."""
+        """Raise NotReady, with the end of the log, if a process has ended by itself."""
         for name, child in self.children.items():
             if (code := child.exit_code()) is not None:
-                told = f"{self.name} is gone: {name} ended with code {code}"
-                raise NotReady(f"{told}. The log {child.log} ends:\n{child.log_tail()}")
+                raise NotReady(
+                    f"{self.name} is gone: {name} ended with code {code}. "
+                    f"The log {child.log} ends:\n{child.log_tail()}"
+                )
 
     def stop(self) -> None:
-        """End the processes and all that they started."""
+        """Terminate the processes and their descendants."""
         terminate([child.mark for child in self.children.values()])
         self.children.clear()
 
     def spawn(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
-        """Start one process with its log beside the service's files."""
+        """Start a process that writes its log to the service's folder."""
         self.children[name] = Child(
             [str(BIN / command[0]), *command[1:]],
             log=self.folder / "logs" / f"{name}.log",
@@ -129,12 +131,12 @@ class Service(StartedInside):
 
 
 def write_secret(path: Path, content: object) -> None:
-    """JSON that only its owner can read."""
+    """Write JSON to a file that only its owner can read."""
     write_private(path, json.dumps(content, indent=2))
 
 
 def write_private(path: Path, text: str) -> None:
-    """A file that only its owner can read."""
+    """Write a file that only its owner can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.touch(mode=0o600)
@@ -143,7 +145,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def kept_secret(path: Path) -> str:
-    """A random word that stays the same for one state folder."""
+    """Return the random secret in a file, which is created if absent."""
     if not path.exists():
         write_secret(path, secrets.token_urlsafe(24))
     return str(json.loads(path.read_text("utf-8")))

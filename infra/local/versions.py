@@ -1,4 +1,4 @@
-"""Versions of the model side by side in a running TorchServe, and which one answers."""
+"""Manage the versions of the model in a running TorchServe."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class VersionError(UserError):
 
 @dataclass(frozen=True)
 class Version:
-    """One of the versions that are served.
+    """A version of the model that TorchServe holds.
 
     Attributes:
-        version: as the archive names it; it is part of the address of a request.
-        digest: of the model.
-        archive: its file in TorchServe's model store.
-        ready: whether all its workers are.
+        version: the archive's version; part of the URL of requests to it.
+        digest: the model's digest.
+        archive: file in TorchServe's model store.
+        ready: whether all its workers are ready.
         default: whether it answers requests that name no version.
     """
 
@@ -44,31 +44,31 @@ class Version:
 
 
 class Versions:
-    """What TorchServe holds, changed while it answers."""
+    """The versions that a running TorchServe holds."""
 
     def __init__(self, torchserve: TorchServeService, gateway: GatewayService) -> None:
         self._torchserve = torchserve
         self._gateway = gateway
 
     def all(self) -> list[Version]:
-        """Every version, the oldest first."""
+        """Return every version, the lowest first."""
         default = self._ask("GET", f"/models/{MODEL_NAME}").json()[0]["modelVersion"]
         found = self._ask("GET", f"/models/{MODEL_NAME}/all").json()
         versions = [self._version(entry, default) for entry in found]
         return sorted(versions, key=lambda each: [int(part) for part in each.version.split(".")])
 
     def add(self, archive: Path) -> Version:
-        """Load an archive beside the others; the default stays as it is.
+        """Load an archive beside the others without changing the default.
 
         Raises:
-            VersionError: its version is there already, its workers do not come up, or runs could
-                not use it.
+            VersionError: its version is already served, its workers do not start, or clients
+                cannot use it.
         """
         meta = read_meta(archive)
         if meta["version"] in {each.version for each in self.all()}:
             raise VersionError(
-                f"version {meta['version']} is served already; give the new archive another "
-                "one (archive.version in params.yaml)"
+                f"version {meta['version']} is already served; build the archive with another "
+                "version (archive.version in params.yaml)"
             )
         name = f"{MODEL_NAME}-{meta['digest'][:12]}.mar"
         shutil.copyfile(archive, self._torchserve.store / name)
@@ -88,9 +88,9 @@ class Versions:
         return self._named(meta["version"])
 
     def use(self, version: str) -> Version:
-        """Let a version answer, once it has proven that it can; the way back, too.
+        """Make a version the default, after it answered the probe image; also to roll back.
 
-        Requests that are under way are answered by the version that took them.
+        The version that accepted a request answers it.
         """
         chosen = self._named(version)
         try:
@@ -102,17 +102,17 @@ class Versions:
         return self._named(version)
 
     def remove(self, version: str) -> None:
-        """Unload a version; clients that stay with it are told that it is gone."""
+        """Unload a version that is not the default; its clients get an error."""
         removed = self._named(version)
         if removed.default:
-            raise VersionError(f"version {version} is the one that answers; use another one first")
+            raise VersionError(f"version {version} is the default; use another one first")
         self._ask("DELETE", f"/models/{MODEL_NAME}/{version}")
         removed.archive.unlink(missing_ok=True)
 
     def _named(self, version: str) -> Version:
         known = {each.version: each for each in self.all()}
         if version not in known:
-            raise VersionError(f"there is no version {version!r}; there is {', '.join(known)}")
+            raise VersionError(f"there is no version {version!r}; served are {', '.join(known)}")
         return known[version]
 
     def _version(self, entry: dict[str, Any], default: str) -> Version:
@@ -132,5 +132,5 @@ class Versions:
         except (httpx.HTTPError, OSError) as error:
             raise VersionError(f"TorchServe does not answer {method} {path}: {error}") from error
         if answer.status_code >= 400:
-            raise VersionError(f"TorchServe refuses {method} {path}: {answer.text[:300]}")
+            raise VersionError(f"TorchServe rejected {method} {path}: {answer.text[:300]}")
         return answer

@@ -43,6 +43,6 @@ def test_up_says_what_is_missing_and_leaves_nothing_running(tmp_path: Path) -> N
     command = ["up", "--workers", "2", "--free-ports", "--state", str(tmp_path / "state")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 1
-    assert "there is no initdb" in done.output
+    assert "initdb is neither in the PATH" in done.output
     assert "infra/cluster/install.sh" in done.output
     assert not (tmp_path / "state" / "stack.json").exists()

@@ -97,7 +97,7 @@ def test_a_worker_that_dies_at_work_changes_no_row(cluster: Stack, tmp_path: Pat
         cluster.airflow.check()
     assert wait_for_run(cluster, run_id, seconds=200) == "success"
     tasks = cluster.airflow.client.task_instances(DAG_ID, run_id)
-    assert {task.map_index: task.tries for task in tasks}[map_index] > 1
+    assert {task.map_index: task.attempts for task in tasks}[map_index] > 1
 
     settings = replace(cluster.settings, results_uri=str(tmp_path))
     for shard in pipeline.plan_run("here", RunParams("shared", **conf), settings):

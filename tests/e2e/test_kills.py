@@ -36,7 +36,7 @@ def test_airflow_tries_a_killed_task_again(stack: Stack, s3: BaseClient) -> None
     process.kill()
     assert wait_for_run(stack, run_id) == "success"
     tasks = stack.airflow.client.task_instances(DAG_ID, run_id)
-    assert {task.map_index: task.tries for task in tasks}[killed.map_index] > 1
+    assert {task.map_index: task.attempts for task in tasks}[killed.map_index] > 1
     assert Counter(rows_of(stack, "killed-in-airflow").index) == Counter(keys)
 
 

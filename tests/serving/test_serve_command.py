@@ -168,7 +168,7 @@ def test_a_port_in_use_is_told(tmp_path: Path, archive: Path) -> None:
         (("--model", "absent.mar"), TOKEN, "absent.mar is not there; check the path"),
         (("--host", "192.0.2.1"), TOKEN, "cannot listen on 192.0.2.1, port"),
         (("--certificate", "chain.pem"), TOKEN, "--certificate and --key go together"),
-        ((), 'x" evil;', "the server's token has characters that cannot stand in a header"),
+        ((), 'x" evil;', "the server's token contains characters that a header cannot hold"),
         ((), "", "its key is '', no word"),
         ((), None, "cannot read the server's token from"),
     ],

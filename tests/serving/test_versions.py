@@ -69,11 +69,11 @@ def test_a_version_answers_when_it_is_named(own: ModelServer, newer: Path) -> No
 
 def test_what_cannot_be_done_is_told(own: ModelServer, newer: Path, tmp_path: Path) -> None:
     versions = Versions(own.torchserve, own.gateway)
-    with pytest.raises(VersionError, match=r"1\.0 is the one that answers"):
+    with pytest.raises(VersionError, match=r"1\.0 is the default"):
         versions.remove("1.0")
     with pytest.raises(VersionError, match=r"there is 1\.0, 2\.0"):
         versions.use("3.0")
-    with pytest.raises(VersionError, match=r"2\.0 is served already"):
+    with pytest.raises(VersionError, match=r"2\.0 is already served"):
         versions.add(newer)
     assert [each.version for each in versions.all()] == ["1.0", "2.0"]
 

@@ -21,7 +21,7 @@ MESSAGES = 100
 LOOK_SECONDS = 2.0
 OPENED_IDS = 1_000_000
 """Shard ids in Delta's log: to read them takes 0.8 s and 320 MB each time the table is opened
-(250,000 of them 0.2 s and 80 MB, docs/score.md)."""
+(250,000 of them 0.2 s and 80 MB, docs/measurements.md)."""
 
 
 @dataclass(frozen=True)

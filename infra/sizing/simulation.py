@@ -23,7 +23,7 @@ from infra.sizing.setup import Setup
 
 Steps = Generator[simpy.Event, Any, None]
 _RETRY = 80.0
-"""Seconds until the task of a worker that died runs again; measured, see docs/cluster.md."""
+"""Seconds until the task of a worker that died runs again; measured, see docs/measurements.md."""
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Find faces in an image, and cut them out as the model learnt to see them.
 
-The detector is `moodlake.inference.blazeface`; docs/faces.md tells how it and the crop were chosen.
+The detector is `moodlake.inference.blazeface`; docs/decisions/face-detection.md says why.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from moodlake.inference.crop import Square
 from moodlake.inference.preprocessing import SEARCHED_SIDE
 from moodlake.prediction import LANDMARKS, Face
 
-# Chosen on FER+'s training faces; see docs/faces.md.
+# Chosen on FER+'s training faces; see docs/measurements.md.
 _CROP_SIDE = 1.05  # of the box's
 _CROP_CENTRE = 0.3  # of the way from the eyes to the mouth
 _FREE_TILT = 8.0  # degrees that the model reads as they are: its training crops tilt as well

@@ -1,6 +1,6 @@
 """What each architecture costs: parameters, multiplications, and time in the runtime that serves.
 
-`python -m training.tools.cost [NAME...]` prints the cost table of docs/measurements.md for this machine.
+`python -m training.tools.cost [NAME...]` prints the table of docs/measurements.md for this machine.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The page: a Streamlit app over the model server and the tables; `moodlake app` starts it."""
+"""The web app: a Streamlit front end to the model server and the tables (`moodlake app`)."""

@@ -1,4 +1,4 @@
-"""Charts that several pages draw. Each can be read as a table, too."""
+"""Charts that several pages draw, each with its numbers as a table."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import streamlit as st
 from moodlake.scoring.reports.html import colour_of
 
 _HEIGHT = 220
-Span = tuple[float, float]
-_PART = "part"
-_OF_SPLITS = ["#4477aa", "#cc6677", "#999933"]
+Interval = tuple[float, float]
+_SELECTION = "part"
+_SPLIT_COLOURS = ["#4477aa", "#cc6677", "#999933"]
 
 
 def histogram(
-    counts: Sequence[int], most: float, title: str, axis: str, draw: bool = True
-) -> Span | None:
-    """Counts in equal steps from 0 to `most`; returns the part that was drawn over."""
-    step = most / len(counts)
+    counts: Sequence[int], upper: float, title: str, axis: str, *, selectable: bool = True
+) -> Interval | None:
+    """Draw counts in equal bins from 0 to `upper`; return the interval that the user selects."""
+    step = upper / len(counts)
     frame = pd.DataFrame(
         {
             "from": [step * index for index in range(len(counts))],
@@ -40,41 +40,43 @@ def histogram(
             tooltip=["from", "to", "images"],
         )
     )
-    words = f"{title}: a histogram of {sum(counts):,} images by {axis}"
-    if not draw:
-        show_chart(chart, frame, words)
+    description = f"{title}: a histogram of {sum(counts):,} images by {axis}"
+    if not selectable:
+        show_chart(chart, frame, description)
         return None
-    chart = chart.add_params(alt.selection_interval(name=_PART, encodings=["x"]))
-    state = st.altair_chart(chart, width="stretch", alt=words, on_select="rerun", key=title)
-    _as_table(frame)
-    drawn = list(state["selection"].get(_PART, {}).values())
-    return (float(drawn[0][0]), float(drawn[0][-1])) if drawn and drawn[0] else None
+    chart = chart.add_params(alt.selection_interval(name=_SELECTION, encodings=["x"]))
+    state = st.altair_chart(chart, width="stretch", alt=description, on_select="rerun", key=title)
+    _show_table(frame)
+    selected = list(state["selection"].get(_SELECTION, {}).values())
+    return (float(selected[0][0]), float(selected[0][-1])) if selected and selected[0] else None
 
 
-def by_split(edges: Sequence[float], counts: Mapping[str, Sequence[int]], title: str) -> None:
-    """Histograms of several splits, each as shares of its own images, one upon the other."""
+def histograms_by_split(
+    edges: Sequence[float], counts: Mapping[str, Sequence[int]], title: str
+) -> None:
+    """Draw a histogram per split in one chart, each as shares of the split's images."""
     frame = pd.DataFrame(
         {
             "from": low,
             "to": high,
             "split": split,
             "images": count,
-            "share": count / max(1, sum(told)),
+            "share": count / max(1, sum(split_counts)),
         }
-        for split, told in counts.items()
-        for low, high, count in zip(edges, edges[1:], told, strict=False)
+        for split, split_counts in counts.items()
+        for low, high, count in zip(edges, edges[1:], split_counts, strict=False)
     )
     ends = frame.drop_duplicates("split", keep="last")
     chart = (
-        # Where the last step ends is a point as well.
+        # The end of the last bin is a point as well.
         alt.Chart(
             pd.concat([frame, ends.assign(**{"from": ends["to"]})]), height=_HEIGHT, title=title
         )
         .mark_line(interpolate="step-after")
         .encode(
             alt.X("from:Q", title=None).scale(zero=False),
-            alt.Y("share:Q", title="share of its images", axis=alt.Axis(format="%")),
-            alt.Color("split:N").scale(range=_OF_SPLITS),
+            alt.Y("share:Q", title="share of the split's images", axis=alt.Axis(format="%")),
+            alt.Color("split:N").scale(range=_SPLIT_COLOURS),
             alt.StrokeDash("split:N"),
             tooltip=["split", "from", "to", "images"],
         )
@@ -83,10 +85,10 @@ def by_split(edges: Sequence[float], counts: Mapping[str, Sequence[int]], title:
 
 
 def plane(points: Sequence[Sequence[Any]], titles: Sequence[str]) -> None:
-    """Images as points; the shape tells their emotion, and so does the colour.
+    """Draw images as points in a plane, with a shape and a colour per emotion.
 
     Args:
-        points: the value on each axis, and the emotion.
+        points: of each image, the values on both axes and the emotion.
         titles: of the two axes.
     """
     across, up = titles
@@ -102,42 +104,46 @@ def plane(points: Sequence[Sequence[Any]], titles: Sequence[str]) -> None:
             tooltip=[across, up, "emotion"],
         )
     )
-    words = f"Images by {across} and {up}; the shape tells the leading emotion"
-    show_chart(chart, frame, words)
+    show_chart(chart, frame, f"Images by {across} and {up}; the shape shows the dominant emotion")
 
 
-def by_day(means: Mapping[date, tuple[int, Mapping[str, float]]]) -> None:
-    """The mean probability of each emotion by date; lines bear the emotion's name."""
+def means_by_day(means: Mapping[date, tuple[int, Mapping[str, float]]]) -> None:
+    """Draw each emotion's mean probability by date as a line with the emotion's name.
+
+    Args:
+        means: date -> number of images, and the mean of each emotion.
+    """
     frame = pd.DataFrame(
         [
             {"day": pd.Timestamp(day), "emotion": emotion, "mean": mean, "images": count}
-            for day, (count, told) in means.items()
-            for emotion, mean in told.items()
+            for day, (count, by_emotion) in means.items()
+            for emotion, mean in by_emotion.items()
         ]
     )
     places = {
-        "x": alt.X("day:T", title=None),
+        "x": alt.X("day:T", title="last modified"),
         "y": alt.Y("mean:Q", title="mean probability", axis=alt.Axis(format="%")),
         "color": alt.Color("emotion:N", scale=emotion_colours(frame["emotion"]), legend=None),
     }
-    lines = alt.Chart(frame, height=1.5 * _HEIGHT, title="By date").mark_line(point=True)
+    title = "Mean probability by date"
+    lines = alt.Chart(frame, height=1.5 * _HEIGHT, title=title).mark_line(point=True)
     last = alt.Chart(frame[frame["day"] == frame["day"].max()]).mark_text(align="left", dx=6)
     chart = lines.encode(**places) + last.encode(**places, text="emotion:N")
-    show_chart(chart, frame, "Mean probability of each emotion by the date of change")
+    show_chart(chart, frame, "Mean probability of each emotion by the images' date")
 
 
 def emotion_colours(emotions: pd.Series) -> alt.Scale:
-    """The colour that each of them has on every page."""
+    """Return the colour scale of emotions, the same on every page."""
     names = sorted(emotions.unique())
     return alt.Scale(domain=names, range=[colour_of(name) for name in names])
 
 
-def show_chart(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame, words: str) -> None:
-    """A chart, what it shows in words, and its numbers."""
-    st.altair_chart(chart, width="stretch", alt=words)
-    _as_table(frame)
+def show_chart(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame, description: str) -> None:
+    """Show a chart with a description for screen readers, and its numbers as a table."""
+    st.altair_chart(chart, width="stretch", alt=description)
+    _show_table(frame)
 
 
-def _as_table(frame: pd.DataFrame) -> None:
+def _show_table(frame: pd.DataFrame) -> None:
     with st.expander("As a table"):
         st.dataframe(frame, hide_index=True)

@@ -1,13 +1,13 @@
-"""What Streamlit runs: the list of pages."""
+"""Entry point for `streamlit run`: the list of pages."""
 
 import streamlit as st
 from starlette.formparsers import MultiPartParser
 
 from app.uploads import MAX_UPLOAD_MB
 from app.views import about, compare, data, results, runs, try_images
-from app.views.try_images import DESK, forget_widgets
+from app.views.try_images import SESSION_PARAMETER, forget_widgets
 
-# Uploads stay in memory: Starlette would put those of more than 1 MB into files.
+# Keep uploads in memory: Starlette would write those of more than 1 MB to temporary files.
 MultiPartParser.spool_max_size = (MAX_UPLOAD_MB + 1) * 2**20
 st.set_page_config("moodlake", layout="wide")
 pages = {
@@ -19,9 +19,9 @@ pages = {
     "about": st.Page(about.page, title="About", url_path="about"),
 }
 st.session_state["pages"] = pages
-chosen = st.navigation(list(pages.values()), position="top")
-if chosen != pages["try"]:
-    # Who is sent the address of another page must not find what was uploaded.
-    st.query_params.pop(DESK, None)
+selected = st.navigation(list(pages.values()), position="top")
+if selected != pages["try"]:
+    # A shared link to another page must not give access to the uploads.
+    st.query_params.pop(SESSION_PARAMETER, None)
     forget_widgets()
-chosen.run()
+selected.run()

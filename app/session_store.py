@@ -1,4 +1,4 @@
-"""The desks of all who use the page."""
+"""The upload sessions of all users of the web app."""
 
 from __future__ import annotations
 
@@ -10,57 +10,58 @@ from app.upload_session import UploadSession
 from moodlake.scoring.run.scorer import Engine
 
 KEPT_MINUTES = 30
-"""After the last look at it, a desk is forgotten."""
-_MOST_MB = 2000
+"""How long a session is kept after its browser tab was closed."""
+_MAX_TOTAL_MB = 2000
+"""Limit on the uploads of all sessions together."""
 _SWEEP_SECONDS = 30.0
 
 
 class SessionStore:
-    """Each under a name that only its own page knows.
+    """Upload sessions by id, which only the user's own browser knows.
 
     Args:
         connect: see UploadSession.
-        kept_seconds: how long a desk stays that nobody looks at.
+        kept_seconds: how long a session is kept after its last use.
     """
 
     def __init__(
         self, connect: Callable[[], Engine], kept_seconds: float = 60 * KEPT_MINUTES
     ) -> None:
         self._connect = connect
-        self._kept = kept_seconds
-        self._desks: dict[str, UploadSession] = {}
+        self._kept_seconds = kept_seconds
+        self._sessions: dict[str, UploadSession] = {}
         self._lock = threading.Lock()
-        threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True).start()
+        threading.Thread(target=self._sweep_forever, name="sweep", daemon=True).start()
 
-    def open(self, name: str | None) -> UploadSession:
-        """The desk of that name, or else a new one."""
+    def open(self, session_id: str | None) -> UploadSession:
+        """Return the session with this id, or a new one with another id."""
         with self._lock:
-            desk = self._desks.get(name or "")
-            if desk is None:
-                desk = UploadSession(self._connect)
-                self._desks[desk.name] = desk
-            desk.last_seen = time.monotonic()
-            return desk
+            session = self._sessions.get(session_id or "")
+            if session is None:
+                session = UploadSession(self._connect)
+                self._sessions[session.id] = session
+            session.last_used = time.monotonic()
+            return session
 
-    def touch(self, name: str) -> None:
-        """Somebody looks at the desk of that name, if there is one."""
+    def touch(self, session_id: str) -> None:
+        """Mark a session as in use; do nothing if it does not exist."""
         with self._lock:
-            if desk := self._desks.get(name):
-                desk.last_seen = time.monotonic()
+            if session := self._sessions.get(session_id):
+                session.last_used = time.monotonic()
 
     def sweep(self) -> None:
-        """Forget the desks that were left; and, where all hold too much, the first of these."""
+        """Delete expired sessions and, while all together are too large, the least recent ones."""
         with self._lock:
-            oldest = sorted(self._desks.values(), key=lambda desk: desk.last_seen)
-            held = sum(desk.held for desk in oldest)
-            for desk in oldest:
-                left = time.monotonic() - desk.last_seen > self._kept
-                if left or held > _MOST_MB * 1_000_000:
-                    held -= desk.held
-                    desk.clear()
-                    del self._desks[desk.name]
+            oldest_first = sorted(self._sessions.values(), key=lambda session: session.last_used)
+            total = sum(session.size for session in oldest_first)
+            for session in oldest_first:
+                expired = time.monotonic() - session.last_used > self._kept_seconds
+                if expired or total > _MAX_TOTAL_MB * 1_000_000:
+                    total -= session.size
+                    session.clear()
+                    del self._sessions[session.id]
 
-    def _sweep_for_ever(self) -> None:
+    def _sweep_forever(self) -> None:
         while True:
-            time.sleep(min(_SWEEP_SECONDS, self._kept))
+            time.sleep(min(_SWEEP_SECONDS, self._kept_seconds))
             self.sweep()

@@ -1,7 +1,7 @@
-"""What one person laid on the page, scored in the background.
+"""The uploads of one user, scored in the background.
 
-It belongs to no connection of a browser: a page that is loaded again finds all of it, by the name
-in its address. It is in memory only.
+A session is independent of the browser's connection: reloading the page finds it again, by the id
+in the page's URL. It exists in memory only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.uploads import MAX_HELD_MB, UPLOADED, UploadError, source_of
+from app.uploads import MAX_SESSION_MB, UPLOAD_BUCKET, UploadError, open_upload
 from moodlake.errors import UserError
 from moodlake.prediction import FaceMode
 from moodlake.scoring.run.scorer import Engine, score_objects
@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Item:
-    """A file, or one of a ZIP.
+    """One image to score: an uploaded file, or a file in an uploaded ZIP.
 
     Attributes:
-        name: for people.
-        object: as a source names it.
-        source: reads it.
-        row: of results, once it is scored or rejected.
+        name: the name to display.
+        object: identifies the image in its source.
+        source: reads the image.
+        row: the row of results; None until the image is scored or rejected.
     """
 
     name: str
@@ -42,160 +42,161 @@ class Item:
     row: dict[str, Any] | None = None
 
     def read(self) -> bytes:
-        """Its content; raises Rejected where it is damaged or too large."""
+        """Return the image's bytes; raise Rejected if they are damaged or too large."""
         check_size(self.object)
         return self.source.read(self.object)
 
 
 @dataclass
 class Upload:
-    """One file as a browser sent it; `refused` says why the page does not take it."""
+    """One uploaded file; `error` is why it was not accepted, if it was not."""
 
     size: int
     items: list[Item]
-    refused: str | None = None
+    error: str | None = None
 
 
 class UploadSession:
-    """Uploads in the order in which they came, and a thread that scores them.
+    """Uploads in the order of their arrival, and a thread that scores them.
 
-    All its rows are of one model: if another one answers later, all is scored again.
+    All rows come from one model: if another model starts to answer, everything is scored again.
 
     Args:
-        connect: gives what predicts now; asked whenever scoring begins.
-        faces: which part of an image is read.
+        connect: returns the model or a client of it; called whenever scoring starts.
+        faces: which part of each image is scored.
 
     Attributes:
-        name: its own, that nobody guesses.
-        uploads: by their number.
-        engine: that scored last.
-        problem: why scoring stopped; None while it goes on.
-        last_seen: when a page showed it, in time.monotonic seconds.
+        id: an unguessable identifier.
+        uploads: by the browser's file id.
+        engine: the model, or client, that scored last.
+        error: why scoring stopped; None while it continues.
+        last_used: when a page last showed the session, in time.monotonic seconds.
     """
 
     def __init__(self, connect: Callable[[], Engine], faces: FaceMode = FaceMode.ALL) -> None:
-        self.name = secrets.token_urlsafe(16)
+        self.id = secrets.token_urlsafe(16)
         self.uploads: dict[str, Upload] = {}
         self.faces = faces
         self.engine: Engine | None = None
-        self.problem: str | None = None
-        self.last_seen = time.monotonic()
+        self.error: str | None = None
+        self.last_used = time.monotonic()
         self._connect = connect
         self._changed = threading.Condition()
-        self._turn = 0  # counted up when rows that are on their way are no longer wanted
+        self._generation = 0  # increases when rows being computed become obsolete
         self._thread: threading.Thread | None = None
 
     @property
     def items(self) -> list[Item]:
-        """Of all uploads."""
+        """The images of all uploads."""
         return [item for upload in list(self.uploads.values()) for item in upload.items]
 
     @property
-    def held(self) -> int:
-        """Bytes in memory."""
+    def size(self) -> int:
+        """Bytes of all uploads, which are held in memory."""
         return sum(upload.size for upload in list(self.uploads.values()))
 
-    def add(self, number: str, name: str, data: bytes) -> None:
-        """Take an upload, once; what cannot be taken is kept as refused."""
-        if number in self.uploads:
+    def add(self, upload_id: str, name: str, data: bytes) -> None:
+        """Add an upload once; one that is not accepted is kept with its error."""
+        if upload_id in self.uploads:
             return
         try:
-            if self.held + len(data) > MAX_HELD_MB * 1_000_000:
+            if self.size + len(data) > MAX_SESSION_MB * 1_000_000:
                 raise UploadError(
-                    f"{name} has no place: the page holds {MAX_HELD_MB} MB. Clear it first"
+                    f"{name} was not added: the uploads of a session are limited to "
+                    f"{MAX_SESSION_MB} MB. Remove other files first"
                 )
-            source = source_of(name, data)
+            source = open_upload(name, data)
         except (UploadError, SourceError) as error:
             upload = Upload(0, [], str(error))
         else:
-            items = [Item(_name(item, name), item, source) for item in source.objects]
+            items = [Item(_display_name(item, name), item, source) for item in source.objects]
             upload = Upload(len(data), items)
         with self._changed:
-            self.uploads[number] = upload
-            self.go_on()
+            self.uploads[upload_id] = upload
+            self.resume()
 
-    def remove(self, number: str) -> None:
-        """Forget an upload."""
+    def remove(self, upload_id: str) -> None:
+        """Delete an upload and its rows."""
         with self._changed:
-            self.uploads.pop(number, None)
-            self._turn += 1
+            self.uploads.pop(upload_id, None)
+            self._generation += 1
             if not self.uploads:
-                self.problem = None
+                self.error = None
 
     def clear(self) -> None:
-        """Forget all."""
+        """Delete all uploads and their rows."""
         with self._changed:
             self.uploads.clear()
-            self.problem = None
-            self._turn += 1
+            self.error = None
+            self._generation += 1
 
-    def read_as(self, faces: FaceMode) -> None:
-        """Score all anew, in another way."""
+    def set_faces(self, faces: FaceMode) -> None:
+        """Choose which part of each image is scored; a change scores everything again."""
         if faces != self.faces:
             self.faces = faces
-            self._forget_rows()
-            self.go_on()
+            self._discard_rows()
+            self.resume()
 
-    def go_on(self) -> None:
-        """Score what is not scored yet; also after a problem."""
+    def resume(self) -> None:
+        """Score the images that have no row yet, also after an error."""
         with self._changed:
-            self.problem = None
+            self.error = None
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="desk", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="upload", daemon=True)
                 self._thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Whether all is done, or cannot be; waits at most so long for it."""
+        """Wait until scoring has ended or stopped; return False if it runs on after `seconds`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._thread is None, seconds)
 
-    def _forget_rows(self) -> None:
+    def _discard_rows(self) -> None:
         with self._changed:
-            self._turn += 1
+            self._generation += 1
             for item in self.items:
                 item.row = None
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                turn, items = self._turn, self._next()
-                if not items or self.problem:
+                generation, items = self._generation, _without_rows(self.items)
+                if not items or self.error:
                     self._thread = None
                     self._changed.notify_all()
                     return
             try:
                 try:
-                    self._score(items, turn)
+                    self._score(items, generation)
                 except ServerError:
-                    # It may have been started anew meanwhile, or serve another model now.
-                    self._score([item for item in items if item.row is None], turn)
+                    # Retry once: the server may have restarted, or changed its default model.
+                    self._score(_without_rows(items), generation)
             except UserError as error:
-                self.problem = str(error)
+                self.error = str(error)
             except Exception as error:
-                log.exception("scoring what was uploaded failed")
-                self.problem = f"scoring failed ({type(error).__name__}); the page's log has more"
+                log.exception("scoring uploads failed")
+                self.error = f"scoring failed ({type(error).__name__}); see the web app's log"
 
-    def _next(self) -> list[Item]:
-        """What is not scored yet."""
-        return [item for item in self.items if item.row is None]
-
-    def _score(self, items: list[Item], turn: int) -> None:
+    def _score(self, items: list[Item], generation: int) -> None:
         engine = self._connect()
         if self.engine and engine.identity != self.engine.identity:
             self.engine = engine
-            self._forget_rows()
+            self._discard_rows()
             return
         self.engine = engine
         by_object = {id(item.object): item for item in items}
         source = Source([item.object for item in items], lambda found: by_object[id(found)].read())
-        rows = score_objects(source, engine, run_id=f"page-{self.name[:6]}", faces=self.faces)
+        rows = score_objects(source, engine, run_id=f"page-{self.id[:6]}", faces=self.faces)
         with closing(rows):
             for item, row in zip(items, rows, strict=True):
                 with self._changed:
-                    if turn != self._turn:
+                    if generation != self._generation:
                         return
                     item.row = row
 
 
-def _name(item: SourceObject, upload: str) -> str:
-    return item.key if item.bucket == UPLOADED else f"{upload}/{item.key}"
+def _without_rows(items: list[Item]) -> list[Item]:
+    return [item for item in items if item.row is None]
+
+
+def _display_name(item: SourceObject, upload: str) -> str:
+    return item.key if item.bucket == UPLOAD_BUCKET else f"{upload}/{item.key}"

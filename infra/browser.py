@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, driven by Playwright."""
+"""Debian's Chromium, headless, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from contextlib import contextmanager
 from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
-"""Where it is; None where it is absent."""
-MISSING = "chromium is absent: apt-get install chromium"
+"""Path of the executable; None if it is not installed."""
+MISSING = "chromium is not installed; run apt-get install chromium"
 
 
 @contextmanager
 def chromium(*options: str) -> Iterator[Browser]:
-    """A browser until the end of the block.
+    """Run a browser until the end of the block.
 
-    Playwright runs an event loop in this thread for as long.
+    Playwright runs an event loop in this thread meanwhile.
 
     Args:
-        options: for its command line.
+        options: command-line options of Chromium.
 
     Raises:
-        FileNotFoundError: it is not installed.
+        FileNotFoundError: Chromium is not installed.
     """
     if CHROMIUM is None:
         raise FileNotFoundError(MISSING)
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # root can have none
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # unavailable to root
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *options])
         try:

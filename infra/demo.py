@@ -1,4 +1,4 @@
-"""The main job on real photos: bucket, Airflow, TorchServe, results table, report."""
+"""The demo: score real photos with the local stack, and write a table and a report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CROPS = 20
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What a demo leaves behind."""
+    """The results of a demo: all rows, and the files written."""
 
     rows: pa.Table
     table: Path
@@ -40,15 +40,15 @@ class DemoResult:
 
 
 def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> DemoResult:
-    """Upload photos, let Airflow score them, and write the table and the report to `folder`.
+    """Upload photos, score them with Airflow, and write a table and a report to `folder`.
 
     Args:
-        stack: running services; this process's environment is pointed at them.
-        folder: gets results.parquet and report.html.
-        announce: is told, in a line, what goes on.
+        stack: a running stack; this process's environment is pointed at it.
+        folder: for results.parquet and report.html.
+        announce: prints a line about the progress.
 
     Raises:
-        AirflowError: the run failed or did not end.
+        AirflowError: a run failed or did not end.
     """
     stack.point_here()
     client = s3_client()
@@ -56,12 +56,12 @@ def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> Dem
     images = {**photos(), **broken_files(), **face_crops(), **drawn_faces()}
     for key, data in images.items():
         client.put_object(Bucket=BUCKET, Key=key, Body=data)
-    announce(f"{len(images)} files dropped into s3://{BUCKET}")
-    # Faces are looked for in photos; the sample holds nothing but faces, read whole.
+    announce(f"uploaded {len(images)} files to s3://{BUCKET}")
+    # The sample consists of cropped faces, which need no face detection.
     for prefix, faces in (("photos/", FaceMode.LARGEST), ("sample/", FaceMode.NONE)):
         conf = {"bucket": BUCKET, "prefix": prefix, "faces": str(faces)}
         run_id = stack.airflow.client.trigger(DAG_ID, conf)
-        announce(f"Airflow scores {prefix} (run {run_id})")
+        announce(f"scoring {prefix} with Airflow (run {run_id})")
         stack.airflow.follow(run_id, announce)
     rows = ResultsTable(stack.settings.results_table).read()
     table, report = folder / "results.parquet", folder / "report.html"
@@ -71,7 +71,7 @@ def run_demo(stack: Stack, folder: Path, announce: Callable[[str], None]) -> Dem
 
 
 def photos() -> dict[str, bytes]:
-    """Real photos that ship inside wheels, by key."""
+    """Return real photos that ship with Python packages, by key."""
     import matplotlib
     import skimage
     import sklearn
@@ -90,7 +90,7 @@ def photos() -> dict[str, bytes]:
 
 
 def face_crops() -> dict[str, bytes]:
-    """Real faces, 25 x 25 grey pixels: of Labeled Faces in the Wild, as scikit-image ships them."""
+    """Return faces of Labeled Faces in the Wild from scikit-image, 25 x 25 grey pixels, by key."""
     import skimage
 
     crops = np.load(Path(skimage.__file__).parent / "data" / "lfw_subset.npy")[:_CROPS]
@@ -101,7 +101,10 @@ def face_crops() -> dict[str, bytes]:
 
 
 def drawn_faces() -> dict[str, bytes]:
-    """A few of the cartoons that `dvc repro` trains on, large; the released model saw none."""
+    """Return cartoon faces, drawn like the data set of `dvc repro` but larger, by key.
+
+    The released model was not trained on any of them.
+    """
     rng = np.random.default_rng(7)
     return {
         f"sample/toy-{emotion}.png": _png(draw_face(emotion, rng, _DRAWN_SIZE))
@@ -116,7 +119,7 @@ def _png(image: Image.Image) -> bytes:
 
 
 def broken_files() -> dict[str, bytes]:
-    """Files that cannot be scored, each for its own reason, by key."""
+    """Return files that cannot be scored, each for another reason, by key."""
     whole = photos()["photos/grace_hopper.jpg"]
     return {
         "photos/notes.jpg": b"This is a text file, whatever its name says.\n",
@@ -130,7 +133,7 @@ def _report(rows: pa.Table, client: BaseClient) -> str:
     facts = [
         ("Images", str(rows.num_rows)),
         ("Scored", str(scored)),
-        ("Not scored", str(rejected)),
+        ("Rejected", str(rejected)),
         ("Reasons", json.dumps(reasons).strip("{}").replace('"', "") or "none"),
         ("Model", f"{first['model_name']} {first['model_version']}"),
         ("Digest", first["model_digest"][:12]),

@@ -1,6 +1,6 @@
-"""The pictures of the page in the docs: python -m infra.pictures makes them anew.
+"""Take the docs' screenshots of the web app: python -m infra.pictures.
 
-Takes Debian's Chromium, and half a minute more than the demo, whose photos they show.
+Needs Debian's Chromium. Takes half a minute longer than the demo, whose photos it shows.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _SIZE = {"width": 1160, "height": 900}
 
 
 def take(url: str, folder: Path) -> None:
-    """Photograph each page that is worth showing."""
+    """Take screenshots of the pages Try, Results and Runs."""
     with chromium() as browser:
-        _try_it(_tab(browser, url), folder)
+        _try(_tab(browser, url), folder)
         _results(_tab(browser, f"{url}/results"))
         _runs(_tab(browser, f"{url}/runs"))
 
@@ -35,29 +35,29 @@ def _tab(browser: Browser, address: str) -> Page:
     return page
 
 
-def _try_it(page: Page, folder: Path) -> None:
+def _try(page: Page, folder: Path) -> None:
     files = []
     for name, data in sorted(photos().items(), key=lambda item: "hopper" not in item[0]):
         files.append(folder / name.rsplit("/", 1)[-1])
         files[-1].write_bytes(data)
     page.locator("input[type=file]").set_input_files(files)
     page.get_by_role("list", name="Emotions").wait_for()
-    photograph(page, _DOCS / "look-try.png")
+    screenshot(page, _DOCS / "look-try.png")
 
 
 def _results(page: Page) -> None:
-    page.get_by_role("list", name="Emotions on average").wait_for()
-    photograph(page, _DOCS / "look-results.png")
+    page.get_by_role("list", name="Mean distribution").wait_for()
+    screenshot(page, _DOCS / "look-results.png")
 
 
 def _runs(page: Page) -> None:
-    page.frame_locator("iframe").get_by_text("Images a second").wait_for()
-    photograph(page, _DOCS / "look-runs.png")
+    page.frame_locator("iframe").get_by_role("heading").first.wait_for()
+    screenshot(page, _DOCS / "look-runs.png")
 
 
-def photograph(page: Page, path: Path) -> None:
-    """All of the page, however high it is."""
-    page.wait_for_timeout(1500)  # charts are drawn when their text is there already
+def screenshot(page: Page, path: Path) -> None:
+    """Take a screenshot of the page in its full height."""
+    page.wait_for_timeout(1500)  # charts are drawn after their text
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     assert page.viewport_size
     page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
@@ -66,7 +66,7 @@ def photograph(page: Page, path: Path) -> None:
 
 
 def main() -> None:
-    """Start everything, let the demo score its photos, and take the pictures."""
+    """Start a stack, score the demo's photos and take the screenshots."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with Stack(folder / "stack", Ports.free()) as stack:

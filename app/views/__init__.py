@@ -1,4 +1,4 @@
-"""One module for each page; `app.main` lists them.
+"""One module per page of the web app; `app.main` lists them.
 
-A folder named pages would be taken by Streamlit for pages of its own kind.
+The folder is not named `pages` because Streamlit turns every file in such a folder into a page.
 """

@@ -1,4 +1,4 @@
-"""Data: what the prepared training set looks like, as the DVC stage `overview` wrote it."""
+"""The page Data: the prepared training set, as the DVC stage `overview` describes it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.charts import by_split, plane
-from app.installation import settings
-from app.words import bars, plain
+from app.backend import settings
+from app.charts import histograms_by_split, plane
+from app.formatting import bars, escape_markdown
 
 
 def page() -> None:
@@ -20,54 +20,57 @@ def page() -> None:
     folder = settings().data_overview
     file = folder / "overview.json"
     if not file.exists():
-        st.info("No data is prepared here: `dvc repro` prepares it, and writes what is shown here.")
+        st.info("No training data has been prepared. Run `dvc repro` to prepare and describe it.")
         return
-    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    st.subheader(plain(found["name"]))
-    st.caption(f"digest {found['digest']}")
-    rows = found["rows"]
+    overview: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    st.subheader(escape_markdown(overview["name"]))
+    st.caption(f"digest {overview['digest']}")
+    rows = overview["rows"]
     for column, (split, count) in zip(st.columns(len(rows)), rows.items(), strict=True):
-        column.metric(plain(split), f"{count:,}")
-    _emotions(found, folder)
-    _histograms(found)
-    if found["plane"]:
-        plane(found["plane"], ("valence", "arousal"))
-    _problems(found)
+        column.metric(escape_markdown(split), f"{count:,}")
+    _show_emotions(overview, folder)
+    _show_histograms(overview)
+    if overview["plane"]:
+        plane(overview["plane"], ("valence", "arousal"))
+    _show_checks(overview)
 
 
-def _emotions(found: dict[str, Any], folder: Path) -> None:
+def _show_emotions(overview: dict[str, Any], folder: Path) -> None:
     left, right = st.columns(2)
     with left:
-        st.markdown("**How many images each emotion leads in**")
-        st.dataframe(pd.DataFrame(found["leading"]), alt="Images by leading emotion and split")
+        st.markdown("**Images by dominant emotion**")
+        st.dataframe(pd.DataFrame(overview["leading"]), alt="Images by dominant emotion and split")
     with right:
         st.markdown("**Mean share of the votes**")
-        st.html(bars(found["mean"]))
-    st.markdown("**What most people name so, the surest first**")
-    for emotion in found["mean"]:
+        st.html(bars(overview["mean"]))
+    st.markdown("**Examples with the most agreement**")
+    for emotion in overview["mean"]:
         picture = folder / f"{emotion}.png"
         if picture.exists():
-            st.image(str(picture), caption=emotion, alt=f"Training images that read as {emotion}")
+            st.image(str(picture), caption=emotion, alt=f"Training images of {emotion}")
 
 
-def _histograms(found: dict[str, Any]) -> None:
-    titles = {"vote_entropy": "How much annotators disagree (entropy of the votes, nats)"}
-    told = {"vote_entropy": found["vote_entropy"], **found["measures"]}
+def _show_histograms(overview: dict[str, Any]) -> None:
+    titles = {"vote_entropy": "Annotator disagreement (entropy of the votes, nats)"}
+    histograms = {"vote_entropy": overview["vote_entropy"], **overview["measures"]}
     sides = itertools.cycle(st.columns(2))
-    for side, (name, histogram) in zip(sides, told.items(), strict=False):
+    for side, (name, values) in zip(sides, histograms.items(), strict=False):
         with side:
             title = titles.get(name, name.replace("_", " ").capitalize())
-            by_split(histogram["edges"], histogram["counts"], title)
+            histograms_by_split(values["edges"], values["counts"], title)
 
 
-def _problems(found: dict[str, Any]) -> None:
-    st.markdown("**What was left out, and what is asked of the rest**")
-    lines = [f"- {count:,} dropped: {plain(why)}" for why, count in found["dropped"].items()]
+def _show_checks(overview: dict[str, Any]) -> None:
+    st.markdown("**Excluded images and checks**")
+    lines = [
+        f"- {count:,} excluded: {escape_markdown(why)}"
+        for why, count in overview["dropped"].items()
+    ]
     lines.append(
-        f"- {found['alike']:,} images of other splits are nearly a training image; results are "
-        "told with and without them"
+        f"- {overview['alike']:,} images of other splits are near-duplicates of a training image; "
+        "metrics are reported with and without them"
     )
-    for item in found["expectations"]:
-        mark = "met" if item["success"] else f"**not met** by {item['rows']} rows"
-        lines.append(f"- {plain(item['expectation'])}: {mark}")
+    for check in overview["expectations"]:
+        outcome = "passed" if check["success"] else f"**failed** for {check['rows']} rows"
+        lines.append(f"- {escape_markdown(check['expectation'])}: {outcome}")
     st.markdown("\n".join(lines))

@@ -1,4 +1,4 @@
-"""Results: from all rows to a filter's, to one image."""
+"""The page Results: filter the results table, chart the matching rows, inspect one of them."""
 
 from __future__ import annotations
 
@@ -8,155 +8,161 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from app.charts import by_day, histogram
-from app.choose import choose_row
-from app.one_row import show_row
-from app.tables import (
+from app.cached_queries import (
     choices_of,
-    most_entropy,
+    max_entropy,
     overview_of,
-    results,
+    results_table,
     rows_of,
     state_of,
     with_tables,
 )
-from app.words import bars, told_reason
+from app.charts import histogram, means_by_day
+from app.formatting import bars, reason_line
+from app.image_view import show_row
+from app.widgets import select_row
 from moodlake.reasons import Reason, Status
 from moodlake.scoring.reports.html import percent
 from moodlake.scoring.tables.queries import ORDERS, Choices, Filter, Overview
 
 _ALL = "all"
-_SHOWN = 200
+_MAX_ROWS = 200
 _COLUMNS = {
     "bucket": "bucket",
     "key": "key",
-    "dominant": "reads as",
-    "confidence": "sure",
+    "dominant": "dominant emotion",
+    "confidence": "confidence",
     "entropy": "entropy",
-    "reason": "not scored",
+    "reason": "rejection reason",
     "model_version": "model",
-    "data_date": "changed",
+    "data_date": "last modified",
 }
-_IN_ADDRESS: Literal["query-params"] = "query-params"
+_IN_URL: Literal["query-params"] = "query-params"
+_CONFIDENCE_KEY = "sure"  # stays as it is in the URLs that users have shared
 
 
 @with_tables
 def page() -> None:
     st.title("Results")
-    table = results()
+    table = results_table()
     if table is None:
         return
     state = state_of(table)
     offered = choices_of(state, table)
     if offered is None:
-        st.info("The table has no rows yet.")
+        st.info("The results table is empty.")
         return
-    chosen = _filter(offered)
-    found = overview_of(state, table, chosen, most_entropy(len(offered.emotions)))
-    if not found.rows:
-        st.info("No row is like that. Take back one of the filters.")
+    chosen = _select_filter(offered)
+    overview = overview_of(state, table, chosen, max_entropy(len(offered.emotions)))
+    if not overview.rows:
+        st.info("No rows match. Remove a filter.")
         return
-    chosen = _charts(found, chosen, len(offered.emotions))
-    order = st.selectbox("First", list(ORDERS), bind=_IN_ADDRESS, key="order")
-    rows = rows_of(state, table, chosen, order, _SHOWN)
-    if row := _choose(rows):
+    chosen = _show_overview(overview, chosen, len(offered.emotions))
+    order = st.selectbox("Sort by", list(ORDERS), bind=_IN_URL, key="order")
+    rows = rows_of(state, table, chosen, order, _MAX_ROWS)
+    if row := _select_row(rows):
         show_row(row, offered.emotions)
 
 
-def _filter(offered: Choices) -> Filter:
-    """What is chosen; it is in the page's address, so that it can be sent to others."""
+def _select_filter(offered: Choices) -> Filter:
+    """Return the selected filter, which is part of the page's URL and so can be shared."""
     with st.expander("Filter", expanded=True):
         first, second, third, fourth = st.columns(4)
-        bucket = first.selectbox("Bucket", [_ALL, *offered.buckets], key="bucket", bind=_IN_ADDRESS)
-        prefix = first.text_input("Keys that start with", key="prefix", bind=_IN_ADDRESS)
+        bucket = first.selectbox("Bucket", [_ALL, *offered.buckets], key="bucket", bind=_IN_URL)
+        prefix = first.text_input("Key prefix", key="prefix", bind=_IN_URL)
         models = {str(model): model.digest for model in offered.models}
-        model = second.selectbox("Model", [_ALL, *models], key="model", bind=_IN_ADDRESS)
+        model = second.selectbox("Model", [_ALL, *models], key="model", bind=_IN_URL)
         emotion = second.selectbox(
-            "Reads as", [_ALL, *offered.emotions], key="emotion", bind=_IN_ADDRESS
+            "Dominant emotion", [_ALL, *offered.emotions], key="emotion", bind=_IN_URL
         )
         outcome = third.selectbox(
-            "Outcome", [_ALL, *Status, *Reason], key="outcome", bind=_IN_ADDRESS
+            "Status or reason", [_ALL, *Status, *Reason], key="outcome", bind=_IN_URL
         )
-        sure = third.slider("Sure", 0, 100, (0, 100), format="%d %%", key="sure", bind=_IN_ADDRESS)
-        run = fourth.text_input("Run", key="run", bind=_IN_ADDRESS)
+        confidence = third.slider(
+            "Confidence", 0, 100, (0, 100), format="%d %%", key=_CONFIDENCE_KEY, bind=_IN_URL
+        )
+        run = fourth.text_input("Run ID", key="run", bind=_IN_URL)
         days = fourth.date_input(
-            "Changed on",
+            "Last modified (UTC)",
             offered.days,
             min_value=offered.days[0],
             max_value=offered.days[1],
             key="days",
-            bind=_IN_ADDRESS,
+            bind=_IN_URL,
         )
     first_day, last_day = (*days, None, None)[:2] if isinstance(days, tuple) else (days, days)
 
-    def given(value: str) -> str | None:
+    def unless_all(value: str) -> str | None:
         return None if value == _ALL else value
 
     return Filter(
-        bucket=given(bucket),
+        bucket=unless_all(bucket),
         prefix=prefix,
         first_day=first_day if first_day != offered.days[0] else None,
         last_day=last_day if last_day != offered.days[1] else None,
         model=models.get(model),
         run=run or None,
-        emotion=given(emotion),
-        least_sure=sure[0] / 100,
-        most_sure=sure[1] / 100,
-        outcome=given(outcome),
+        emotion=unless_all(emotion),
+        least_sure=confidence[0] / 100,
+        most_sure=confidence[1] / 100,
+        outcome=unless_all(outcome),
     )
 
 
-def _charts(found: Overview, chosen: Filter, emotions: int) -> Filter:
-    """What the rows say together; returns the filter of the part that was drawn over in a chart."""
-    rejected = found.rows - found.scored
+def _show_overview(overview: Overview, chosen: Filter, emotions: int) -> Filter:
+    """Show counts and charts; return the filter, narrowed to the range selected in a chart."""
     counts = st.columns(3)
-    counts[0].metric("Rows", f"{found.rows:,}")
-    counts[1].metric("Scored", f"{found.scored:,}")
-    counts[2].metric("Rejected", f"{rejected:,}")
+    counts[0].metric("Rows", f"{overview.rows:,}")
+    counts[1].metric("Scored", f"{overview.scored:,}")
+    counts[2].metric("Rejected", f"{overview.rows - overview.scored:,}")
     left, right = st.columns(2)
     with left:
-        if found.mean:
-            st.markdown("**On average**")
-            st.html(bars(found.mean, "Emotions on average"))
+        if overview.mean:
+            st.markdown("**Mean distribution**")
+            st.html(bars(overview.mean, "Mean distribution"))
     with right:
-        if found.dominant:
-            st.markdown("**Most probable emotion**")
-            shares = {name: n / found.scored for name, n in found.dominant.items()}
-            st.html(bars(shares, "Most probable emotions"))
-    for reason, count in found.reasons.items():
-        st.markdown(told_reason(reason, count))
-    if not found.scored:
+        if overview.dominant:
+            st.markdown("**Dominant emotion**")
+            shares = {name: n / overview.scored for name, n in overview.dominant.items()}
+            st.html(bars(shares, "Dominant emotions"))
+    for reason, count in overview.reasons.items():
+        st.markdown(reason_line(reason, count))
+    if not overview.scored:
         return chosen
     left, right = st.columns(2)
     with left:
-        part = histogram(found.confidence, 1.0, "How sure", "probability of the dominant emotion")
+        axis = "probability of the dominant emotion"
+        selected = histogram(overview.confidence, 1.0, "Confidence", axis)
     with right:
-        histogram(found.entropy, most_entropy(emotions), "How mixed", "entropy, nats", draw=False)
-    if len(found.by_day) > 1:
-        by_day(found.by_day)
-    if part is None:
+        upper = max_entropy(emotions)
+        histogram(overview.entropy, upper, "Entropy", "entropy, nats", selectable=False)
+    if len(overview.by_day) > 1:
+        means_by_day(overview.by_day)
+    if selected is None:
         st.caption(
-            "Draw over a part of *How sure*, or move *Sure* above, to see only its rows below."
+            "To narrow the rows below, select a range in the *Confidence* chart or move the "
+            "*Confidence* slider above."
         )
         return chosen
-    least, most = max(part[0], chosen.least_sure), min(part[1], chosen.most_sure)
-    st.caption(f"Below: rows that are {percent(least)} to {percent(most)} sure.")
+    least, most = max(selected[0], chosen.least_sure), min(selected[1], chosen.most_sure)
+    st.caption(f"Rows below: confidence from {percent(least)} to {percent(most)}.")
     return replace(chosen, least_sure=least, most_sure=most)
 
 
-def _choose(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The row that is ticked; or the only one."""
+def _select_row(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the selected row, or the only one."""
     frame = pd.DataFrame(rows, columns=list(_COLUMNS)).rename(columns=_COLUMNS)
-    shown = {
-        "sure": st.column_config.NumberColumn(format="percent"),
+    columns = {
+        "confidence": st.column_config.NumberColumn(format="percent"),
         "entropy": st.column_config.NumberColumn(format="%.2f"),
     }
-    words = "Rows of the table; choose one to see all of it"
-    place = choose_row(frame, "rows", words, shown, first=False)
+    description = "Rows of the results table; select one to see its image and lineage"
+    place = select_row(frame, "rows", description, columns, select_first=False)
     if place is None and len(rows) == 1:
         place = 0
-    if len(rows) == _SHOWN:
+    if len(rows) == _MAX_ROWS:
         st.caption(
-            f"The first {_SHOWN}; `moodlake table --out results.parquet` exports the whole table"
+            f"The first {_MAX_ROWS} rows. To export the whole table, run "
+            "`moodlake table --out results.parquet`."
         )
     return None if place is None else rows[place]

@@ -1,4 +1,4 @@
-"""Runs: what was scored when, how it went, and whether it differs from before."""
+"""The page Runs: past runs with their counts, cost, drift and report."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.choose import choose_row, show_report
-from app.installation import settings
-from app.tables import with_tables
-from app.words import plain, told_reason
+from app.backend import settings
+from app.cached_queries import with_tables
+from app.formatting import escape_markdown, reason_line
+from app.widgets import select_row, show_report
 from moodlake.scoring.reports.run_report import report_uri
 from moodlake.scoring.sources import storage
 from moodlake.scoring.tables.runs import find_run, newest_runs
 
-_SHOWN = 500
+_MAX_RUNS = 500
 _COLUMNS = {
     "run_id": "run",
     "bucket": "bucket",
@@ -26,57 +26,60 @@ _COLUMNS = {
     "scored": "scored",
     "rejected": "rejected",
     "images_per_second": "images/s",
-    "cost_per_million": "$ a million",
+    "cost_per_million": "$ per million images",
     "drifted": "drifted",
     "ended_at": "ended",
-    "problem": "problem",
+    "problem": "error",
 }
 
 
 @with_tables
 def page() -> None:
     st.title("Runs")
-    runs = newest_runs(settings().runs_table, _SHOWN)
+    runs = newest_runs(settings().runs_table, _MAX_RUNS)
     if not runs:
-        st.info("No run has ended yet: `moodlake run` starts one.")
+        st.info("No run has ended yet. Start one with `moodlake run`.")
         return
     frame = pd.DataFrame(runs).reindex(columns=list(_COLUMNS)).rename(columns=_COLUMNS)
-    shown = {
+    columns = {
         "images/s": st.column_config.NumberColumn(format="%.1f"),
-        "$ a million": st.column_config.NumberColumn(format="%.2f"),
+        "$ per million images": st.column_config.NumberColumn(format="%.2f"),
         "ended": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
     }
-    words = "Runs, the newest first; choose one to see all of it"
-    place = choose_row(frame, "runs", words, shown)
+    description = "Runs, the newest first; select one to see its details"
+    place = select_row(frame, "runs", description, columns)
     if place is not None:
-        chosen = runs[place]
-        run = find_run(settings().runs_table, chosen["run_id"], chosen["started_at"])
+        selected = runs[place]
+        run = find_run(settings().runs_table, selected["run_id"], selected["started_at"])
         if run:
-            _show(run)
+            _show_run(run)
 
 
-def _show(run: dict[str, Any]) -> None:
-    st.subheader(plain(run["run_id"]))
+def _show_run(run: dict[str, Any]) -> None:
+    st.subheader(escape_markdown(run["run_id"]))
     if run["problem"]:
-        st.error(plain(run["problem"]))
+        st.error(escape_markdown(run["problem"]))
     if run.get("drifted"):
-        st.warning("What it read differs more from before than params.yaml allows: see the report.")
-    facts = st.columns(4)
-    facts[0].metric("Images", f"{run['objects']:,}")
-    facts[1].metric("Scored", f"{run['scored']:,}")
-    facts[2].metric("Rejected", f"{run['rejected']:,}")
+        st.warning(
+            "The results of this run differ from those of earlier runs by more than the configured "
+            "limits; see the report."
+        )
+    metrics = st.columns(4)
+    metrics[0].metric("Images", f"{run['objects']:,}")
+    metrics[1].metric("Scored", f"{run['scored']:,}")
+    metrics[2].metric("Rejected", f"{run['rejected']:,}")
     if rate := run.get("images_per_second"):
-        facts[3].metric("Images a second", f"{rate:.1f}")
+        metrics[3].metric("Images per second", f"{rate:.1f}")
     for reason, count in json.loads(run["reasons"] or "{}").items():
-        st.markdown(told_reason(reason, count))
-    _links(run)
-    _report(run)
-    with st.expander("What it was asked, and which model answered"):
-        made = json.loads(run["provenance"] or "{}")
-        st.json({"params": json.loads(run["params"] or "{}"), "model": made}, expanded=1)
+        st.markdown(reason_line(reason, count))
+    _show_links(run)
+    _show_report(run)
+    with st.expander("Parameters and model"):
+        params, model = (json.loads(run[name] or "{}") for name in ("params", "provenance"))
+        st.json({"params": params, "model": model}, expanded=1)
 
 
-def _links(run: dict[str, Any]) -> None:
+def _show_links(run: dict[str, Any]) -> None:
     left, right = st.columns(2)
     left.page_link(
         st.session_state["pages"]["results"],
@@ -89,10 +92,9 @@ def _links(run: dict[str, Any]) -> None:
         )
 
 
-def _report(run: dict[str, Any]) -> None:
-    """The run's own page."""
+def _show_report(run: dict[str, Any]) -> None:
     content = storage.read_bytes(report_uri(settings().results_uri, run["run_id"]))
     if content is None:
-        st.caption("This run has no report; `moodlake report` makes one.")
+        st.caption("This run has no report. Write one with `moodlake report RUN_ID`.")
         return
-    show_report(content, f"{run['run_id']}.html", "The report of this run")
+    show_report(content, f"{run['run_id']}.html", "Report of this run")

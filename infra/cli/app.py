@@ -1,4 +1,4 @@
-"""The command `app`: the page."""
+"""The command `app`: the web app."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ import typer
 from moodlake.cli.console import DEFAULT_STATE, StateDir, console, report_errors, stopping_cleanly
 from moodlake.errors import UserError
 
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 
 def app(
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Where it listens; 8501 if not given.")
-    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default 8501.")] = None,
     host: Annotated[
-        str, typer.Option(help="The address it listens on; the page asks nobody for a password.")
+        str, typer.Option(help="Bind address. The web app has no authentication.")
     ] = "127.0.0.1",
     images: Annotated[
-        bool, typer.Option("--images", help="Read images out of buckets and show them.")
+        bool, typer.Option("--images", help="Show images from buckets, not only uploads.")
     ] = False,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Show the page: try images, look at runs and results; Ctrl-C stops it."""
+    """Start the web app, to try images and inspect runs and results; stop it with Ctrl-C."""
     with report_errors(), stopping_cleanly() as stopped:
         from infra.local.page import PageService
         from infra.local.ports import Ports, ensure_free
@@ -46,8 +44,10 @@ def app(
         try:
             with PageService(state.absolute() / "app", listening, environment, host) as page:
                 page.wait()
-                console.print(f"The page is at {page.url}. Ctrl-C stops it.", soft_wrap=True)
-                while not stopped.wait(_LOOK_SECONDS):
+                console.print(
+                    f"The web app is at {page.url}. Press Ctrl-C to stop it.", soft_wrap=True
+                )
+                while not stopped.wait(_CHECK_SECONDS):
                     page.check_alive()
         except NotReady as error:
             raise UserError(str(error)) from error

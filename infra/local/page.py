@@ -1,4 +1,4 @@
-"""The page: Streamlit with the app in app/."""
+"""The web app as a service: Streamlit running app/main.py."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _MAIN = PROJECT_ROOT / "app" / "main.py"
 
 
 class PageService(Service):
-    """The pages that people look at.
+    """The web app.
 
     Args:
-        folder: its logs.
-        port: where it listens.
-        environment: what it needs to find the model server, S3 and the tables.
-        host: the address it listens on.
+        folder: for its logs.
+        port: to listen on.
+        environment: variables that locate the model server, S3 and the tables.
+        host: the bind address.
     """
 
-    name = "Page"
+    name = "Web app"
 
     def __init__(
         self, folder: Path, port: int, environment: Mapping[str, str], host: str = HOST
@@ -39,17 +39,17 @@ class PageService(Service):
             "server.port": port,
             "server.headless": "true",
             "server.fileWatcherType": "none",
-            # Else a web site could let its own name lead here, and read along. By which names a
-            # page is reached that listens elsewhere, nobody knows here.
+            # Prevents DNS rebinding: a site that resolves its own name to this address could
+            # read the web app. With another bind address, the valid host names are unknown here.
             "server.allowedHosts": [host, "localhost"] if host == HOST else ["*"],
             "server.maxUploadSize": MAX_UPLOAD_MB,
             "browser.gatherUsageStats": "false",
-            # Errors stay in the log: a stack of calls helps nobody who looks at a page.
+            # Tracebacks go to the log only.
             "client.showErrorDetails": "none",
             "client.toolbarMode": "minimal",
             "runner.magicEnabled": "false",
-            # Of both, so that the browser's wish for light or dark is followed. Dark enough on
-            # light ground that small and faded text is read (WCAG 1.4.3).
+            # Both themes, so that the app follows the browser's preference. The light theme's
+            # text is dark enough for the contrast of small and faded text (WCAG 1.4.3).
             "theme.light.primaryColor": "#3a6a99",
             "theme.light.textColor": "#111111",
             "theme.light.codeTextColor": "#111111",
@@ -60,17 +60,17 @@ class PageService(Service):
     def start(self) -> None:
         options = [
             f"--{name}={value}"
-            for name, given in self._options.items()
-            for value in (given if isinstance(given, list) else [given])
+            for name, option in self._options.items()
+            for value in (option if isinstance(option, list) else [option])
         ]
         self.spawn("page", ["streamlit", "run", str(_MAIN), *options], self._environment)
 
     def check(self) -> str:
-        """It answers."""
+        """Request the health endpoint."""
         try:
-            answer = httpx.get(f"{self.url}/_stcore/health", timeout=5)
+            response = httpx.get(f"{self.url}/_stcore/health", timeout=5)
         except httpx.TransportError as error:
             raise NotReady(str(error)) from error
-        if answer.status_code != 200:
-            raise NotReady(f"it answers HTTP {answer.status_code}")
-        return "it answers"
+        if response.status_code != 200:
+            raise NotReady(f"the health check returned HTTP {response.status_code}")
+        return "healthy"

@@ -1,4 +1,4 @@
-"""The real app in a real browser, before the real stack."""
+"""The web app in a browser, with a running stack behind it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.browser import CHROMIUM, MISSING, chromium
 from infra.demo import broken_files, face_crops, photos
 from infra.local.page import PageService
 from infra.local.ports import Ports
-from infra.pictures import photograph
+from infra.pictures import screenshot
 from infra.stack import Stack
 from moodlake.emotions import label_space
 from moodlake.inference.bundle import read_meta
@@ -26,17 +26,17 @@ from tests.e2e.steps import fill, finish, run_dag, started
 from tests.training.published import EMOTION6_HEADER, image, write_table
 from tests.training.stages import run_stage
 
-# Tests wait for what is to come, not for a time.
+# Tests wait for content instead of sleeping.
 expect.set_options(timeout=30_000)
 SCREENSHOTS = PROJECT_ROOT / "build" / "screenshots"
 BUCKET = "moodlake-photos"
 IMAGES = 60
-"""Of the data set that the page Data tells of."""
+"""Images in the data set that the page Data shows."""
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium with a camera that is none. No other test may meet Playwright's event loop."""
+    """Chromium with a fake camera. Package scope keeps Playwright's event loop to these tests."""
     if CHROMIUM is None:
         pytest.skip(MISSING)
     with chromium(
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """S3, TorchServe, Airflow and the page; two models have scored the same photos."""
+    """A stack with the web app, in which two models have scored the same photos."""
     folder = tmp_path_factory.mktemp("stack")
     with started(Stack(folder, Ports.free(), page=True)) as running:
         faces = {key: data for key, data in face_crops().items() if key < "sample/face-06"}
@@ -62,14 +62,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="package")
 def url(stack: Stack) -> str:
-    """Of the page that came with the stack, which may show no image of a bucket."""
+    """The URL of the stack's web app, which does not show images in buckets."""
     assert stack.page
     return stack.page.url
 
 
 @pytest.fixture(scope="package")
 def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of a page that may show images of buckets."""
+    """The URL of a web app that shows images in buckets."""
     environment = stack.environment() | {"MOODLAKE_SHOW_IMAGES": "true"}
     folder = tmp_path_factory.mktemp("open")
     with PageService(folder, Ports.free().page, environment) as service:
@@ -79,32 +79,32 @@ def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A tab of its own. At the end it is photographed, and must have asked nobody else."""
+    """A browser tab. At the end, take a screenshot; fail after requests to other hosts."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.set_default_timeout(30_000)
     page = context.new_page()
-    elsewhere: list[str] = []
-    page.on("request", lambda sent: None if _here(sent.url) else elsewhere.append(sent.url))
+    other_hosts: list[str] = []
+    page.on("request", lambda sent: None if _is_local(sent.url) else other_hosts.append(sent.url))
     yield page
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    photograph(page, SCREENSHOTS / f"{request.node.name}.png")
+    screenshot(page, SCREENSHOTS / f"{request.node.name}.png")
     assert page.get_by_test_id("stException").count() == 0
     context.close()
-    assert elsewhere == []
+    assert other_hosts == []
 
 
-def _here(url: str) -> bool:
+def _is_local(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A folder for what is uploaded."""
+    """A folder for the files to upload."""
     return tmp_path
 
 
-def many_of_emotion6(folder: Path) -> Path:
-    """In the format that Emotion6 is published in."""
+def write_emotion6(folder: Path) -> Path:
+    """Write a data set in Emotion6's published format."""
     rng = np.random.default_rng(6)
     emotions = label_space("emotion6").emotions
     rows: list[list[object]] = []
@@ -119,10 +119,10 @@ def many_of_emotion6(folder: Path) -> Path:
 
 @pytest.fixture(scope="package")
 def data_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of a page that has a data set to tell of."""
+    """The URL of a web app with a prepared data set."""
     folder = tmp_path_factory.mktemp("data")
     params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text("utf-8"))
-    params["data"] |= {"name": "emotion6", "path": str(many_of_emotion6(folder / "emotion6"))}
+    params["data"] |= {"name": "emotion6", "path": str(write_emotion6(folder / "emotion6"))}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for stage in ("prepare", "validate", "overview"):
         run_stage(stage, folder)

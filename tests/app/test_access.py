@@ -1,4 +1,4 @@
-"""Who can use the page: by keyboard, with a screen reader, in the dark; and who cannot."""
+"""Accessibility of the web app (axe, keyboard, dark mode), and access from other sites."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ pytestmark = pytest.mark.e2e
 SHOWN = {
     "": "Of ten people asked",
     "runs": "Rows of this run",
-    "results": "Most probable emotions",
-    "compare": "Most changed first",
-    "data": "What was left out",
+    "results": "Mean distribution",
+    "compare": "Most changed images",
+    "data": "Excluded images and checks",
     "about": "What a score means",
 }
 
 
 @pytest.mark.parametrize("name", list(SHOWN))
 @pytest.mark.parametrize("shade", ["light", "dark"])
-def test_axe_finds_nothing_to_mend(
+def test_axe_finds_no_violations(
     url: str, data_url: str, tab: Page, files: Path, name: str, shade: Literal["light", "dark"]
 ) -> None:
-    """By the rules of WCAG 2.1, levels A and AA, that a program can check."""
+    """Check the rules of WCAG 2.1, levels A and AA, that axe automates."""
     tab.emulate_media(color_scheme=shade)
     tab.goto(f"{data_url if name == 'data' else url}/{name}")
     if name == "":
         upload(tab, *written(files, astronaut_png=astronaut(), words_png=b"only words"))
     expect(tab.get_by_text(SHOWN[name]).first).to_be_visible()
     expect(tab.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
-    # Vega draws what is chosen of a chart, also where that is nothing, and gives it no name.
+    # Vega draws the selection of a chart without a name, even an empty one.
     context = {"exclude": [["[class*=part_brush]"]]}
     levels = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
     found = Axe().run(tab, context, {"runOnly": levels, "resultTypes": ["violations"]})
@@ -51,10 +51,10 @@ def test_axe_finds_nothing_to_mend(
     ] == []
 
 
-def test_it_is_dark_where_the_browser_is(url: str, tab: Page) -> None:
+def test_dark_mode_follows_the_browser(url: str, tab: Page) -> None:
     tab.emulate_media(color_scheme="dark")
     tab.goto(f"{url}/results")
-    expect(tab.get_by_role("list", name="Emotions on average")).to_be_visible()
+    expect(tab.get_by_role("list", name="Mean distribution")).to_be_visible()
     shades = "element => getComputedStyle(element).{}.match(/\\d+/g).slice(0, 3).map(Number)"
     paper = tab.get_by_test_id("stApp").evaluate(shades.format("backgroundColor"))
     ink = tab.get_by_role("listitem").first.evaluate(shades.format("color"))
@@ -62,19 +62,19 @@ def test_it_is_dark_where_the_browser_is(url: str, tab: Page) -> None:
     assert min(ink) > 180
 
 
-def test_every_page_is_reached_by_keyboard(url: str, tab: Page) -> None:
+def test_every_page_is_reachable_by_keyboard(url: str, tab: Page) -> None:
     tab.goto(url)
-    expect(tab.get_by_role("heading", name="How does it read?")).to_be_visible()
+    expect(tab.get_by_role("heading", name="Which emotion do people see?")).to_be_visible()
     for name in ("Runs", "Results", "Compare", "Data", "About"):
         link = tab.get_by_role("link", name=name, exact=True)
         link.focus()
         tab.keyboard.press("Enter")
         expect(tab).to_have_url(re.compile(f"^{url}/{name.lower()}"))
-    expect(tab).to_have_url(f"{url}/about")  # the desk's name stays with its page
+    expect(tab).to_have_url(f"{url}/about")  # without the session's id
 
 
-def test_another_sites_name_does_not_lead_here(url: str) -> None:
-    """Else that site could let its own name lead to 127.0.0.1, and read along."""
+def test_requests_with_another_host_name_are_rejected(url: str) -> None:
+    """Otherwise a site could resolve its own name to 127.0.0.1 and read the web app (rebinding)."""
     socket = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",

@@ -1,4 +1,4 @@
-"""The command `moodlake app`, as a person starts and stops it."""
+"""The command `moodlake app`: start, stop, and a port in use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def command(state: Path, port: int) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # What runs in the background of a shell has Ctrl-C ignored, and so have its children.
+        # A shell's background jobs ignore Ctrl-C, and so do their children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
@@ -48,11 +48,11 @@ def answers(port: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_page_ends_with_its_command(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_web_app_stops_with_its_command(tmp_path: Path, number: signal.Signals) -> None:
     port = Ports.free().page
     with command(tmp_path, port) as process:
         assert process.stdout
-        assert f"The page is at http://{HOST}:{port}" in process.stdout.readline()
+        assert f"The web app is at http://{HOST}:{port}" in process.stdout.readline()
         assert answers(port)
         pages = psutil.Process(process.pid).children(recursive=True)
         listening = {
@@ -67,7 +67,7 @@ def test_the_page_ends_with_its_command(tmp_path: Path, number: signal.Signals) 
         assert not answers(port)
 
 
-def test_the_page_ends_even_with_a_killed_command(tmp_path: Path) -> None:
+def test_the_web_app_stops_after_its_command_was_killed(tmp_path: Path) -> None:
     port = Ports.free().page
     with command(tmp_path, port) as process:
         assert process.stdout
@@ -79,7 +79,7 @@ def test_the_page_ends_even_with_a_killed_command(tmp_path: Path) -> None:
             time.sleep(0.2)
 
 
-def test_a_port_in_use_is_told(tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""What becomes of what people lay into the page: nobody else sees it, and nothing keeps it."""
+"""Uploads are private: no other user sees them, and no file holds them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from infra.stack import Stack
-from tests.app.test_try import at_rest, upload, written
+from tests.app.test_try import upload, wait_until_idle, written
 from tests.images_made import astronaut, astronaut_image, encode
 
 pytestmark = pytest.mark.e2e
 
 
-def test_a_photo_is_on_no_disk(stack: Stack, url: str, tab: Page, files: Path) -> None:
-    """Not even for a moment in a file without a name, as a server's library may do."""
+def test_an_upload_is_never_written_to_disk(stack: Stack, url: str, tab: Page, files: Path) -> None:
+    """Not even to an unnamed temporary file, as server libraries do."""
     assert stack.page
     page = psutil.Process(stack.page.children["page"].pid)
     large = encode(astronaut_image().resize((3000, 3000)), "PNG")
@@ -24,39 +24,41 @@ def test_a_photo_is_on_no_disk(stack: Stack, url: str, tab: Page, files: Path) -
     tab.goto(url)
     upload(tab, *written(files, small_png=astronaut()))
     expect(tab.get_by_role("list", name="Emotions")).to_be_visible()
-    at_rest(tab)  # what it sends to the browser counts as well: its own parts have been sent
+    wait_until_idle(tab)  # bytes sent to the browser count as written: let it send its assets first
     before = page.io_counters().write_chars
     upload(tab, *written(files, large_png=large))
     expect(tab.get_by_text("2 scored, 0 rejected")).to_be_visible()
     assert page.io_counters().write_chars - before < len(large) / 2
 
 
-def test_the_page_keeps_nothing_after_it_was_cleared(url: str, tab: Page, files: Path) -> None:
+def test_cleared_uploads_are_gone_after_a_reload(url: str, tab: Page, files: Path) -> None:
     tab.goto(url)
     upload(tab, *written(files, astronaut_png=astronaut()))
     expect(tab.get_by_role("list", name="Emotions")).to_be_visible()
     tab.get_by_role("button", name="Clear all").click()
     expect(tab.get_by_role("list", name="Emotions")).not_to_be_visible()
     tab.reload()
-    at_rest(tab)
+    wait_until_idle(tab)
     assert tab.get_by_role("list", name="Emotions").count() == 0
     assert tab.get_by_text("astronaut.png").count() == 0
 
 
-def test_nobody_sees_what_another_laid_there(url: str, tab: Page, files: Path) -> None:
+def test_users_do_not_see_each_others_uploads(url: str, tab: Page, files: Path) -> None:
     tab.goto(url)
     upload(tab, *written(files, astronaut_png=astronaut()))
     expect(tab.get_by_role("list", name="Emotions")).to_be_visible()
     assert tab.context.browser
     other = tab.context.browser.new_context().new_page()
     other.goto(url)
-    at_rest(other)
+    wait_until_idle(other)
     assert other.get_by_role("list", name="Emotions").count() == 0
     assert other.url != tab.url
     other.context.close()
 
 
-def test_no_token_leaves_the_server(stack: Stack, url: str, tab: Page, files: Path) -> None:
+def test_secrets_never_reach_the_browser_or_the_log(
+    stack: Stack, url: str, tab: Page, files: Path
+) -> None:
     assert stack.page
     assert stack.page.url == url
     seen: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Runs, Results, Compare, Data and About, over tables that real runs wrote."""
+"""The pages Runs, Results, Compare and About, on tables written by real runs."""
 
 from __future__ import annotations
 
@@ -24,23 +24,21 @@ RELEASED = read_meta(RELEASED_ARCHIVE)
 
 
 def rows(tab: Page) -> int:
-    """How many the page says there are."""
-    told = tab.get_by_test_id("stMetricValue").first
-    expect(told).to_have_text(re.compile(r"\d"))
-    return int((told.text_content() or "").replace(",", ""))
+    """Return the number of rows that the page shows."""
+    metric = tab.get_by_test_id("stMetricValue").first
+    expect(metric).to_have_text(re.compile(r"\d"))
+    return int((metric.text_content() or "").replace(",", ""))
 
 
-def choose_row(tab: Page, name: str, number: int = 0) -> None:
-    """Tick a row of the table of that name."""
+def select_row(tab: Page, name: str, number: int = 0) -> None:
+    """Select a row of the table with this name."""
     table = tab.get_by_test_id("stDataFrame").filter(has=tab.locator(f"[aria-label*='{name}']"))
     place = {"x": 15, "y": 35 * (number + 1) + 17}
-    table.scroll_into_view_if_needed()  # waits until it moves no more
+    table.scroll_into_view_if_needed()  # waits until it is stable
     table.locator("canvas").first.click(position=place, force=True)
 
 
-def test_runs_tell_how_they_went_and_where_they_came_from(
-    url: str, tab: Page, stack: Stack
-) -> None:
+def test_a_run_is_shown_with_its_counts_report_and_rows(url: str, tab: Page, stack: Stack) -> None:
     tab.goto(f"{url}/runs")
     expect(tab.get_by_role("heading", name="rescored")).to_be_visible()
     expect(tab.get_by_text("The bytes are not an image, whatever the name says.")).to_be_visible()
@@ -55,38 +53,38 @@ def test_runs_tell_how_they_went_and_where_they_came_from(
     assert rows(tab) == 14
 
 
-def test_a_run_of_airflow_is_linked(url: str, tab: Page, stack: Stack) -> None:
+def test_a_run_links_to_airflow(url: str, tab: Page, stack: Stack) -> None:
     tab.goto(f"{url}/runs")
     expect(tab.get_by_role("heading", name="rescored")).to_be_visible()
-    choose_row(tab, "Runs", 1)
+    select_row(tab, "Runs", 1)
     link = tab.get_by_role("link", name="This run in Airflow")
     expect(link).to_be_visible()
     address = link.get_attribute("href") or ""
     assert address.startswith(f"{stack.airflow.url}/dags/score_images/runs/")
 
 
-def test_results_are_filtered_charted_and_traced(url: str, tab: Page) -> None:
+def test_results_are_filtered_and_a_row_is_traced(url: str, tab: Page) -> None:
     tab.goto(f"{url}/results")
     expect(tab.get_by_role("heading", name="Results")).to_be_visible()
     everything = rows(tab)
-    tab.get_by_role("combobox", name="Outcome").click()
+    tab.get_by_role("combobox", name="Status or reason").click()
     tab.get_by_role("option", name="truncated").click()
     expect(tab.get_by_test_id("stMetricValue").first).to_have_text("2")
     assert everything > 2
     assert "outcome=truncated" in tab.url
     tab.goto(f"{url}/results?emotion=neutral&prefix=sample/")
-    expect(tab.get_by_role("list", name="Emotions on average")).to_be_visible()
+    expect(tab.get_by_role("list", name="Mean distribution")).to_be_visible()
     assert 0 < rows(tab) < everything
-    choose_row(tab, "Rows")
-    expect(tab.get_by_text("Images of buckets are not shown here")).to_be_visible()
+    select_row(tab, "Rows")
+    expect(tab.get_by_text("Images in buckets are not shown")).to_be_visible()
     tab.locator("summary").filter(has_text=re.compile(r"Model$")).click()
     expect(tab.get_by_text(RELEASED["digest"])).to_be_visible()
 
 
-def test_a_part_of_a_chart_leads_to_its_rows(url: str, tab: Page) -> None:
+def test_a_range_selected_in_a_chart_filters_the_rows(url: str, tab: Page) -> None:
     tab.goto(f"{url}/results")
     chart = tab.get_by_test_id("stVegaLiteChart").first
-    chart.hover()  # waits until it moves no more
+    chart.hover()  # waits until it is stable
     place = chart.bounding_box()
     assert place
     middle = place["y"] + place["height"] / 2
@@ -94,38 +92,38 @@ def test_a_part_of_a_chart_leads_to_its_rows(url: str, tab: Page) -> None:
     tab.mouse.down()
     tab.mouse.move(place["x"] + 0.9 * place["width"], middle, steps=5)
     tab.mouse.up()
-    told = tab.get_by_text(re.compile(r"Below: rows that are \d+ % to \d+ % sure"))
-    expect(told).to_be_visible()
-    least, most = map(int, re.findall(r"(\d+) %", told.inner_text()))
+    caption = tab.get_by_text(re.compile(r"confidence from \d+ % to \d+ %"))
+    expect(caption).to_be_visible()
+    least, most = map(int, re.findall(r"(\d+) %", caption.inner_text()))
     assert 30 < least < most < 100
     tab.mouse.move(place["x"] + 0.2 * place["width"], middle)
     tab.mouse.down()
     tab.mouse.move(place["x"] + 0.25 * place["width"], middle, steps=5)
     tab.mouse.up()
-    expect(told).not_to_contain_text(f"{least} % to {most} %")
+    expect(caption).not_to_contain_text(f"{least} % to {most} %")
 
 
-def test_an_image_of_a_bucket_is_shown_where_that_is_allowed(open_url: str, tab: Page) -> None:
+def test_an_image_in_a_bucket_is_shown_if_allowed(open_url: str, tab: Page) -> None:
     tab.goto(f"{open_url}/results?prefix=photos/astronaut&emotion=happiness")
     expect(tab.get_by_role("heading", name="Results")).to_be_visible()
     expect(tab.get_by_role("img", name="The image photos/astronaut.png")).to_be_visible()
 
 
-def test_a_filter_that_fits_nothing_says_so(url: str, tab: Page) -> None:
+def test_a_filter_without_matches_shows_a_message(url: str, tab: Page) -> None:
     tab.goto(f"{url}/results?prefix=nowhere/")
-    expect(tab.get_by_text("No row is like that")).to_be_visible()
+    expect(tab.get_by_text("No rows match")).to_be_visible()
 
 
 def test_two_models_are_compared_side_by_side(url: str, tab: Page) -> None:
     tab.goto(f"{url}/compare")
     expect(tab.get_by_text("Scored by both")).to_be_visible()
-    expect(tab.get_by_role("list", name="Emotions, says")).to_have_count(2)
+    expect(tab.get_by_role("list", name="Emotions by emotions")).to_have_count(2)
     expect(tab.get_by_text("8.0").first).to_be_visible()
     frame = tab.frame_locator("iframe")
     expect(frame.get_by_text("Images that both scored")).to_be_visible()
 
 
-def test_about_tells_the_model_its_limits_and_the_law(url: str, tab: Page) -> None:
+def test_about_shows_the_model_card_and_the_law(url: str, tab: Page) -> None:
     tab.goto(f"{url}/about")
     expect(tab.get_by_text("EU law (AI Act, Art. 5(1)(f)) forbids").first).to_be_visible()
     expect(tab.get_by_text(RELEASED["digest"])).to_be_visible()
@@ -134,8 +132,8 @@ def test_about_tells_the_model_its_limits_and_the_law(url: str, tab: Page) -> No
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Iterator[str]:
-    """A page without model server and tables."""
+def bare_url(tmp_path: Path) -> Iterator[str]:
+    """The URL of a web app without model server and tables."""
     environment = {
         "MOODLAKE_SERVER_URL": "http://127.0.0.1:9",
         "MOODLAKE_RESULTS_URI": str(tmp_path / "lake"),
@@ -145,24 +143,24 @@ def alone(tmp_path: Path) -> Iterator[str]:
         yield service.url
 
 
-def test_without_server_and_tables_each_page_says_what_to_do(
-    alone: str, tab: Page, files: Path
+def test_each_page_gives_advice_without_server_and_tables(
+    bare_url: str, tab: Page, files: Path
 ) -> None:
-    tab.goto(alone)
+    tab.goto(bare_url)
     upload(tab, *written(files, astronaut_png=astronaut()))
     expect(tab.get_by_text("no answer from the model server")).to_be_visible()
-    expect(tab.get_by_role("button", name="Try again")).to_be_visible()
-    for place, words in {
+    expect(tab.get_by_role("button", name="Retry")).to_be_visible()
+    for page, message in {
         "runs": "No run has ended yet",
-        "results": "Nothing was scored yet",
-        "compare": "Nothing was scored yet",
+        "results": "No images have been scored yet",
+        "compare": "No images have been scored yet",
         "about": "no answer from the model server",
     }.items():
-        tab.goto(f"{alone}/{place}")
-        expect(tab.get_by_text(words)).to_be_visible()
+        tab.goto(f"{bare_url}/{page}")
+        expect(tab.get_by_text(message)).to_be_visible()
 
 
-def test_tables_that_cannot_be_read_are_told(tab: Page, tmp_path: Path) -> None:
+def test_unreadable_tables_are_reported(tab: Page, tmp_path: Path) -> None:
     environment = {
         "MOODLAKE_RESULTS_URI": "s3://nowhere",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
@@ -174,7 +172,7 @@ def test_tables_that_cannot_be_read_are_told(tab: Page, tmp_path: Path) -> None:
     with PageService(tmp_path / "page", Ports.free().page, environment) as service:
         service.wait()
         tab.goto(f"{service.url}/results")
-        told = tab.get_by_text("cannot be read")
-        expect(told).to_be_visible(timeout=90_000)
-        assert "[31m" not in (told.text_content() or "")
+        message = tab.get_by_text("Cannot read the tables")
+        expect(message).to_be_visible(timeout=90_000)
+        assert "[31m" not in (message.text_content() or "")
         assert "secret-of-nobody" not in tab.content()

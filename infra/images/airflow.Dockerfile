@@ -14,8 +14,8 @@ ENV AIRFLOW__CORE__DAGS_FOLDER=/opt/moodlake/dags
 RUN useradd --uid 1000 --create-home airflow && install -d -o airflow "$AIRFLOW_HOME"
 WORKDIR /opt/moodlake
 COPY --from=build /opt/venv /opt/venv
-# What runs read and record.
-COPY params.yaml dvc.lock ./
+# Runs record its digest.
+COPY dvc.lock ./
 COPY dags dags
 COPY infra/__init__.py infra/__init__.py
 COPY infra/cli infra/cli

@@ -147,8 +147,8 @@ def test_the_dags_parse_where_no_checkout_is(built: Path, installed: Path, tmp_p
     )
 
 
-def test_the_tasks_find_params_yaml(installed: Path) -> None:
-    project = (PROJECT_ROOT / "params.yaml").read_text("utf-8")
+def test_the_tasks_find_the_policy(installed: Path) -> None:
+    project = (PROJECT_ROOT / "moodlake/scoring/policy.yaml").read_text("utf-8")
     python(
         "from moodlake.scoring.run.policy import POLICY_FILE, Policy\n"
         f"assert POLICY_FILE.is_relative_to({str(installed)!r})\n"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from moodlake.emotions import label_space
 from moodlake.settings import PROJECT_ROOT
@@ -147,11 +149,12 @@ def test_a_missing_class_is_named(samples: pd.DataFrame) -> None:
         ("  name: drawn", "  name: drawn\n  colour: red", "unknown"),
         ("  size: null", "", "missing"),
         ("  size: null", "  size: 4", r"model\.size is 4: .* 16"),
-        ("    loss: kl", "    loss: focal", "'focal': .*'kl'"),
-        ("    warm_up: 0.2", "    warm_up: 2", "warm_up"),
-        ("    epochs: 8", "    epochs: -1", r"epochs is -1: .* 0"),
-        ("    ema_decay: 0.95", "    ema_decay: .nan", "ema_decay is nan: .*finite"),
-        ("    epochs: 8", "    epochs: many", r"train\.drawn\.epochs is 'many': .* integer"),
+        ("  loss: kl", "  loss: focal", r"train\.loss is 'focal': .*'kl'"),
+        ("  warm_up: 0.2", "  warm_up: 2", r"train\.warm_up is 2"),
+        ("      epochs: 8", "      epochs: -1", r"train\.by_data_set\.drawn\.epochs is -1: .* 0"),
+        ("      ema_decay: 0.95", "      ema_decay: .nan", "ema_decay is nan: .*finite"),
+        ("  epochs: null", "  epochs: many", r"train\.epochs is 'many': .* integer"),
+        ("      epochs: 8", "      colour: 8", r"train\.by_data_set\.drawn\.colour is unknown"),
         ("  flip: true", "  flip: 2", r"augment\.flip is 2: .* boolean"),
         ("  flip: true", "  flip: [", "not YAML"),
         ("augment: ", "other: ", "augment is missing; other is unknown"),
@@ -173,3 +176,75 @@ def test_numbers_are_read_as_they_are_meant(tmp_path: Path) -> None:
     path.write_text(text.replace('version: "1.0"', "version: 3.0"))
     assert load_params(path).train.learning_rate == 0.05
     assert load_params(path).archive.version == "3.0"
+
+
+SHARED = {
+    "batch_size": 64,
+    "loss": "kl",
+    "class_balance": 1.0,
+    "teachers": [],
+    "teacher_share": 0.5,
+    "optimizer": None,
+    "weight_decay": None,
+    "schedule": "one_cycle",
+    "warm_up": 0.2,
+    "trainable": None,
+    "layer_decay": 1.0,
+    "patience": 0,
+    "seed": 1,
+}
+
+
+def with_params(folder: Path, **changes: Any) -> Path:
+    """Write the project's params.yaml with some sections changed; returns its path."""
+    content = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text("utf-8"))
+    for section, values in changes.items():
+        content[section] = content.get(section, {}) | values
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("drawn", {"epochs": 8, "learning_rate": 0.05, "ema_decay": 0.95, "mixup": 0.0}),
+        ("ferplus", {"epochs": 9, "learning_rate": None, "ema_decay": 0.998, "mixup": 0.2}),
+        ("emotion6", {"epochs": 20, "learning_rate": None, "ema_decay": 0.99, "mixup": 0.0}),
+    ],
+)
+def test_each_data_set_has_its_recipe(tmp_path: Path, name: str, own: dict[str, Any]) -> None:
+    params = load_params(with_params(tmp_path, data={"name": name}))
+    assert asdict(params.train) == SHARED | own
+
+
+def test_a_value_of_train_beats_that_of_a_data_set(tmp_path: Path) -> None:
+    """So that `dvc exp run -S train.epochs=3` works whatever the data set."""
+    recipe = load_params(with_params(tmp_path, train={"epochs": 3, "mixup": 0.4})).train
+    assert (recipe.epochs, recipe.mixup, recipe.ema_decay) == (3, 0.4, 0.95)
+
+
+def test_a_recipe_from_an_archives_provenance_is_a_recipe(tmp_path: Path) -> None:
+    recipe = asdict(load_params(PROJECT_ROOT / "params.yaml").train)
+    content = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text("utf-8"))
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content | {"train": recipe}))
+    assert asdict(load_params(path).train) == recipe
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("train", {"drawn": {"epochs": 8}}, r"train\.drawn is a whole .*train\.by_data_set\.drawn"),
+        (
+            "scoring",
+            {"gate": {"max_broken": 0.5}},
+            r"moodlake/scoring/policy\.yaml.*MOODLAKE_POLICY",
+        ),
+    ],
+)
+def test_a_section_that_has_moved_is_answered_with_its_new_place(
+    tmp_path: Path, section: str, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ParamsError, match=message):
+        load_params(with_params(tmp_path, **{section: values}))

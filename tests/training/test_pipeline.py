@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text("utf-8"))
     params["data"]["limit"] = 200
     params["model"] |= {"architecture": "compact+fer_cnn", "size": 32}
-    params["train"]["drawn"]["epochs"] = 2
+    params["train"]["epochs"] = 2
     params["calibrate"]["method"] = "vector"
     (made / "params.yaml").write_text(yaml.safe_dump(params))
     (made / "handlers").mkdir()

@@ -1,46 +1,51 @@
-"""What an installation asks of its runs: section `scoring` of params.yaml, checked."""
+"""The policy of scoring runs: gate, prices, drift limits and report options.
+
+Defaults are in moodlake/scoring/policy.yaml. The environment variable MOODLAKE_POLICY overrides
+single values with a file, an s3:// URI, or YAML text such as "gate: {max_broken: 0.5}".
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 
 from moodlake.scoring.sources.objects import SetupError
+from moodlake.scoring.sources.storage import read_bytes
 from moodlake.settings import PROJECT_ROOT
 
-POLICY_FILE = PROJECT_ROOT / "moodlake" / "params.yaml"
-"""A link to the one beside the package; a wheel holds a copy."""
-SECTION = "scoring"
+POLICY_FILE = Path(__file__).parents[1] / "policy.yaml"
+POLICY_VARIABLE = "MOODLAKE_POLICY"
 
 
 class PolicyError(SetupError, ValueError):
-    """A value that is unknown or out of range; the message names it."""
+    """The policy is unreadable, or a value is unknown or out of range; the message names it."""
 
 
 def _check(name: str, value: Any, lowest: float, highest: float = float("inf")) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and lowest <= value <= highest):
-        raise PolicyError(f"{SECTION}.{name} is {value!r}; it must lie in [{lowest}, {highest}]")
+        raise PolicyError(f"{name} is {value!r}; it must lie in [{lowest}, {highest}]")
 
 
 def _check_count(name: str, value: Any, lowest: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-        raise PolicyError(
-            f"{SECTION}.{name} is {value!r}; it must be a whole number from {lowest} on"
-        )
+        raise PolicyError(f"{name} is {value!r}; it must be a whole number of at least {lowest}")
 
 
 @dataclass(frozen=True)
 class Gate:
-    """When a shard is held back for the share of its inputs that are broken.
+    """Limits above which a shard is quarantined.
 
     Attributes:
-        max_broken: at most this share (0 to 1) of a shard's rows is rejected for a reason that
-            `Reason.is_broken` counts.
-        min_rows: shards of fewer rows pass whatever their share.
+        max_broken: largest share (0 to 1) of a shard's rows that may be rejected for a reason
+            that `Reason.is_broken` counts.
+        min_rows: shards with fewer rows always pass.
     """
 
     max_broken: float = 0.9
@@ -53,12 +58,12 @@ class Gate:
 
 @dataclass(frozen=True)
 class Prices:
-    """What work costs, in one currency, for the estimate in a run's record.
+    """Prices, in one currency, for the cost estimate in a run's record.
 
     Attributes:
         core_hour: one core for an hour.
         get_thousand: 1,000 GET requests of S3.
-        list_thousand: 1,000 LIST or PUT requests of S3; a LIST tells of 1,000 objects.
+        list_thousand: 1,000 LIST or PUT requests of S3; a LIST returns 1,000 objects.
     """
 
     core_hour: float = 0.0446
@@ -70,10 +75,10 @@ class Prices:
             _check(f"prices.{item.name}", getattr(self, item.name), 0)
 
     def per_million(self, core_seconds: float, objects: int) -> float | None:
-        """The cost of a million objects like these, or None where there are none.
+        """Return the cost of a million objects like these, or None if there are none.
 
-        Counted are the cores' seconds at work, a GET of each object, and a LIST of every 1,000.
-        Machines that stand idle and what S3 takes for storage and traffic come on top.
+        The estimate counts busy core seconds, one GET an object and one LIST per 1,000 objects.
+        It leaves out idle machines, storage and traffic.
         """
         if not objects:
             return None
@@ -83,13 +88,13 @@ class Prices:
 
 @dataclass(frozen=True)
 class Drift:
-    """When a run is said to differ from others; see moodlake/scoring/reports/drift.py.
+    """Limits above which a run has drifted; see moodlake/scoring/reports/drift.py.
 
     Attributes:
         psi: population stability index above which a measure breaches.
-        js_distance: the same of the Jensen-Shannon distance, 0 to 1.
-        min_images: with fewer, of the run or of what it is compared with, there is no verdict.
-        days: before a run, of which the runs are those that it is compared with.
+        js_distance: Jensen-Shannon distance above which a measure breaches, 0 to 1.
+        min_images: with fewer images, in the run or its reference, there is no verdict.
+        days: a run is compared with the runs of this many days before it.
     """
 
     psi: float = 0.25
@@ -106,11 +111,11 @@ class Drift:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run's page shows.
+    """Content of a run's HTML report.
 
     Attributes:
-        examples: how many of the most certain and of the most ambiguous images.
-        thumbnails: with small copies of them, for all to see who may read the results.
+        examples: number of most certain and of most ambiguous images.
+        thumbnails: embed small copies of them, visible to all who may read the results.
     """
 
     examples: int = 6
@@ -119,14 +124,12 @@ class Report:
     def __post_init__(self) -> None:
         _check_count("report.examples", self.examples, 0)
         if not isinstance(self.thumbnails, bool):
-            raise PolicyError(
-                f"{SECTION}.report.thumbnails is {self.thumbnails!r}; it must be true or false"
-            )
+            raise PolicyError(f"report.thumbnails is {self.thumbnails!r}; it must be true or false")
 
 
 @dataclass(frozen=True)
 class Policy:
-    """All of the section; what a file leaves out has its default."""
+    """All sections of the policy."""
 
     gate: Gate = field(default_factory=Gate)
     prices: Prices = field(default_factory=Prices)
@@ -134,31 +137,71 @@ class Policy:
     report: Report = field(default_factory=Report)
 
     @classmethod
-    def load(cls, path: Path = POLICY_FILE) -> Self:
-        """Read `path`; without such a file, the defaults.
+    def load(cls, override: str | None = None) -> Self:
+        """Read POLICY_FILE and merge an override over it.
+
+        Args:
+            override: a path, an s3:// URI or YAML text; None reads MOODLAKE_POLICY.
 
         Raises:
-            PolicyError: a name is unknown or a value out of range.
+            PolicyError: a file is unreadable, a key unknown or a value out of range.
+            SourceError: S3 does not return the override.
         """
+        _check_for_old_section()
+        override = os.environ.get(POLICY_VARIABLE) if override is None else override
+        policy = cls()._merged(_parse(POLICY_FILE.read_bytes(), str(POLICY_FILE)), str(POLICY_FILE))
+        if not override:
+            return policy
+        source, content = _read(override)
+        return policy._merged(content, source)
+
+    def _merged(self, content: dict[str, Any], source: str) -> Self:
         try:
-            content = yaml.safe_load(path.read_text("utf-8")) or {}
-        except FileNotFoundError:
-            return cls()
-        except (OSError, yaml.YAMLError) as error:
-            raise PolicyError(f"{path} cannot be read: {error}") from error
-        section = content.get(SECTION) or {}
-        parts = {item.name: item.default_factory for item in fields(cls)}
-        _known(SECTION, section, parts)
-        return cls(**{name: _part(parts[name], name, section[name] or {}) for name in section})
+            _check_keys("", content, [item.name for item in fields(self)])
+            sections = {}
+            for name, values in content.items():
+                section = getattr(self, name)
+                _check_keys(f"{name}.", values or {}, [item.name for item in fields(section)])
+                sections[name] = replace(section, **(values or {}))
+        except PolicyError as error:
+            raise PolicyError(f"{source}: {error}") from error
+        return replace(self, **sections)
 
 
-def _part(kind: Any, name: str, values: dict[str, Any]) -> Any:
-    _known(f"{SECTION}.{name}", values, [item.name for item in fields(kind)])
-    return kind(**values)
+def _read(override: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of an override for messages, and its content."""
+    content = _parse(override, POLICY_VARIABLE)
+    if isinstance(content, dict):
+        return POLICY_VARIABLE, content
+    data = read_bytes(override)
+    if data is None:
+        raise PolicyError(
+            f"{POLICY_VARIABLE}: there is no file {override}; name a file, an s3:// URI, or write "
+            "YAML such as gate: {max_broken: 0.5}"
+        )
+    return override, _parse(data, override) or {}
 
 
-def _known(where: str, given: Any, known: Any) -> None:
-    if not isinstance(given, dict):
-        raise PolicyError(f"{where} is {given!r}; it must be a section of names and values")
-    if unknown := set(given) - set(known):
-        raise PolicyError(f"{where}.{min(unknown)} is unknown; there are {', '.join(known)}")
+def _parse(text: str | bytes, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PolicyError(f"{source} is not YAML: {error}") from error
+
+
+def _check_keys(prefix: str, values: Any, known: Iterable[str]) -> None:
+    if not isinstance(values, dict):
+        section = prefix.rstrip(".") or "the policy"
+        raise PolicyError(f"{section} is {values!r}; it must be a section of names and values")
+    if unknown := {str(key) for key in values} - set(known):
+        raise PolicyError(f"{prefix}{min(unknown)} is unknown; known are {', '.join(known)}")
+
+
+def _check_for_old_section() -> None:
+    """Refuse to ignore a policy in params.yaml, its place in version 3.2 and before."""
+    params = PROJECT_ROOT / "params.yaml"
+    if params.exists() and re.search(r"^scoring:", params.read_text("utf-8"), re.MULTILINE):
+        raise PolicyError(
+            f"{params}: section scoring has moved; put it into {POLICY_FILE}, or the file that "
+            f"{POLICY_VARIABLE} names"
+        )

@@ -1,4 +1,4 @@
-"""Commands for an installation on AWS: `moodlake cloud ...`."""
+"""Commands for an installation on AWS: `moodlake cloud`."""
 
 from __future__ import annotations
 
@@ -19,40 +19,50 @@ if TYPE_CHECKING:
     from infra.aws.cloud import Cloud
     from infra.aws.stack import Change
 
-app = typer.Typer(no_args_is_help=True, help="The same on AWS: plan, deploy, take down.")
+app = typer.Typer(no_args_is_help=True, help="Plan, deploy and remove an installation on AWS.")
 app.command()(size)
-Name = Annotated[str, typer.Option(help="What the names of everything begin with.")]
+Name = Annotated[
+    str, typer.Option(help="Name of the installation; a prefix of its resources' names.")
+]
 Region = Annotated[
-    str | None, typer.Option(help="Where; that of AWS_REGION or the profile if not given.")
+    str | None, typer.Option(help="AWS region; default AWS_REGION, or the profile's region.")
 ]
 Part = Annotated[
     str | None,
-    typer.Option("--only", help="One of its parts: base (without Airflow and servers), or run."),
+    typer.Option(
+        "--only", help="One stack only: base (storage and queues) or run (Airflow and servers)."
+    ),
 ]
 ImagesBucket = Annotated[
-    str | None, typer.Option(help="Name of the bucket with the images, where the usual is taken.")
+    str | None, typer.Option(help="Name of the bucket for images, if the default name is taken.")
 ]
-Size = Annotated[Literal["small", "large"] | None, typer.Option(help="Of all that grows.")]
-ServerTag = Annotated[str | None, typer.Option(help="Tag of the images that were pushed.")]
-Email = Annotated[str | None, typer.Option(help="Who is told of alarms.")]
-Budget = Annotated[int | None, typer.Option(min=0, help="US dollars a month to be warned of.")]
+Size = Annotated[
+    Literal["small", "large"] | None, typer.Option(help="Capacity preset: small or large.")
+]
+ServerTag = Annotated[
+    str | None, typer.Option(help="Tag of the pushed images; default this version.")
+]
+Email = Annotated[str | None, typer.Option(help="Email address for alarms.")]
+Budget = Annotated[
+    int | None, typer.Option(min=0, help="Monthly cost in US dollars that triggers a warning.")
+]
 Certificate = Annotated[
-    str | None, typer.Option(help="ARN of a certificate, to reach the server by HTTPS.")
+    str | None, typer.Option(help="ARN of an ACM certificate; serves the model over HTTPS.")
 ]
-ServerHost = Annotated[str | None, typer.Option(help="The host name in the certificate.")]
+ServerHost = Annotated[str | None, typer.Option(help="Host name in the certificate.")]
 Spot = Annotated[
-    bool | None, typer.Option("--spot/--no-spot", help="Servers on what AWS may take back.")
+    bool | None, typer.Option("--spot/--no-spot", help="Run additional servers on Fargate Spot.")
 ]
-Gpu = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="A GPU, for training.")]
+Gpu = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="Train on a GPU instance.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Another parameter of the templates, such as FlowLogs=yes; can be repeated.",
+        help="Another template parameter, such as FlowLogs=yes; repeatable.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")]
 _PARAMETERS = {
     "images_bucket": "ImagesBucket",
     "size": "Size",
@@ -64,8 +74,8 @@ _PARAMETERS = {
     "spot": "Spot",
     "gpu": "Gpu",
 }
-"""Of the templates, by option."""
-_REPLACED = {True: "is replaced", None: "may be replaced", False: ""}
+"""Option -> parameter of the CloudFormation templates."""
+_REPLACED = {True: "replaced", None: "may be replaced", False: ""}
 _COLOURS = {"Add": "green", "Modify": "yellow", "Remove": "red"}
 
 
@@ -86,7 +96,7 @@ def plan(
     gpu: Gpu = None,
     set_: Set = None,
 ) -> None:
-    """Show what `deploy` would change, and change nothing."""
+    """Show what `deploy` would change, without changing anything."""
     from infra.aws.cloud import Cloud
 
     given = _given(context)
@@ -100,7 +110,7 @@ def plan(
                 _show_files(files, "would be ")
                 given = given | files.versions
             if cloud.lacking(part, given):
-                console.print(f"{part}: can be planned once what it stands on is deployed")
+                console.print(f"{part}: can be planned after base is deployed")
                 continue
             _show(part, cloud.plan(part, given))
             cloud.stacks[part].forget_plan()
@@ -124,9 +134,10 @@ def deploy(
     set_: Set = None,
     yes: Yes = False,
 ) -> None:
-    """Show what changes, ask, and change it; again, after a change of the code or of a size.
+    """Show the changes, ask for confirmation and apply them.
 
-    What is not given stays as it was.
+    Run it again after a change of the code or of an option. Options that are not given keep their
+    deployed values.
     """
     from infra.aws.cloud import Cloud
 
@@ -134,32 +145,39 @@ def deploy(
     with report_errors():
         cloud, parts = Cloud(name, region), _parts(only)
         cloud.check(parts)
-        _show_place(cloud)
+        _show_account(cloud)
         for part in parts:
             if part == "run":
                 if (tag := cloud.check_image(given)) != __version__ and "ServerTag" not in given:
-                    told = f"the servers stay at {tag}; --server-tag {__version__} changes that"
-                    console.print(f"[yellow]{told}", soft_wrap=True)
+                    hint = f"--server-tag {__version__} deploys this version"
+                    console.print(f"[yellow]servers stay at version {tag}; {hint}", soft_wrap=True)
                 _deploy_run(cloud, given, yes)
             else:
                 _deploy(cloud, part, given, yes)
         outputs = cloud.outputs()
-    for output in ("Registry", "TrainingRegistry"):
+    for output, image in (("Registry", "server"), ("TrainingRegistry", "training")):
         if output in outputs:
-            console.print(f"an image belongs to {outputs[output]}", soft_wrap=True)
-    there = f"moodlake cloud env --name {name} --region {cloud.region}"
-    console.print(f'eval "$({there})" leads `table`, `doctor` and `app` there', soft_wrap=True)
+            console.print(f"registry of the {image} image: {outputs[output]}", soft_wrap=True)
+    command = f"moodlake cloud env --name {name} --region {cloud.region}"
+    console.print(
+        f'to point `table`, `doctor` and `app` at this installation: eval "$({command})"',
+        soft_wrap=True,
+    )
 
 
 def _deploy(
     cloud: Cloud, part: str, given: dict[str, str], yes: bool, files: Uploaded | None = None
 ) -> None:
-    """Show what changes, beside these files, ask, and change it."""
+    """Show a stack's changes, ask for confirmation unless `yes`, and apply them.
+
+    Args:
+        files: Airflow's files, whose changes are confirmed together with the stack's.
+    """
     changes = cloud.plan(part, given)
     _show(part, changes)
     if not changes and not (files and (files.changed or files.removed)):
         return
-    if not yes and not _agreed():
+    if not yes and not _confirmed():
         cloud.stacks[part].forget_plan()
         console.print("nothing was changed")
         raise typer.Exit(1)
@@ -172,8 +190,8 @@ def _deploy_run(cloud: Cloud, given: dict[str, str], yes: bool) -> None:
     with cloud.airflow_files() as (compare, upload):
         files = compare()
         _show_files(files, "to be ")
-        # A new Airflow begins with its DAGs; one that is there gets them after what they import.
-        # All else counts once Airflow is told its version.
+        # A new Airflow needs its DAGs at its start; a running one gets them after the packages
+        # that they import. Other files take effect when the stack names their version.
         uploaded = upload(cloud.stacks["run"].status() is None)
         _deploy(cloud, "run", given | uploaded.versions, yes, files)
         upload(True)
@@ -184,59 +202,60 @@ def _deploy_run(cloud: Cloud, given: dict[str, str], yes: bool) -> None:
 def destroy(
     name: Name = "moodlake", region: Region = None, only: Part = None, yes: Yes = False
 ) -> None:
-    """Take all of it down but for the buckets with images, results and data."""
+    """Delete the installation, except for its buckets with images, results and data."""
     from infra.aws.cloud import Cloud
 
     with report_errors():
         cloud, parts = Cloud(name, region), _parts(only)
-        cloud.deployed()  # else there is nothing to ask about
+        cloud.deployed()  # fails before the question if nothing is deployed
         kept = cloud.kept() if "base" in parts else []
-        _show_place(cloud)
+        _show_account(cloud)
         if not yes:
-            typer.confirm(f"Take {name}'s {' and '.join(parts)} down?", abort=True)
+            typer.confirm(f"Delete {' and '.join(parts)} of {name}?", abort=True)
         for line in cloud.destroy(parts):
             console.print(f"[dim]{escape(line)}")
     if kept:
-        console.print("These stay, with all that is in them; to delete them for good:")
+        console.print("These buckets are kept with their contents. To delete them permanently:")
         for bucket in kept:
             console.print(f"  aws s3 rb --force s3://{bucket}", soft_wrap=True)
 
 
 @app.command()
 def env(name: Name = "moodlake", region: Region = None) -> None:
-    """Print what leads `table`, `doctor` and `app` there: eval "$(moodlake cloud env)"."""
+    """Print variables for `table`, `doctor` and `app`: eval "$(moodlake cloud env)"."""
     from infra.aws.cloud import Cloud
 
     with report_errors():
         cloud = Cloud(name, region)
-        # Some programs read one, some the other.
+        # AWS tools differ in which of the two they read.
         region_names = ("AWS_REGION", "AWS_DEFAULT_REGION")
         environment = cloud.settings().to_environment() | dict.fromkeys(region_names, cloud.region)
         if "ServerUrl" not in cloud.outputs():
-            del environment[Settings.variable("server_url")]  # it runs elsewhere
+            del environment[Settings.variable("server_url")]  # the stack run is not deployed
     for key, value in environment.items():
         typer.echo(f"export {key}={shlex.quote(value)}")
 
 
 @app.command()
 def replay(name: Name = "moodlake", region: Region = None) -> None:
-    """Send the notifications that were put aside back to the queue, once they can be used."""
+    """Move notifications from the dead-letter queue back to the queue of arrivals."""
     from infra.aws.cloud import Cloud
 
     with report_errors():
         moved = Cloud(name, region).replay()
-    console.print(f"{moved} notifications are in the queue again")
+    console.print(f"moved {moved} notifications back to the queue")
 
 
-def _show_place(cloud: Cloud) -> None:
-    who = cloud.identity()
-    console.print(f"{cloud.region}, account {who['Account']}, as {who['Arn']}", soft_wrap=True)
+def _show_account(cloud: Cloud) -> None:
+    identity = cloud.identity()
+    place = f"{cloud.region}, account {identity['Account']}, as {identity['Arn']}"
+    console.print(place, soft_wrap=True)
 
 
-def _agreed() -> bool:
-    """Ctrl-C means no."""
+def _confirmed() -> bool:
+    """Ask for confirmation; Ctrl-C means no."""
     try:
-        return typer.confirm("Go on?")
+        return typer.confirm("Apply these changes?")
     except typer.Abort:
         return False
 
@@ -247,17 +266,17 @@ def _parts(only: str | None) -> tuple[str, ...]:
     if only is None:
         return STACKS
     if only not in STACKS:
-        raise typer.BadParameter(f"it is one of {', '.join(STACKS)}", param_hint="--only")
+        raise typer.BadParameter(f"not one of {', '.join(STACKS)}", param_hint="--only")
     return (only,)
 
 
 def _given(context: typer.Context) -> dict[str, str]:
-    """The parameters of the templates that were asked for."""
+    """Return the template parameters given as options."""
     from infra.aws.template import template
 
-    told = {True: "yes", False: "no"}
+    text = {True: "yes", False: "no"}
     given = {
-        parameter: told[value] if isinstance(value, bool) else str(value)
+        parameter: text[value] if isinstance(value, bool) else str(value)
         for option, parameter in _PARAMETERS.items()
         if (value := context.params[option]) is not None
     }
@@ -266,7 +285,7 @@ def _given(context: typer.Context) -> dict[str, str]:
     taken = set.union(*(set(template(part)["Parameters"]) for part in parts))
     if others := given.keys() - taken:
         names = ", ".join(sorted(others))
-        raise typer.BadParameter(f"{names} is not of {parts[0]}; give it without --only")
+        raise typer.BadParameter(f"{parts[0]} has no parameter {names}; omit --only")
     return given
 
 
@@ -277,24 +296,24 @@ def _assigned(text: str) -> tuple[str, str]:
     known = set.union(*(optional(template(each)) for each in STACKS)) - {"Name"}
     known |= set(_PARAMETERS.values())
     if not equals or name not in known:
-        told = f"{text!r} is not NAME=VALUE with one of {', '.join(sorted(known))}"
-        raise typer.BadParameter(told, param_hint="--set")
+        message = f"{text!r} is not NAME=VALUE with a NAME of {', '.join(sorted(known))}"
+        raise typer.BadParameter(message, param_hint="--set")
     return name, value
 
 
-def _show_files(files: Uploaded, would: str = "") -> None:
+def _show_files(files: Uploaded, prefix: str) -> None:
     for done, keys in (("uploaded", files.changed), ("removed", files.removed)):
         for key in keys:
-            console.print(f"[dim]{would}{done}: {escape(key)}", soft_wrap=True)
+            console.print(f"[dim]{prefix}{done}: {escape(key)}", soft_wrap=True)
 
 
 def _show(part: str, changes: list[Change]) -> None:
     if not changes:
-        console.print(f"{part}: nothing changes")
+        console.print(f"{part}: no changes")
         return
-    shown = Table("", part, "kind", "")
+    shown = Table("action", part, "type", "replacement")
     for change in changes:
         style = _COLOURS.get(change.action)
-        told = _REPLACED[change.replaced]
-        shown.add_row(change.action, change.name, change.kind, told, style=style)
+        replaced = _REPLACED[change.replaced]
+        shown.add_row(change.action, change.name, change.kind, replaced, style=style)
     console.print(shown)

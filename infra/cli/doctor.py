@@ -1,4 +1,4 @@
-"""The command `moodlake doctor`."""
+"""The command `doctor`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MARKS = {
 
 
 def doctor(state: StateDir = DEFAULT_STATE) -> None:
-    """Check this installation, whichever it is, and say what to do; exit code 1 if it cannot work.
+    """Check the installation and suggest fixes; exit with code 1 if a check fails.
 
-    It is that of the environment (MOODLAKE_...), or else the local stack that runs.
+    The installation is the one that MOODLAKE_* variables point at; without any, the local stack.
     """
     with report_errors():
         from infra.doctor import examine
@@ -32,11 +32,13 @@ def doctor(state: StateDir = DEFAULT_STATE) -> None:
             try:
                 attach(state).point_here()
             except UserError as error:
-                told = f"{error}; MOODLAKE_IMAGES_BUCKET and the like lead to another installation"
-                raise UserError(told) from error
+                hint = "to check another installation, set its MOODLAKE_* variables"
+                raise UserError(f"{error}; {hint}") from error
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         if endpoint and not endpoint.startswith(("http://", "https://")):
-            raise UserError(f"AWS_ENDPOINT_URL is {endpoint!r}; it begins with https:// or http://")
+            raise UserError(
+                f"AWS_ENDPOINT_URL is {endpoint!r}, but must start with https:// or http://"
+            )
         settings = Settings.from_environment()
         bad = 0
         for name, finding in examine(settings):

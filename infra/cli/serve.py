@@ -1,4 +1,4 @@
-"""The command `serve`: the model server alone, as a container runs it."""
+"""The command `serve`: the model server alone, as in its container."""
 
 from __future__ import annotations
 
@@ -27,28 +27,31 @@ if TYPE_CHECKING:
     from infra.local.gateway import Certificate
     from infra.local.server import ModelServer
 
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="The address it listens on.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="8080 if not given.")] = None,
+    host: Annotated[str, typer.Option(help="Bind address.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default 8080.")] = None,
     model: ArchivePath = RELEASED_ARCHIVE,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes of the model; one a core if not given.")
+        int | None, typer.Option(min=1, help="Worker processes; default one per core.")
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option(help="Speak TLS: a PEM file with the chain, server first.")
+        Path | None, typer.Option(help="TLS certificate chain, a PEM file with the server's first.")
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="The certificate's key, a PEM file.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The certificate's private key, a PEM file.")
+    ] = None,
     state: Annotated[
-        Path, typer.Option(envvar=STATE_VARIABLE, help="Where it keeps its files and logs.")
+        Path, typer.Option(envvar=STATE_VARIABLE, help="Folder of the server's files and logs.")
     ] = DEFAULT_STATE / "serve",
 ) -> None:
-    """Run the model server alone, TorchServe behind nginx; Ctrl-C stops it when its work is done.
+    """Run the model server alone: TorchServe behind nginx.
 
-    MOODLAKE_SERVER_KEYS names what callers have to send, as it does for them: a key_file.json, or
-    the ARN of a secret. Without it the server makes a token of its own.
+    Ctrl-C stops it after the requests in progress. Clients authenticate with the token in
+    MOODLAKE_SERVER_KEYS: a key_file.json, or the ARN of a secret. If the variable is not set, the
+    server generates a token.
     """
     with report_errors(), stopping_cleanly() as stopped:
         from infra.local.cores import usable_cores
@@ -61,7 +64,7 @@ def serve(
         listening = port or Ports().gateway
         ensure_free(listening, host)
         folder = state.absolute()
-        with _alone(folder):
+        with _locked(folder):
             server = ModelServer(
                 folder,
                 model.absolute(),
@@ -75,17 +78,17 @@ def serve(
 
 
 def _run(server: ModelServer, stopped: threading.Event) -> None:
-    """Until it is told to end, or a part of the server has ended by itself."""
+    """Run until `stopped` is set; fail if a part of the server ends earlier."""
     from infra.local.service import NotReady
 
     try:
         server.start()
         console.print(
             f"The model server is at {server.gateway.url}, its token in {server.gateway.keys}. "
-            "Ctrl-C stops it.",
+            "Press Ctrl-C to stop it.",
             soft_wrap=True,
         )
-        while not stopped.wait(_LOOK_SECONDS):
+        while not stopped.wait(_CHECK_SECONDS):
             server.check_alive()
     except NotReady as error:
         raise UserError(str(error)) from error
@@ -99,24 +102,24 @@ def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
     if chain is None and key is None:
         return None
     if chain is None or key is None:
-        raise UserError("--certificate and --key go together")
+        raise UserError("--certificate and --key must be given together")
     for file in (chain, key):
         file.open("rb").close()
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
     except ssl.SSLError as error:
         raise UserError(
-            f"{chain} and {key} are no certificate and its key, in PEM: {error}"
+            f"{chain} and {key} are not a PEM certificate and its private key: {error}"
         ) from error
     return Certificate(chain.absolute(), key.absolute())
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other servers out of the folder.
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder against other servers.
 
     Raises:
-        UserError: one runs from there.
+        UserError: a server is running in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -124,6 +127,6 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"a model server runs from {folder} already; --state chooses another folder"
+                f"another model server is running in {folder}; choose another folder with --state"
             ) from error
         yield

@@ -1,4 +1,4 @@
-"""Commands for the versions of the model that a running server holds: `moodlake model ...`."""
+"""Commands for the model versions that a running server has loaded: `moodlake model`."""
 
 from __future__ import annotations
 
@@ -10,52 +10,58 @@ from rich.table import Table
 
 from moodlake.cli.console import DEFAULT_STATE, StateDir, console, report_errors
 
-app = typer.Typer(no_args_is_help=True, help="Versions of the model, side by side.")
-VersionName = Annotated[str, typer.Argument(help="As `moodlake model list` shows it.")]
+app = typer.Typer(
+    no_args_is_help=True, help="Manage the model versions that the local server has loaded."
+)
+VersionName = Annotated[str, typer.Argument(help="Version, as in `moodlake model list`.")]
 
 
 @app.command("list")
 def list_versions(state: StateDir = DEFAULT_STATE) -> None:
-    """Show the versions that are served, and which one answers."""
+    """List the loaded versions and show which one is the default."""
     with report_errors():
         from infra.stack import attach
 
         versions = attach(state).versions.all()
-    shown = Table("version", "digest", "ready", "answers")
+    shown = Table("version", "digest", "ready", "default")
     for each in versions:
-        ready, answers = ("yes" if value else "no" for value in (each.ready, each.default))
-        shown.add_row(each.version, each.digest[:12], ready, answers)
+        ready, default = ("yes" if value else "no" for value in (each.ready, each.default))
+        shown.add_row(each.version, each.digest[:12], ready, default)
     console.print(shown)
 
 
 @app.command("add")
-def add_version(archive: Path, state: StateDir = DEFAULT_STATE) -> None:
-    """Load an archive beside the others; requests may name its version from then on."""
+def add_version(
+    archive: Annotated[Path, typer.Argument(help="The archive (.mar) of the model.")],
+    state: StateDir = DEFAULT_STATE,
+) -> None:
+    """Load an archive as an additional version, which requests can select."""
     with report_errors():
         from infra.stack import attach
 
         added = attach(state).versions.add(archive)
     console.print(
-        f"version {added.version} answers POST /predictions/emotions/{added.version}; "
-        f"`moodlake model use {added.version}` makes it the default"
+        f"Loaded version {added.version} at POST /predictions/emotions/{added.version}. To make it "
+        f"the default, run `moodlake model use {added.version}`.",
+        soft_wrap=True,
     )
 
 
 @app.command("use")
 def use_version(version: VersionName, state: StateDir = DEFAULT_STATE) -> None:
-    """Let a version answer from now on: the new one, or, to roll back, the old one."""
+    """Make a version the default: a new one, or the previous one to roll back."""
     with report_errors():
         from infra.stack import attach
 
         used = attach(state).use_version(version)
-    console.print(f"version {used.version} ({used.digest[:12]}) answers now")
+    console.print(f"Version {used.version} ({used.digest[:12]}) is the default.")
 
 
 @app.command("remove")
 def remove_version(version: VersionName, state: StateDir = DEFAULT_STATE) -> None:
-    """Unload a version that is not the one that answers."""
+    """Unload a version that is not the default."""
     with report_errors():
         from infra.stack import attach
 
         attach(state).versions.remove(version)
-    console.print(f"version {version} is gone")
+    console.print(f"Removed version {version}.")

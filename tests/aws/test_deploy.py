@@ -49,7 +49,7 @@ def nothing_there(aws: Emulator, quick: None) -> Iterator[None]:
 def test_a_plan_shows_all_and_changes_nothing(aws: Emulator) -> None:
     told = run("plan")
     assert "AWS::S3::Bucket" in told
-    assert "run: can be planned once what it stands on is deployed" in told
+    assert "run: can be planned after base is deployed" in told
     assert "AirflowRole" in told
     assert aws.client("s3").list_buckets()["Buckets"] == []
     assert Cloud("moodlake").stacks["base"].status() is None
@@ -60,7 +60,7 @@ def test_it_is_deployed_once_however_often_that_is_asked(aws: Emulator) -> None:
     told = run(*DEPLOY)
     assert f"account {ACCOUNT}" in told
     assert "CREATE_COMPLETE" in told
-    assert "nothing changes" in run(*DEPLOY)
+    assert "no changes" in run(*DEPLOY)
     exported = dict(line.removeprefix("export ").split("=", 1) for line in run("env").splitlines())
     assert exported["MOODLAKE_IMAGES_BUCKET"] == f"moodlake-images-{ACCOUNT}-{REGION}"
     assert "MOODLAKE_SERVER_URL" not in exported

@@ -148,7 +148,7 @@ def test_a_folder_is_one_servers_own(tmp_path: Path, archive: Path, port: int) -
         other = start(tmp_path, archive, Ports.free().gateway)
         output, _ = other.communicate(timeout=60)
     assert other.returncode == 1
-    assert f"a model server runs from {tmp_path} already" in output
+    assert f"another model server is running in {tmp_path}" in output
 
 
 def test_a_port_in_use_is_told(tmp_path: Path, archive: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_port_in_use_is_told(tmp_path: Path, archive: Path) -> None:
     [
         (("--model", "absent.mar"), TOKEN, "absent.mar is not there; check the path"),
         (("--host", "192.0.2.1"), TOKEN, "cannot listen on 192.0.2.1, port"),
-        (("--certificate", "chain.pem"), TOKEN, "--certificate and --key go together"),
+        (("--certificate", "chain.pem"), TOKEN, "--certificate and --key must be given together"),
         ((), 'x" evil;', "the server's token contains characters that a header cannot hold"),
         ((), "", "its key is '', no word"),
         ((), None, "cannot read the server's token from"),

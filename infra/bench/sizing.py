@@ -141,7 +141,7 @@ def _total(taken: Taken) -> float:
     return sum(taken.steps.values())
 
 
-def foretold(found: Rates, images: int, shard_size: int, cores: int = _CORES) -> float:
+def predicted_seconds(found: Rates, images: int, shard_size: int, cores: int = _CORES) -> float:
     """What the simulation says of a run of Airflow on one machine, in seconds."""
     setup = Setup(found, shard_size=shard_size, slots=POOL_SLOTS, cores=cores)
     return simulate(setup, [(0, images)], until=86_400).ended
@@ -162,7 +162,7 @@ def measure(announce: Callable[[str], None]) -> tuple[Rates, list[Measured], Tab
                 announce(f"a run of Airflow of {count:,} images in shards of {shard_size:,}")
                 seconds = measured.scheduled(count, shard_size).seconds
                 runs.append(Measured(count, shard_size, round(seconds, 1)))
-                told = foretold(found, count, shard_size)
+                told = predicted_seconds(found, count, shard_size)
                 what = f"{count:,} images in shards of {shard_size:,}, s (goal within 15 %)"
                 out.add_row(what, f"{seconds:.1f}", f"{told:.1f}", f"{told / seconds - 1:+.1%}")
     return found, runs, out

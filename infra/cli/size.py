@@ -98,7 +98,7 @@ def _show_notes(dated: str, bent: list[ExceededLimit]) -> None:
     )
     for bend in bent:
         console.print(
-            f"[yellow]exceeds:[/] {bend.what}: {bend.asked:,.0f}, limit {bend.most:,.0f}; "
+            f"[yellow]exceeds:[/] {bend.name}: {bend.demand:,.0f}, limit {bend.limit:,.0f}; "
             f"{bend.remedy}",
             soft_wrap=True,
         )

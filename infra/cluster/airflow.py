@@ -25,7 +25,7 @@ class CeleryAirflow(AirflowService):
     """
 
     LOST_AFTER = 60
-    """Seconds after which a task without a heartbeat (one every 5 s), or one that no worker started,
+    """Seconds after which a task without a heartbeat (sent every 5 s), or that no worker started,
     goes to another worker. Pauses of the API server are shorter."""
 
     def __init__(

@@ -1,1 +1,1 @@
-"""How large an installation has to be, what it costs, and where it would bend."""
+"""Estimates of an installation on AWS: its size, its cost, and the limits that a load exceeds."""

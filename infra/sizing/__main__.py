@@ -1,4 +1,4 @@
-"""The days of docs/scale.md, simulated: `python -m infra.sizing` prints its table anew."""
+"""Simulate the days of docs/scale.md: `python -m infra.sizing` prints its table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HOUR = 3_600.0
 
 
 def installation(size: str, rates: Rates) -> Setup:
-    """As the templates of infra/aws make it, in one of their sizes."""
+    """Return an installation as the templates of infra/aws create it, in one of their sizes."""
     found = template("run")["Mappings"]
     scaling, server = found["Scaling"][size], found["Server"][size]
     return Setup(
@@ -28,16 +28,16 @@ def installation(size: str, rates: Rates) -> Setup:
         slots=int(scaling["Slots"]),
         workers=int(server["Cpu"]) // 1024,
         servers=scaling["Most"],
-        images_a_server=scaling["Backlog"],
+        images_per_server=scaling["Backlog"],
     )
 
 
 def days(rates: Rates) -> dict[str, tuple[Setup, list[tuple[float, int]]]]:
-    """What is simulated, by name: an installation, and what arrives."""
+    """Return the simulated days by name: an installation, and the arrivals."""
     small, large = installation("small", rates), installation("large", rates)
-    mended = replace(large, shard_size=MAX_SHARD_SIZE, every=_HOUR / 2, window=_HOUR)
-    huge = replace(mended, servers=120, slots=480)
-    stormy = replace(mended, server_dies=_HOUR, task_dies=6 * _HOUR)
+    tuned = replace(large, shard_size=MAX_SHARD_SIZE, every=_HOUR / 2, window=_HOUR)
+    huge = replace(tuned, servers=120, slots=480)
+    stormy = replace(tuned, server_dies=_HOUR, task_dies=6 * _HOUR)
 
     def month(setup: Setup, images: int) -> Setup:
         return replace(setup, in_bucket=int(images * DAYS))
@@ -52,9 +52,9 @@ def days(rates: Rates) -> dict[str, tuple[Setup, list[tuple[float, int]]]]:
             replace(large, window=_HOUR, every=_HOUR / 2),
             daily(10**8),
         ),
-        "the same, and shards of 10,000": (mended, daily(10**8)),
+        "the same, and shards of 10,000": (tuned, daily(10**8)),
         "the same; servers die each hour, tasks each 6": (stormy, daily(10**8)),
-        "10^9, large, all of these": (mended, daily(10**9)),
+        "10^9, large, all of these": (tuned, daily(10**9)),
         "the same, and 120 servers": (huge, daily(10**9)),
         "10^6 at once, small": (small, [(0.0, 10**6)]),
         "10^6 at once, small, runs each half hour": (
@@ -65,13 +65,13 @@ def days(rates: Rates) -> dict[str, tuple[Setup, list[tuple[float, int]]]]:
 
 
 def row(name: str, setup: Setup, outcome: Outcome) -> list[str]:
-    """A line of the table."""
+    """Return a row of the table."""
     return [
         name,
         f"{outcome.images:,}",
-        *(f"{outcome.wait(share) / _HOUR:.1f}" if outcome.waits else "" for share in (0.5, 0.99)),
-        f"{outcome.most_waiting:,}",
-        f"{outcome.most_servers}",
+        *(f"{outcome.delay(share) / _HOUR:.1f}" if outcome.delays else "" for share in (0.5, 0.99)),
+        f"{outcome.max_pending:,}",
+        f"{outcome.max_servers}",
         f"{outcome.server_seconds / _HOUR:,.0f}",
         f"{len(outcome.runs)}",
         f"{outcome.tasks:,}",
@@ -79,9 +79,9 @@ def row(name: str, setup: Setup, outcome: Outcome) -> list[str]:
 
 
 def main() -> None:
-    """Simulate each for two days, of which images arrive on the first."""
+    """Simulate two days each, with arrivals on the first."""
     shown = Table(
-        *("images a day", "rows", "half within, h", "99 % within, h", "waiting at most"),
+        *("images a day", "rows", "half within, h", "99 % within, h", "pending at most"),
         *("servers", "server hours", "runs", "tasks"),
     )
     for name, (setup, arrived) in days(Rates.measured()).items():

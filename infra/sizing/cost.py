@@ -1,10 +1,10 @@
-"""The size and the price of an installation on AWS, by arithmetic on averages."""
+"""The size and the cost of an installation on AWS, computed from daily averages."""
 
 from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +15,39 @@ from moodlake.scoring.pipeline import MAX_SHARDS
 
 PRICES = Path(__file__).parent / "prices.toml"
 HOURS = 730.5
-"""Of a month."""
+"""Hours in a month."""
 DAYS = HOURS / 24
+"""Days in a month."""
 _DAY = 86_400
-GB_A_WORKER = 2.0
-"""Of a server's memory; Fargate sells no less with a core."""
+GB_PER_WORKER = 2.0
+"""Memory per server worker; the least that Fargate offers with a vCPU."""
 _LIST_KEYS = 1_000
 _MESSAGES = 10
-"""That SQS hands out at once."""
+"""Messages in an answer of SQS."""
 
 
 def load_prices(file: Path = PRICES) -> dict[str, Any]:
-    """What AWS takes, in US dollars; `dated` says when."""
+    """Load the prices of AWS in US dollars; `dated` is their month."""
     return tomllib.loads(file.read_text("utf-8"))
 
 
 @dataclass(frozen=True)
 class Load:
-    """What an installation has to do.
+    """The load of an installation.
 
     Attributes:
-        images: a day.
-        shard_size: images in a task.
-        runs: scheduled ones a day.
-        row_bytes: of a row in the table.
-        image_bytes: of an image; 0 where the images are not stored for this.
-        sent_bytes: of an image, as the load balancer hands it on: 40 kB are a JPEG of 400 x 300.
-        listed: keys that a run lists; None for those of a month.
-        inventory: runs plan from an S3 Inventory, a new one each day, in place of a listing.
-        notified: S3 tells of each image, which is then scored as it comes.
-        busy: share of the servers' time that they work while they are there; simulated: 0.46.
+        images: images a day.
+        shard_size: images per task.
+        runs: scheduled runs a day.
+        row_bytes: bytes per row of the table.
+        image_bytes: bytes per image in S3; 0 if the images are stored anyway.
+        sent_bytes: bytes per image through the load balancer; a JPEG of 400 x 300 has 40 kB.
+        listed: keys that a run lists; None for the images of a month.
+        inventory: runs plan from a daily S3 Inventory instead of a listing.
+        notified: S3 notifies of each image, which is scored on arrival.
+        busy: share of a running server's time that it works, 0 to 1; 0.46 in simulation.
         large: managed Airflow and servers of the large size.
-        spot: servers on Fargate Spot.
+        spot: additional servers on Fargate Spot.
     """
 
     images: int
@@ -64,23 +65,23 @@ class Load:
 
     @property
     def keys(self) -> int:
-        """That a run lists."""
+        """The keys that a run lists."""
         return int(self.images * DAYS) if self.listed is None else self.listed
 
 
 @dataclass(frozen=True)
 class Size:
-    """What it takes.
+    """The resources and the cost of a load.
 
     Attributes:
-        shards: a day.
-        runs: a day; more than were scheduled where these cannot take it all.
-        cores: of servers, at work all day on average.
-        core_hours: of servers that are paid for, a day; at work or not.
-        task_hours: of scoring tasks, a day.
-        requests: of S3 and SQS, a day, by kind.
-        row_gigabytes: that the table grows by in a day.
-        dollars: a month, by what they are for; the images' storage is of one month's images.
+        shards: shards a day.
+        runs: runs a day; more than scheduled if those cannot take all images.
+        cores: busy server vCPUs, averaged over the day.
+        core_hours: billed vCPU hours of servers a day, busy or idle.
+        task_hours: hours of scoring tasks a day.
+        requests: requests to S3 and SQS a day, by kind.
+        row_gigabytes: growth of the table a day, in GB.
+        dollars: cost a month by item; storage is of one month's images.
     """
 
     shards: int
@@ -94,22 +95,21 @@ class Size:
 
     @property
     def month(self) -> float:
-        """Dollars of a month."""
+        """The total cost in dollars a month."""
         return sum(self.dollars.values())
 
 
 def size(load: Load, rates: Rates, prices: dict[str, Any]) -> Size:
-    """What a load takes, and what it costs.
+    """Estimate the resources and the cost of a load.
 
-    A core of AWS is taken for one of the machine that the rates were measured on. Not in it: logs,
-    what goes through NAT gateways (packages, logs, queues), from one zone to another or out of AWS,
-    training.
+    Assumes that a vCPU of AWS is as fast as a core of the machine that the rates were measured on.
+    Excludes logs, training, and traffic through NAT gateways, between zones and out of AWS.
 
     Raises:
-        ValueError: there are no images, or no share of the time to work in.
+        ValueError: `images` is below 1, or `busy` is not in (0, 1].
     """
     if load.images < 1 or not 0 < load.busy <= 1:
-        raise ValueError(f"{load.images} images a day at {load.busy:g} of the servers' time")
+        raise ValueError(f"{load.images} images a day, servers busy for {load.busy:g} of the time")
     shards = math.ceil(load.images / load.shard_size)
     runs = max(load.runs, math.ceil(shards / MAX_SHARDS))
     seconds = load.images * rates.image
@@ -120,7 +120,7 @@ def size(load: Load, rates: Rates, prices: dict[str, Any]) -> Size:
         "LIST and PUT": listings + 3 * shards + 5 * runs,
         "SQS": load.images * (1 + 2 / _MESSAGES) if load.notified else 0.0,
     }
-    found = Size(
+    estimate = Size(
         shards=shards,
         runs=runs,
         cores=seconds / _DAY,
@@ -130,46 +130,46 @@ def size(load: Load, rates: Rates, prices: dict[str, Any]) -> Size:
         row_gigabytes=load.images * load.row_bytes / 1e9,
         dollars={},
     )
-    return Size(**{**vars(found), "dollars": _dollars(load, found, prices)})
+    return replace(estimate, dollars=_dollars(load, estimate, prices))
 
 
 def _least_core_hours(load: Load, rates: Rates, runs: int) -> float:
-    """Of the one server that is there, at work or not: it outlasts what it was started for.
+    """Return the vCPU hours a day of the first server, busy or idle.
 
-    A run starts one, also if nothing is new. What arrives in between does, too, where it is scored
-    as it comes: at times that do not depend on each other, within any IDLE_SECONDS something does
-    with probability 1 - exp(-IDLE_SECONDS * images / day).
+    Every run starts a server, even if nothing is new, and so does an image that is scored on
+    arrival; the server stops after IDLE_SECONDS without work. With independent arrivals, at least
+    one falls into any IDLE_SECONDS with probability 1 - exp(-IDLE_SECONDS * images / day).
     """
     listing = rates.plan + (0 if load.inventory else load.keys * rates.key)
-    # It stops during a long listing, and is started again.
+    # The server stops during a long listing, and starts again.
     run = START_SECONDS + min(listing, START_SECONDS + IDLE_SECONDS) + IDLE_SECONDS
     asleep = max(0.0, 1 - runs * run / _DAY)
     if load.notified:
         asleep *= math.exp(-IDLE_SECONDS * load.images / _DAY)
-    return 24 * (1 - asleep) * cores_a_server(load)
+    return 24 * (1 - asleep) * cores_per_server(load)
 
 
-def cores_a_server(load: Load) -> int:
-    """Of the installation's size."""
+def cores_per_server(load: Load) -> int:
+    """Return the vCPUs of a server in the installation's size."""
     kind = "large" if load.large else "small"
     return int(template("run")["Mappings"]["Server"][kind]["Cpu"]) // 1024
 
 
-def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float]:
+def _dollars(load: Load, estimate: Size, prices: dict[str, Any]) -> dict[str, float]:
     fargate, airflow, network = prices["fargate"], prices["airflow"], prices["network"]
     s3, other = prices["s3"], prices["other"]
-    core = fargate["vcpu_hour"] + GB_A_WORKER * fargate["gb_hour"]
-    # The first server is never on Spot.
+    core = fargate["vcpu_hour"] + GB_PER_WORKER * fargate["gb_hour"]
+    # The first server never runs on Spot.
     share = fargate["spot_share"] if load.spot else 1.0
-    first = min(found.core_hours, 24.0 * cores_a_server(load))
+    first = min(estimate.core_hours, 24.0 * cores_per_server(load))
     kind = "large" if load.large else "small"
-    # A task waits for the server nearly all of its time; the environment brings the first worker.
+    # A task mostly waits for the server. The environment includes the first Airflow worker.
     at_once = int(template("run")["Mappings"]["Airflow"][kind]["Tasks"].split(",")[0])
-    workers = max(0.0, found.task_hours / 24 / at_once - 1)
+    workers = max(0.0, estimate.task_hours / 24 / at_once - 1)
     gateways = 2 if load.large else 1
-    stored = load.images * DAYS * load.image_bytes / 1e9 + found.row_gigabytes * DAYS
+    stored = load.images * DAYS * load.image_bytes / 1e9 + estimate.row_gigabytes * DAYS
     return {
-        "servers": DAYS * (first + (found.core_hours - first) * share) * core,
+        "servers": DAYS * (first + (estimate.core_hours - first) * share) * core,
         "Airflow": HOURS
         * (airflow["environment_hour"][kind] + workers * airflow["worker_hour"][kind]),
         "network": HOURS
@@ -177,9 +177,9 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
         + DAYS * load.images * load.sent_bytes / 1e9 * network["balancer_unit_hour"],
         "requests": DAYS
         * (
-            found.requests["GET"] / 1e3 * s3["get_thousand"]
-            + found.requests["LIST and PUT"] / 1e3 * s3["list_thousand"]
-            + found.requests["SQS"] / 1e6 * prices["sqs"]["million"]
+            estimate.requests["GET"] / 1e3 * s3["get_thousand"]
+            + estimate.requests["LIST and PUT"] / 1e3 * s3["list_thousand"]
+            + estimate.requests["SQS"] / 1e6 * prices["sqs"]["million"]
             + load.inventory * load.keys / 1e6 * s3["inventory_million"]
         ),
         "storage": stored * s3["gb_month"],
@@ -191,7 +191,7 @@ def _dollars(load: Load, found: Size, prices: dict[str, Any]) -> dict[str, float
 
 
 def _alarm_metrics() -> int:
-    """What alarms are paid by: the metrics that they read."""
+    """Return the number of metrics that alarms read, by which alarms are billed."""
     alarms = [
         each["Properties"]
         for each in template("run")["Resources"].values()

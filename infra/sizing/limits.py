@@ -1,4 +1,4 @@
-"""Where a load would bend an installation, and what to do about it."""
+"""The limits that a load exceeds, and the remedies."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infra.aws.template import template
-from infra.sizing.cost import DAYS, Load, cores_a_server
+from infra.sizing.cost import DAYS, Load, cores_per_server
 from infra.sizing.rates import Rates
 from moodlake.scoring.defaults import MAX_SHARD_SIZE
 from moodlake.scoring.pipeline import MAX_SHARDS
 
 _DAY = 86_400
 _PEAK = 2.0
-"""Of a day's busiest minutes, against its mean; see `simulation.daily`."""
+"""Ratio of a day's peak to its mean; see `simulation.daily`."""
 PREFIX_GETS = 5_500
-"""A second, that S3 answers under one prefix (AWS, "Optimizing Amazon S3 performance")."""
+"""Requests a second that S3 answers under one prefix (AWS, "Optimizing Amazon S3 performance")."""
 MESSAGES = 100
-"""That Airflow's watcher takes from the queue in one look; see dags/score_on_arrival.py."""
-LOOK_SECONDS = 2.0
+"""Messages that Airflow's watcher takes from the queue in a poll; see dags/score_on_arrival.py."""
+POLL_SECONDS = 2.0
 OPENED_IDS = 1_000_000
-"""Shard ids in Delta's log: to read them takes 0.8 s and 320 MB each time the table is opened
+"""Shard ids in Delta's log: reading them takes 0.8 s and 320 MB whenever the table is opened
 (250,000 of them 0.2 s and 80 MB, docs/measurements.md)."""
 
 
 @dataclass(frozen=True)
 class ExceededLimit:
-    """Something that a load asks more of than it gives.
+    """A limit that a load exceeds.
 
     Attributes:
-        what: in words.
-        asked: by the load.
-        most: that it gives; in the same unit.
+        name: description, with the unit.
+        demand: what the load needs.
+        limit: what the installation provides.
         remedy: what to do.
     """
 
-    what: str
-    asked: float
-    most: float
+    name: str
+    demand: float
+    limit: float
     remedy: str
 
 
 def exceeded_limits(load: Load, rates: Rates) -> list[ExceededLimit]:
-    """What a load exceeded_limits, worst first."""
-    found = [bend for bend in _limits(load, rates) if bend.asked > bend.most]
-    return sorted(found, key=lambda bend: bend.most / bend.asked)
+    """Return the limits that a load exceeds, the worst first."""
+    exceeded = [each for each in _limits(load, rates) if each.demand > each.limit]
+    return sorted(exceeded, key=lambda each: each.limit / each.demand)
 
 
 def _limits(load: Load, rates: Rates) -> Iterator[ExceededLimit]:
@@ -54,68 +54,68 @@ def _limits(load: Load, rates: Rates) -> Iterator[ExceededLimit]:
     largest = load.shard_size >= MAX_SHARD_SIZE
     larger = "more installations" if largest else f"shards of {MAX_SHARD_SIZE:,}"
     yield ExceededLimit(
-        "images that the scheduled runs take in a day",
+        "images that the scheduled runs can take in a day",
         load.images,
         load.runs * MAX_SHARDS * load.shard_size,
-        f"{larger}, and more runs a day (the schedule in dags/score_images.py)",
+        f"{larger}, and more runs a day (schedule in dags/score_images.py)",
     )
     if not load.inventory:
         yield ExceededLimit(
-            "seconds to list the bucket, of those between two runs",
+            "seconds to list the bucket, per run",
             load.keys * rates.key,
             every / 2,
-            "let keys begin with their time, and give each hour's prefix runs of its own (the "
-            "parameter prefix); a backlog: plan from an S3 Inventory (the parameter inventory)",
+            "begin keys with the time, and let runs list only recent prefixes (parameter prefix); "
+            "for a backlog, plan from an S3 Inventory (parameter inventory)",
         )
     yield ExceededLimit(
-        "seconds of a day that the scheduler starts tasks",
+        "seconds a day that the scheduler needs to start tasks",
         shards * rates.scheduler_task,
         _DAY / 2,
-        f"{larger}; beyond these, installations of their own for parts of the images",
+        f"{larger}; beyond that, split the images between installations",
     )
     yield from _of_size(load, rates)
     yield ExceededLimit(
-        "images a second under one prefix, at the peak",
+        "images a second under one prefix at peak",
         peak,
         PREFIX_GETS,
         "spread the keys over prefixes",
     )
     if load.notified:
         yield ExceededLimit(
-            "notifications a second, at the peak",
+            "notifications a second at peak",
             peak,
-            MESSAGES / LOOK_SECONDS,
-            "let the scheduled runs find what arrives, and no queue be told",
+            MESSAGES / POLL_SECONDS,
+            "turn notifications off; scheduled runs find new images",
         )
     yield ExceededLimit(
         "shard ids in Delta's log after a month",
         shards * DAYS,
         OPENED_IDS,
-        f"{larger}, and a new table (MOODLAKE_RESULTS_URI) for each month",
+        f"{larger}, and a new table (MOODLAKE_RESULTS_URI) every month",
     )
     rows = min(load.images / load.runs, MAX_SHARDS * load.shard_size)
     yield ExceededLimit(
-        "seconds to publish a run, of those between two runs",
+        "seconds to publish a run",
         rates.publish + rows * rates.row,
         every / 4,
-        "more runs a day, of fewer images each",
+        "more runs a day, with fewer images each",
     )
 
 
 def _of_size(load: Load, rates: Rates) -> Iterator[ExceededLimit]:
-    """What the templates of infra/aws give in one of their sizes."""
+    """Yield the limits of the templates of infra/aws, in one of their sizes."""
     kind, size = "large" if load.large else "small", template("run")["Mappings"]
-    bigger = "more servers (Most and Slots in infra/aws/run/scaling.yaml) and Airflow workers"
-    remedy = bigger if load.large else f"the large size; then {bigger}"
+    more = "more servers (Most and Slots in infra/aws/run/scaling.yaml) and Airflow workers"
+    remedy = more if load.large else f"the large size; then {more}"
     yield ExceededLimit(
-        "cores of servers, all day long",
+        "server vCPUs, all day",
         load.images * rates.image / _DAY / load.busy,
-        size["Scaling"][kind]["Most"] * cores_a_server(load),
+        size["Scaling"][kind]["Most"] * cores_per_server(load),
         remedy,
     )
     task = rates.airflow_task + rates.shard + load.shard_size * rates.image
     yield ExceededLimit(
-        "scoring tasks at once, all day long",
+        "scoring tasks at once, all day",
         load.images / load.shard_size * task / _DAY / load.busy,
         int(size["Scaling"][kind]["Slots"]),
         remedy,

@@ -1,4 +1,4 @@
-"""What work takes, as it was measured."""
+"""The measured durations of work."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 300.0
-"""Until a server that is asked for answers: the alarm, the task, its image, the model, two looks of
-the load balancer. A guess."""
+"""From the request of a server to its first answer: alarm, task, image download, model, two health
+checks of the load balancer. An estimate."""
 IDLE_SECONDS = 900.0
-"""Without work, after which the rules of infra/aws/run/scaling.yaml stop the servers."""
+"""Time without work after which infra/aws/run/scaling.yaml stops the servers."""
 MEASURED = Path(__file__).parent / "measured.toml"
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of one core at work, if nothing else is said.
+    """Durations in seconds: core time, or wall time where noted.
 
     Attributes:
-        image: of the model server, for an image: decoding, faces, network.
-        task_image: of a scoring task and, where it runs on the same machine, of S3, for an image.
-        shard: of a scoring task, for its beginning and end.
-        airflow_task: of Airflow, for each task that it starts.
-        scheduler_task: what of that only the scheduler does, one task after the other.
-        airflow_run: of the clock, for a run of Airflow beside its tasks' work.
-        plan: of the clock, for a plan, however small.
-        key: of the clock, for each key of a listing that is planned over.
-        publish: of the clock, for audit and commit of a run, however small.
-        row: of the clock, for each row of it.
+        image: model server, per image: decoding, faces, network.
+        task_image: scoring task (and S3, if on the same machine), per image.
+        shard: scoring task, start and end.
+        airflow_task: Airflow, per task.
+        scheduler_task: the scheduler's part of airflow_task; tasks are started one by one.
+        airflow_run: Airflow, per run beside its tasks (wall time).
+        plan: planning, fixed part (wall time).
+        key: planning, per listed key (wall time).
+        publish: audit and commit of a run, fixed part (wall time).
+        row: audit and commit, per row (wall time).
     """
 
     image: float
@@ -44,18 +44,18 @@ class Rates:
 
     @classmethod
     def measured(cls, file: Path = MEASURED) -> Rates:
-        """Those of the last measurement that was written down."""
+        """Load the rates of the last recorded measurement."""
         return cls(**tomllib.loads(file.read_text("utf-8"))["rates"])
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A run of Airflow on the machine of the rates.
+    """A measured run of Airflow, on the machine of the rates.
 
     Attributes:
-        images: of the run.
-        shard_size: images in a shard.
-        seconds: of the clock.
+        images: images in the run.
+        shard_size: images per shard.
+        seconds: wall time.
     """
 
     images: int
@@ -64,6 +64,6 @@ class Measured:
 
     @classmethod
     def runs(cls, file: Path = MEASURED) -> tuple[int, list[Measured]]:
-        """The machine's cores, and the runs."""
+        """Load the machine's number of cores, and the runs."""
         found = tomllib.loads(file.read_text("utf-8"))
         return found["cores"], [cls(**run) for run in found["runs"]]

@@ -1,4 +1,4 @@
-"""The installation that is simulated: its size, its timing, and what fails."""
+"""The configuration of a simulated installation."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from moodlake.scoring.pipeline import MAX_SHARDS
 
 @dataclass(frozen=True)
 class Setup:
-    """An installation; seconds are of the clock.
+    """An installation; seconds are wall time.
 
     Attributes:
-        rates: what work takes.
-        shard_size: images in a task, at most.
-        max_shards: in a run.
-        every: seconds from one scheduled run to the next, which waits for the end of that before.
+        rates: durations of work.
+        shard_size: most images per task.
+        max_shards: most shards per run.
+        every: seconds between scheduled runs; a run waits for the end of the one before.
         slots: scoring tasks at once.
-        cores: of the one machine that does everything; None where servers have machines of
-            their own.
-        workers: of a server, one for each of its cores.
-        servers: how many there may be.
-        images_a_server: while so many wait for each server, more are asked for.
-        start_seconds: until a server that is asked for answers.
-        idle_seconds: without work, after which servers stop.
-        server_dies: mean seconds from one death of a server to the next; its requests are sent
-            again to others, and another one is started.
-        task_dies: the same of a scoring task, which begins anew.
-        window: a plan lists the prefixes of what came in the last so many seconds, where keys begin
-            with their time; None: it lists the bucket.
-        in_bucket: objects that are there at the beginning, all scored.
-        chunks: requests of a shard that are simulated as one are so many.
+        cores: cores of a single machine that does everything; None for separate servers.
+        workers: workers per server, one per core.
+        servers: most servers at once.
+        images_per_server: pending images per server above which servers are added.
+        start_seconds: from the request of a server to its first answer.
+        idle_seconds: time without work after which servers stop.
+        server_dies: mean seconds between deaths of a server; its requests are repeated on others,
+            and a new one starts.
+        task_dies: mean seconds between deaths of a scoring task, which starts anew.
+        window: a plan lists the prefixes of the last `window` seconds, if keys begin with the time;
+            None: it lists the bucket.
+        in_bucket: scored objects in the bucket at the start.
+        chunks: simulated requests per shard; each stands for many.
     """
 
     rates: Rates
@@ -44,7 +43,7 @@ class Setup:
     cores: int | None = None
     workers: int = 2
     servers: int = 1
-    images_a_server: int = 30_000
+    images_per_server: int = 30_000
     start_seconds: float = START_SECONDS
     idle_seconds: float = IDLE_SECONDS
     server_dies: float = math.inf

@@ -1,9 +1,8 @@
-"""An installation at work, event by event: arrivals, runs, shards, servers that come and go.
+"""A discrete-event simulation of an installation: arrivals, runs, shards, scaling servers.
 
-It shows what arithmetic on averages hides: what waits behind what, and what stands idle meanwhile.
-Its parts behave as the code does: one run at a time takes the oldest images, `max_shards` shards of
-them; a shard's requests queue for the servers' workers; what was scored is published at the end of
-its run.
+It shows what averages hide: queues and idle time. Its parts behave like the code: one run at a time
+takes the oldest images, up to `max_shards` shards; a shard's requests queue for the servers'
+workers; rows are published at the end of their run.
 """
 
 from __future__ import annotations
@@ -23,42 +22,42 @@ from infra.sizing.setup import Setup
 
 Steps = Generator[simpy.Event, Any, None]
 _RETRY = 80.0
-"""Seconds until the task of a worker that died runs again; measured, see docs/measurements.md."""
+"""Seconds until the task of a dead worker runs again; measured, see docs/measurements.md."""
 
 
 @dataclass
 class Outcome:
-    """What became of the images.
+    """The result of a simulation.
 
     Attributes:
-        runs: images and seconds of each run, from its start to its end.
-        waits: seconds from arrival to the row, and of how many images.
-        most_waiting: images at once that had arrived and had no row.
-        waiting: those at the end.
-        server_seconds: that servers were there, starting included; of machines of their own.
-        most_servers: at once.
-        tasks: scoring tasks that were started.
-        ended: when the last row was published.
+        runs: images and seconds of each run.
+        delays: seconds from arrival to row, and the number of images.
+        max_pending: most images without a row at any time.
+        pending: images without a row at the end.
+        server_seconds: seconds that separate servers ran, their start included.
+        max_servers: most servers at once.
+        tasks: started scoring tasks.
+        ended: time of the last published row.
     """
 
     runs: list[tuple[int, float]] = field(default_factory=list)
-    waits: list[tuple[float, int]] = field(default_factory=list)
-    most_waiting: int = 0
-    waiting: int = 0
+    delays: list[tuple[float, int]] = field(default_factory=list)
+    max_pending: int = 0
+    pending: int = 0
     server_seconds: float = 0.0
-    most_servers: int = 0
+    max_servers: int = 0
     tasks: int = 0
     ended: float = 0.0
 
     @property
     def images(self) -> int:
-        """That have their row."""
+        """The number of images with a row."""
         return sum(count for count, _ in self.runs)
 
-    def wait(self, share: float) -> float:
-        """The seconds within which this share of the images, 0 to 1, had their row; nan if none."""
-        left = share * sum(count for _, count in self.waits)
-        for seconds, count in sorted(self.waits):
+    def delay(self, share: float) -> float:
+        """Return the seconds within which a share (0 to 1) of images got a row; nan if none."""
+        left = share * sum(count for _, count in self.delays)
+        for seconds, count in sorted(self.delays):
             left -= count
             if left <= 0:
                 return seconds
@@ -66,10 +65,10 @@ class Outcome:
 
 
 def daily(images: int, bins: int = 1440) -> list[tuple[float, int]]:
-    """A day's arrivals in equal bins, few at its beginning and end and most in its middle.
+    """Return a day's arrivals in equal bins, few at night and most at noon.
 
     Returns:
-        Seconds and images; `images` in all, at the peak twice the mean.
+        Seconds and images; `images` in total, twice the mean at peak.
     """
     shares = [1 - math.cos(2 * math.pi * (index + 0.5) / bins) for index in range(bins)]
     marks = [round(images * part / sum(shares)) for part in itertools.accumulate(shares)]
@@ -80,13 +79,13 @@ def daily(images: int, bins: int = 1440) -> list[tuple[float, int]]:
 def simulate(
     setup: Setup, arrivals: Iterable[tuple[float, int]], until: float, seed: int = 0
 ) -> Outcome:
-    """Let it work.
+    """Simulate an installation.
 
     Args:
         setup: the installation.
-        arrivals: seconds and images.
-        until: seconds after which it is looked at; earlier if all has its row and nothing comes.
-        seed: of the deaths.
+        arrivals: times in seconds, and numbers of images.
+        until: end in seconds; earlier if every image has its row.
+        seed: for random deaths.
     """
     simulation = _Simulation(setup, sorted(arrivals), seed)
     simulation.env.run(until=simpy.AnyOf(simulation.env, simulation.ends(until)))
@@ -105,13 +104,13 @@ class _Simulation:
         self._random = random.Random(seed)
         self._slots = simpy.Resource(self.env, setup.slots)
         self._done = self.env.event()
-        self._waiting = 0
-        self._told = 0
+        self._pending = 0
+        self._reported = 0
         self._machine: Cores | Fleet
         if setup.cores:
             self._machine = self._scheduler = Cores(self.env, setup.cores)
         else:
-            self._machine = Fleet(self.env, setup, self._random, lambda: self._told)
+            self._machine = Fleet(self.env, setup, self._random, lambda: self._reported)
             self._scheduler = Cores(self.env, 1)
         self.env.process(self._arrive(arrivals))
         self.env.process(self._schedule())
@@ -121,10 +120,10 @@ class _Simulation:
 
     def result(self) -> Outcome:
         outcome = self._outcome
-        outcome.waiting = self._waiting
+        outcome.pending = self._pending
         if isinstance(self._machine, Fleet):
             outcome.server_seconds = self._machine.seconds()
-            outcome.most_servers = self._machine.most
+            outcome.max_servers = self._machine.max_servers
         return outcome
 
     def _arrive(self, arrivals: list[tuple[float, int]]) -> Steps:
@@ -133,8 +132,8 @@ class _Simulation:
             self._queue.append((at, count))
             self._arrived.append((at, count))
             self._in_bucket += count
-            self._waiting += count
-            self._outcome.most_waiting = max(self._outcome.most_waiting, self._waiting)
+            self._pending += count
+            self._outcome.max_pending = max(self._outcome.max_pending, self._pending)
 
     def _schedule(self) -> Steps:
         while True:
@@ -144,7 +143,7 @@ class _Simulation:
                 self._done.succeed()
                 return
             passed = self.env.now - started
-            # A run that is late begins when the one before it ends.
+            # A late run starts at the end of the one before.
             yield self.env.timeout(max(0.0, self._setup.every - passed))
 
     def _run(self) -> Steps:
@@ -154,8 +153,8 @@ class _Simulation:
         listed = self._in_bucket if setup.window is None else self._since(started - setup.window)
         seen = sum(count for _, count in self._queue)
         yield self.env.timeout(rates.plan + listed * rates.key)
-        # What the autoscaling knows of is what runs tell.
-        self._told = self._waiting
+        # The autoscaling only knows what runs report.
+        self._reported = self._pending
         taken = self._take(min(seen, setup.max_shards * setup.shard_size))
         images = sum(count for _, count in taken)
         full, rest = divmod(images, setup.shard_size)
@@ -163,21 +162,21 @@ class _Simulation:
         yield self.env.all_of([self.env.process(self._shard(size)) for size in sizes])
         yield self.env.timeout(rates.publish + images * rates.row)
         now = self.env.now
-        self._outcome.waits += [(now - at, count) for at, count in taken]
+        self._outcome.delays += [(now - at, count) for at, count in taken]
         self._outcome.runs.append((images, now - started))
-        self._waiting -= images
+        self._pending -= images
         self._left -= images
         self._outcome.ended = now
-        self._told = 0  # nothing is told between runs
+        self._reported = 0  # nothing is reported between runs
 
     def _since(self, at: float) -> int:
-        """How many came then or later; what came before is forgotten."""
+        """Return the number of arrivals since a time, and forget earlier ones."""
         while self._arrived and self._arrived[0][0] < at:
             self._arrived.popleft()
         return sum(count for _, count in self._arrived)
 
     def _take(self, most: int) -> list[tuple[float, int]]:
-        """The oldest."""
+        """Take at most this many of the oldest images."""
         taken = []
         while self._queue and most:
             at, count = self._queue.popleft()
@@ -195,11 +194,11 @@ class _Simulation:
                 self._outcome.tasks += 1
                 yield from self._start_task()
                 if self._random.random() < self._risk(images):
-                    # At any moment of its work, which is lost.
+                    # It dies at a random moment, and its work is lost.
                     yield from self._score(images * self._random.random())
                 else:
                     yield from self._score(images)
-                    self._told -= images
+                    self._reported -= images
                     return
             yield self.env.timeout(_RETRY)
 
@@ -207,12 +206,12 @@ class _Simulation:
         rates = self._setup.rates
         if self._setup.cores:
             yield from self._scheduler.work(rates.airflow_task)
-        else:  # what the task itself takes of it is on its own core
+        else:  # the task's own part runs on another core
             yield from self._scheduler.work(rates.scheduler_task)
             yield self.env.timeout(rates.airflow_task - rates.scheduler_task)
 
     def _risk(self, images: float) -> float:
-        """That its task dies."""
+        """Return the probability that a shard's task dies."""
         rates = self._setup.rates
         return 1 - math.exp(-(rates.shard + images * rates.image) / self._setup.task_dies)
 

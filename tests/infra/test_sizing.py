@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from infra.bench.sizing import foretold
+from infra.bench.sizing import predicted_seconds
 from infra.sizing.__main__ import days
 from infra.sizing.cost import Load, load_prices, size
 from infra.sizing.limits import exceeded_limits
@@ -45,7 +45,7 @@ def test_one_shard_on_one_core_takes_the_sum_of_its_parts() -> None:
     work = RATES.airflow_task + RATES.shard + 1000 * (RATES.image + RATES.task_image)
     around = RATES.airflow_run + RATES.plan + 1000 * RATES.key + RATES.publish + 1000 * RATES.row
     assert outcome.ended == pytest.approx(work + around)
-    assert outcome.wait(1) == pytest.approx(outcome.ended)
+    assert outcome.delay(1) == pytest.approx(outcome.ended)
 
 
 def test_two_cores_halve_what_can_be_shared() -> None:
@@ -61,8 +61,8 @@ def test_it_agrees_with_the_runs_that_were_measured() -> None:
     cores, runs = Measured.runs()
     assert len(runs) >= 4
     for run in runs:
-        told = foretold(Rates.measured(), run.images, run.shard_size, cores)
-        assert told == pytest.approx(run.seconds, rel=0.15), run
+        predicted = predicted_seconds(Rates.measured(), run.images, run.shard_size, cores)
+        assert predicted == pytest.approx(run.seconds, rel=0.15), run
 
 
 @settings(max_examples=40, deadline=None)
@@ -80,11 +80,11 @@ def test_every_image_has_its_row_once_whatever_dies(
     )
     outcome = simulate(setup, arrived, 30 * DAY)
     images = sum(count for _, count in arrived)
-    assert outcome.images == sum(count for _, count in outcome.waits) == images
-    assert outcome.waiting == 0
-    assert min(seconds for seconds, _ in outcome.waits) > 0
-    assert outcome.wait(0.5) <= outcome.wait(0.99) <= outcome.wait(1)
-    assert 1 <= outcome.most_servers <= servers
+    assert outcome.images == sum(count for _, count in outcome.delays) == images
+    assert outcome.pending == 0
+    assert min(seconds for seconds, _ in outcome.delays) > 0
+    assert outcome.delay(0.5) <= outcome.delay(0.99) <= outcome.delay(1)
+    assert 1 <= outcome.max_servers <= servers
 
 
 def test_what_dies_costs_time() -> None:
@@ -98,7 +98,7 @@ def test_what_dies_costs_time() -> None:
 def test_servers_stop_when_nothing_waits() -> None:
     setup = Setup(RATES, every=DAY / 2)
     outcome = simulate(setup, [(0, 1000), (DAY - 60, 1000)], 2 * DAY)
-    assert outcome.waiting == 0
+    assert outcome.pending == 0
     # A run in the middle of the day wakes one, too; the last is there until the last row.
     assert 2 * 900 < outcome.server_seconds < 3 * 1800
 
@@ -113,15 +113,15 @@ def test_a_backlog_brings_more_servers_and_they_take_it_sooner() -> None:
         simulate(Setup(RATES, servers=most, slots=64, every=60), [(0, 1_000_000)], DAY)
         for most in (1, 8)
     )
-    assert (few.most_servers, many.most_servers) == (1, 8)
+    assert (few.max_servers, many.max_servers) == (1, 8)
     assert many.ended < few.ended / 2
 
 
 def test_what_is_too_much_waits() -> None:
     setup = Setup(RATES, servers=1, slots=2)
     outcome = simulate(setup, daily(20_000_000), DAY)
-    assert outcome.waiting > 10_000_000
-    assert outcome.images + outcome.waiting <= 20_000_000
+    assert outcome.pending > 10_000_000
+    assert outcome.images + outcome.pending <= 20_000_000
 
 
 @given(st.integers(1, 10**9), st.integers(1, 200))
@@ -168,10 +168,10 @@ def test_a_server_that_waits_is_paid_for_as_the_simulation_says() -> None:
 
 def test_a_server_that_is_told_of_each_image_hardly_sleeps() -> None:
     prices = load_prices()
-    told, seldom = (size(Load(images, 1024, listed=0), RATES, prices) for images in (10**4, 2))
-    assert told.core_hours == pytest.approx(48)
+    frequent, seldom = (size(Load(images, 1024, listed=0), RATES, prices) for images in (10**4, 2))
+    assert frequent.core_hours == pytest.approx(48)
     asleep = size(Load(2, 1024, listed=0, notified=False), RATES, prices)
-    assert asleep.core_hours < seldom.core_hours < 1.1 * asleep.core_hours < told.core_hours / 2
+    assert asleep.core_hours < seldom.core_hours < 1.1 * asleep.core_hours < frequent.core_hours / 2
 
 
 def test_servers_stop_after_what_the_template_says() -> None:
@@ -182,28 +182,28 @@ def test_servers_stop_after_what_the_template_says() -> None:
 
 @pytest.mark.parametrize("load", [Load(0, 1024), Load(10, 1024, busy=0)])
 def test_no_load_has_no_size(load: Load) -> None:
-    with pytest.raises(ValueError, match="images a day at"):
+    with pytest.raises(ValueError, match="images a day, servers busy"):
         size(load, RATES, load_prices())
 
 
-def test_a_small_load_bends_nothing_and_a_large_one_is_told_what() -> None:
+def test_a_small_load_exceeds_no_limit_and_a_large_one_several() -> None:
     assert not exceeded_limits(Load(100_000, 1024), RATES)
     found = {
-        bend.what.partition(" ")[0]: bend for bend in exceeded_limits(Load(10**9, 1024), RATES)
+        each.name.partition(" ")[0]: each for each in exceeded_limits(Load(10**9, 1024), RATES)
     }
     assert {"images", "seconds", "notifications", "shard"} <= set(found)
-    for bend in found.values():
-        assert bend.asked > bend.most
-        assert bend.remedy
+    for each in found.values():
+        assert each.demand > each.limit
+        assert each.remedy
 
 
 def test_remedies_help() -> None:
     before = exceeded_limits(Load(10**8, 1024), RATES)
     after = exceeded_limits(Load(10**8, 10_000, runs=144, inventory=True, notified=False), RATES)
-    assert {bend.what for bend in after} < {bend.what for bend in before}
+    assert {each.name for each in after} < {each.name for each in before}
 
 
-def test_the_docs_tell_what_the_arithmetic_says() -> None:
+def test_the_docs_show_the_computed_costs() -> None:
     loads = (
         Load(10**5, 1024),
         Load(10**6, 1024, listed=42_000),
@@ -222,23 +222,23 @@ def test_the_docs_tell_what_the_arithmetic_says() -> None:
     assert f"| dollars a month | {' | '.join(f'{month:,.0f}' for month in months)} |" in docs
 
 
-def test_a_price_is_the_same_wherever_it_is_told() -> None:
+def test_runs_and_estimates_use_the_same_prices() -> None:
     ours, prices = load_prices()["s3"], Policy.load().prices
     assert prices.get_thousand == ours["get_thousand"]
     assert prices.list_thousand == ours["list_thousand"]
 
 
-def test_the_command_tells_size_price_and_what_bends() -> None:
+def test_the_command_shows_size_price_and_exceeded_limits() -> None:
     done = CliRunner().invoke(app, ["cloud", "size", "100000000"])
     assert done.exit_code == 0, done.output
-    for told in (
+    for expected in (
         "97,657 in 326",
         "a million images",
         "prices of",
         "exceeds:",
         "S3 Inventory",
     ):
-        assert told in done.output
+        assert expected in done.output
     quiet = CliRunner().invoke(app, ["cloud", "size", "1000"])
     assert "exceeds:" not in quiet.output
 

@@ -1,4 +1,4 @@
-"""The command `moodlake cloud size`."""
+"""The command `cloud size`."""
 
 from __future__ import annotations
 
@@ -17,41 +17,44 @@ if TYPE_CHECKING:
 
 
 def size(
-    images: Annotated[int, typer.Argument(min=1, help="A day.")],
+    images: Annotated[int, typer.Argument(min=1, help="Images per day.")],
     shard_size: Annotated[
         int, typer.Option(min=1, max=MAX_SHARD_SIZE, help="Images per task.")
     ] = DEFAULT_SHARD_SIZE,
-    runs: Annotated[int, typer.Option(min=1, max=1440, help="Scheduled runs a day.")] = 24,
+    runs: Annotated[int, typer.Option(min=1, max=1440, help="Scheduled runs per day.")] = 24,
     listed: Annotated[
         int | None,
-        typer.Option(min=0, help="Keys that a run lists; a month's if not given."),
+        typer.Option(min=0, help="Keys that a run lists; default a month of images."),
     ] = None,
     inventory: Annotated[
-        bool, typer.Option("--inventory", help="Runs read an S3 Inventory; they list nothing.")
+        bool,
+        typer.Option("--inventory", help="Plan runs from an S3 Inventory instead of a listing."),
     ] = False,
     notified: Annotated[
-        bool, typer.Option(help="S3 tells of each image, which is scored as it comes.")
+        bool, typer.Option(help="Score each image on arrival, by S3 notifications.")
     ] = True,
     large: Annotated[
-        bool, typer.Option("--large", help="Airflow and servers of the large size.")
+        bool, typer.Option("--large", help="Capacity preset large instead of small.")
     ] = False,
-    spot: Annotated[bool, typer.Option("--spot", help="Servers on Fargate Spot.")] = False,
+    spot: Annotated[
+        bool, typer.Option("--spot", help="Run additional servers on Fargate Spot.")
+    ] = False,
     image_kb: Annotated[
-        int, typer.Option(min=0, help="Size of an image, where they are kept in S3 for this.")
+        int, typer.Option(min=0, help="Size of a stored image in kB; 0 leaves out their storage.")
     ] = 0,
     sent_kb: Annotated[
-        int, typer.Option(min=1, help="Size of an image as it is sent to the server.")
+        int, typer.Option(min=1, help="Size of an image sent to the server, in kB.")
     ] = 40,
 ) -> None:
-    """Show what so many images a day take and cost on AWS, and what they would bend."""
+    """Estimate AWS resources and cost for a daily volume, and the limits it exceeds."""
     with report_errors():
         from infra.sizing.cost import Load, load_prices
-        from infra.sizing.cost import size as sized
+        from infra.sizing.cost import size as estimate
         from infra.sizing.limits import exceeded_limits
         from infra.sizing.rates import Rates
 
         if inventory and listed is not None:
-            raise UserError("--inventory lists nothing: give it, or --listed")
+            raise UserError("--inventory excludes --listed: with an inventory, runs list no keys")
         rates, prices = Rates.measured(), load_prices()
         load = Load(
             images=images,
@@ -65,40 +68,40 @@ def size(
             image_bytes=image_kb * 1000,
             sent_bytes=sent_kb * 1000,
         )
-        found = sized(load, rates, prices)
-        bent = exceeded_limits(load, rates)
-    _show(images, found)
-    _show_notes(str(prices["dated"]), bent)
+        estimated = estimate(load, rates, prices)
+        exceeded = exceeded_limits(load, rates)
+    _show(images, estimated)
+    _show_notes(str(prices["dated"]), exceeded)
 
 
-def _show(images: int, found: Size) -> None:
+def _show(images: int, size: Size) -> None:
     from infra.sizing.cost import DAYS
 
-    shown = Table("a day", "", title=f"{images:,} images a day", title_justify="left")
-    shown.add_row("shards, in runs", f"{found.shards:,} in {found.runs:,}")
-    shown.add_row("servers' cores, at work all day", f"{found.cores:,.2f}")
-    shown.add_row("servers' core hours", f"{found.core_hours:,.1f}")
-    shown.add_row("hours of scoring tasks", f"{found.task_hours:,.1f}")
-    for kind, count in found.requests.items():
-        shown.add_row(f"requests: {kind}", f"{count:,.0f}")
-    shown.add_row("the table grows by", f"{found.row_gigabytes:,.3f} GB")
-    console.print(shown)
+    resources = Table("per day", "", title=f"{images:,} images per day", title_justify="left")
+    resources.add_row("shards", f"{size.shards:,} in {size.runs:,} runs")
+    resources.add_row("server cores, if always busy", f"{size.cores:,.2f}")
+    resources.add_row("server core hours, busy or idle", f"{size.core_hours:,.1f}")
+    resources.add_row("hours of scoring tasks", f"{size.task_hours:,.1f}")
+    for kind, count in size.requests.items():
+        resources.add_row(f"{kind} requests", f"{count:,.0f}")
+    resources.add_row("growth of the table", f"{size.row_gigabytes:,.3f} GB")
+    console.print(resources)
     million = images * DAYS / 1e6
-    paid = Table("dollars", "a month", "a million images")
-    for what, dollars in (*found.dollars.items(), ("in all", found.month)):
-        paid.add_row(what, f"{dollars:,.2f}", f"{dollars / million:,.2f}")
-    console.print(paid)
+    cost = Table("cost in US dollars", "per month", "per million images")
+    for item, dollars in (*size.dollars.items(), ("total", size.month)):
+        cost.add_row(item, f"{dollars:,.2f}", f"{dollars / million:,.2f}")
+    console.print(cost)
 
 
-def _show_notes(dated: str, bent: list[ExceededLimit]) -> None:
+def _show_notes(dated: str, exceeded: list[ExceededLimit]) -> None:
     console.print(
-        f"By the prices of {dated} in infra/sizing/prices.toml, which were written down "
-        "from memory: compare. Logs, traffic out and training come on top.",
+        f"Based on the prices of {dated} in infra/sizing/prices.toml, written down from memory: check "
+        "them. Logs, outgoing traffic and training are not included.",
         soft_wrap=True,
     )
-    for bend in bent:
+    for each in exceeded:
         console.print(
-            f"[yellow]exceeds:[/] {bend.name}: {bend.demand:,.0f}, limit {bend.limit:,.0f}; "
-            f"{bend.remedy}",
+            f"[yellow]exceeds:[/] {each.name}: {each.demand:,.0f}, limit {each.limit:,.0f}; "
+            f"{each.remedy}",
             soft_wrap=True,
         )

@@ -233,7 +233,7 @@ def test_the_command_shows_size_price_and_exceeded_limits() -> None:
     assert done.exit_code == 0, done.output
     for expected in (
         "97,657 in 326",
-        "a million images",
+        "per million images",
         "prices of",
         "exceeds:",
         "S3 Inventory",

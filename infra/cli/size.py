@@ -95,8 +95,8 @@ def _show(images: int, size: Size) -> None:
 
 def _show_notes(dated: str, exceeded: list[ExceededLimit]) -> None:
     console.print(
-        f"Based on the prices of {dated} in infra/sizing/prices.toml, written down from memory: check "
-        "them. Logs, outgoing traffic and training are not included.",
+        f"Based on the prices of {dated} in infra/sizing/prices.toml, written down from memory: "
+        "check them. Logs, outgoing traffic and training are not included.",
         soft_wrap=True,
     )
     for each in exceeded:

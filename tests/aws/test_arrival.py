@@ -9,7 +9,6 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def settings(
         aws.client("secretsmanager").put_secret_value(
             SecretId=outputs["ServerToken"], SecretString=json.dumps({"key": server.token})
         )
-        found = replace(cloud.settings(), server_url=server.gateway.url)
+        found = cloud.settings().model_copy(update={"server_url": server.gateway.url})
         environment = aws.acting_as(outputs["AirflowRole"]) | found.to_environment()
         airflow = AirflowService(
             folder / "airflow", Ports.free(), only(folder, DAG), environment, DAG

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -99,7 +98,7 @@ def test_a_worker_that_dies_at_work_changes_no_row(cluster: Stack, tmp_path: Pat
     tasks = cluster.airflow.client.task_instances(DAG_ID, run_id)
     assert {task.map_index: task.attempts for task in tasks}[map_index] > 1
 
-    settings = replace(cluster.settings, results_uri=str(tmp_path))
+    settings = cluster.settings.model_copy(update={"results_uri": str(tmp_path)})
     for shard in pipeline.plan_run("here", RunParams("shared", **conf), settings):
         pipeline.score_shard("here", shard, settings)
     pipeline.publish("here", settings)

@@ -1,4 +1,4 @@
-"""The model server's API as an OpenAPI 3.1 document, from the same facts as the server's code."""
+"""The model server's API as an OpenAPI 3.1 document."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ _DESCRIPTION = """Distributions over emotions: how an image reads to people, not
 it feels. EU law (AI Act, Art. 5(1)(f)) forbids inferring the emotions of people at work or in
 education."""
 _ERRORS = {
-    400: "This is no HTTP that can be read.",
-    401: "No token, or a wrong one.",
-    404: "No such version of the model is served.",
-    405: "Another method than the header Allow names.",
+    400: "The request is not valid HTTP.",
+    401: "The token is missing or wrong.",
+    404: "The server has no such version of the model.",
+    405: "The header Allow lists the allowed methods.",
     408: "The request did not arrive in time.",
-    413: f"More than {MAX_IMAGES} images, or more bytes or time than a request may have.",
-    414: "The address is too long.",
-    422: "The body or an option cannot be read, or the image that is to be explained.",
+    413: f"The request has more than {MAX_IMAGES} images, or exceeds the limit of bytes or time.",
+    414: "The URL is too long.",
+    422: "The body, an option, or the image to explain is invalid.",
+    429: "Too many requests at once; retry after Retry-After seconds.",
     431: "The headers are too large.",
-    429: "Too many requests at once: try again after Retry-After seconds.",
-    500: "This request could not be answered: try again, with fewer images.",
-    503: "The model is not ready: try again after Retry-After seconds.",
-    504: "No answer in time: try again, with fewer images.",
+    500: "The server failed on this request; retry with fewer images.",
+    503: "The model is not ready; retry after Retry-After seconds.",
+    504: "The answer took too long; retry with fewer images.",
 }
 
 
 def document(space: LabelSpace, model: str, version: str) -> dict[str, Any]:
-    """The document of a server of one model.
+    """Return the document of a server of one model.
 
     Args:
         space: the model's own label space.
-        model: the name that it is served under.
-        version: of the model, as an example: others may be served beside it.
+        model: the name in the server's URLs.
+        version: an example of a version; the server may have others.
     """
     predict, explain = _predictions(space), _explanations(space)
     one_version = {
         "name": "version",
         "in": "path",
         "required": True,
-        "description": "One that is served, whichever is the default.",
+        "description": "A version of the model, which need not be the default one.",
         "schema": {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)*$", "maxLength": 40},
         "example": version,
     }
@@ -64,8 +64,8 @@ def document(space: LabelSpace, model: str, version: str) -> dict[str, Any]:
                 "parameters": [one_version],
                 "post": explain | {"operationId": "explainWithVersion"},
             },
-            "/ready": {"get": _probe("ready", "a known image is answered as it should be")},
-            "/health": {"get": _probe("health", "all workers are there, however busy they are")},
+            "/ready": {"get": _probe("ready", "the server answers a known image correctly")},
+            "/health": {"get": _probe("health", "all workers run, however busy they are")},
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -77,13 +77,13 @@ def document(space: LabelSpace, model: str, version: str) -> dict[str, Any]:
 def _predictions(space: LabelSpace) -> dict[str, Any]:
     return {
         "operationId": "predict",
-        "summary": "Score one image, or many; a bad one is answered with its reason.",
+        "summary": "Score one image or many. A rejected image has a reason and fails no other.",
         "parameters": _parameters(space, OF_SCORING),
-        # All of it may be left out where describe=true asks for no predictions.
-        "requestBody": {"content": _bodies("An image a part, of any name.", 0, "Instances")},
+        # describe=true needs no image, so that the body may be empty.
+        "requestBody": {"content": _bodies("One image a part, under any name.", 0, "Instances")},
         "responses": {
             "200": _answer(
-                "Answers in the order of the images, or what is served.",
+                "Results in the order of the images; or, with describe=true, the model.",
                 *("Predictions", "Description"),
             )
         }
@@ -93,8 +93,7 @@ def _predictions(space: LabelSpace) -> dict[str, Any]:
 
 def _bodies(parts: str, fewest: int, instances: str) -> dict[str, Any]:
     form = {
-        "description": f"{parts} A part that has the name of an option, and no file name, is that "
-        "option.",
+        "description": f"{parts} A part named as an option, without a file name, sets that option.",
         "type": "object",
         "minProperties": fewest,
         "additionalProperties": {"type": "string", "format": "binary"},
@@ -109,7 +108,7 @@ def _bodies(parts: str, fewest: int, instances: str) -> dict[str, Any]:
 
 
 def _explanations(space: LabelSpace) -> dict[str, Any]:
-    answered = _answer("Where the model sees the emotion (Grad-CAM).", "Heat")
+    answered = _answer("A heat map of where the model sees the emotion (Grad-CAM).", "Heat")
     answered["content"]["image/png"] = {"schema": {"type": "string", "format": "binary"}}
     return {
         "operationId": "explain",
@@ -120,10 +119,10 @@ def _explanations(space: LabelSpace) -> dict[str, Any]:
     }
 
 
-def _probe(name: str, what: str) -> dict[str, Any]:
+def _probe(name: str, condition: str) -> dict[str, Any]:
     return {
         "operationId": name,
-        "summary": f"Whether {what}.",
+        "summary": f"Check whether {condition}.",
         "security": [],
         "responses": {"200": _answer("Yes.", name.capitalize())}
         | _errors(400, 405, 413, 414, 429, 431, 503),

@@ -1,22 +1,24 @@
-"""What a caller may ask of the model server, beside sending images."""
+"""Options of a request to the model server, such as faces=all: their values and their schema."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from moodlake.emotions import LabelSpace, label_space
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+
+from moodlake.emotions import LabelSpace, label_space, label_space_names
 from moodlake.errors import UserError
 from moodlake.prediction import FaceMode
-from moodlake.serving.limits import MAX_TOP_K
+from moodlake.serving.limits import MAX_EXPLAINED, MAX_TOP_K
 
 
 class BadRequest(UserError):
-    """A request that cannot be answered as it is.
+    """A request that the server cannot answer.
 
     Attributes:
-        status: HTTP's code for it; the message says what was wrong and what to send.
+        status: the HTTP status code; the message says what is wrong and what to send instead.
     """
 
     def __init__(self, message: str, status: int = 422) -> None:
@@ -24,81 +26,87 @@ class BadRequest(UserError):
         self.status = status
 
 
-@dataclass(frozen=True)
-class Options:
-    """One request's options.
+def _switch(value: Any) -> Any:
+    if value not in ("true", "false", True, False):
+        raise ValueError("use true or false")
+    return value
 
-    Attributes:
-        faces: which part of an image is scored; None for the model's own way.
-        top_k: also list this many emotions, most probable first.
-        label_space: tell the distributions over this space; None for the model's own.
-        explain: also tell where the model sees an emotion in each image.
-        emotion: the emotion that an explanation is about; None for the dominant one.
-        image: an explanation as "png" or as "array".
-        timings: also tell how long each step took.
-        describe: tell what the model is, instead of scoring.
-    """
 
-    faces: FaceMode | None = None
-    top_k: int | None = None
-    label_space: LabelSpace | None = None
-    explain: bool = False
-    emotion: str | None = None
-    image: str = "png"
-    timings: bool = False
-    describe: bool = False
+def _digits(value: Any) -> Any:
+    if isinstance(value, str) and not (value.isascii() and value.isdecimal() and len(value) <= 3):
+        raise ValueError(f"use a whole number from 1 to {MAX_TOP_K}")
+    return value
+
+
+def _space(value: Any) -> Any:
+    return label_space(value) if isinstance(value, str) else value
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+Count = Annotated[int, Field(ge=1, le=MAX_TOP_K), BeforeValidator(_digits)]
+SpaceName = Annotated[
+    LabelSpace,
+    BeforeValidator(_space),
+    WithJsonSchema({"type": "string", "enum": label_space_names()}),
+]
+Absent = SkipJsonSchema[None]
+"""The value of an option that was not sent; no value that one can send."""
+
+
+class Options(BaseModel):
+    """The options of one request; the OpenAPI document repeats their descriptions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    faces: FaceMode | Absent = Field(
+        None, description="Part of an image to score; by default, the model's own face mode."
+    )
+    top_k: Count | Absent = Field(
+        None, description="Also list this many emotions, most probable first."
+    )
+    label_space: SpaceName | Absent = Field(
+        None, description="Label space of the distributions; by default, the model's own."
+    )
+    explain: Switch = Field(
+        False,
+        description="Also return a heat map for each image (Grad-CAM), in the model's own label "
+        f"space; for at most {MAX_EXPLAINED} images.",
+    )
+    emotion: str | Absent = Field(
+        None, description="Emotion to explain; by default, the dominant one."
+    )
+    image: Literal["png", "array"] = Field(
+        "png", description="Return the heat map as a PNG image or as an array of numbers."
+    )
+    timings: Switch = Field(False, description="Also return the time of each step.")
+    describe: Switch = Field(
+        False, description="Return a description of the model instead of scoring; needs no image."
+    )
 
     @classmethod
     def from_text(cls, given: Mapping[str, str], known: Sequence[str]) -> Self:
-        """From names and values as query strings, forms and JSON carry them.
+        """Read options from the text values of a query string, a form or JSON.
 
         Args:
             given: value by name.
-            known: names that the address takes.
+            known: names that the address accepts.
 
         Raises:
-            BadRequest: a name that is no option, or a value it cannot have.
+            BadRequest: an unknown name or an invalid value.
         """
-        values: dict[str, Any] = {}
-        for name, text in given.items():
+        for name in given:
             if name not in known:
                 raise BadRequest(f"unknown option {name[:40]!r}; known: {', '.join(known)}")
-            try:
-                values[name] = _READ[name](text)
-            except ValueError as error:
-                raise BadRequest(f"{name}={text[:40]!r}: {error}") from None
-        return cls(**values)
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = first.get("ctx", {}).get("error", first["msg"])
+            raise BadRequest(f"{first['loc'][0]}={first['input'][:40]!r}: {reason}") from None
 
 
-def _one_of(known: Mapping[str, Any]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        if text not in known:
-            raise ValueError(f"use {' or '.join(known)}")
-        return known[text]
-
-    return read
-
-
-def _top_k(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 3):
-        raise ValueError(f"use a whole number from 1 to {MAX_TOP_K}")
-    if not 1 <= int(text) <= MAX_TOP_K:
-        raise ValueError(f"use a whole number from 1 to {MAX_TOP_K}")
-    return int(text)
-
-
-_SWITCH = _one_of({"true": True, "false": False})
-_READ: dict[str, Callable[[str], Any]] = {
-    "faces": _one_of({mode.value: mode for mode in FaceMode}),
-    "top_k": _top_k,
-    "label_space": label_space,
-    "explain": _SWITCH,
-    "emotion": str,
-    "image": _one_of({"png": "png", "array": "array"}),
-    "timings": _SWITCH,
-    "describe": _SWITCH,
-}
-OPTIONS = tuple(field.name for field in fields(Options))
+OPTIONS = tuple(Options.model_fields)
 OF_EXPLAINING = ("faces", "emotion", "image")
+"""Options of POST /explanations."""
 OF_SCORING = tuple(name for name in OPTIONS if name != "image")
-"""What each kind of request takes."""
+"""Options of POST /predictions."""

@@ -43,7 +43,7 @@ SETTINGS = Settings(
     server_keys=f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:moodlake/server-token-a1",
     arrivals_queue=f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/moodlake-arrivals",
 )
-IN_THE_IMAGE = {"httpx", "jinja2", "python-multipart", "pyyaml", "rich", "typer"}
+IN_THE_IMAGE = {"httpx", "jinja2", "pydantic", "python-multipart", "pyyaml", "rich", "typer"}
 """Of what moodlake needs, what Airflow brings itself."""
 
 

@@ -1,4 +1,4 @@
-"""From requests to the model server's answers: what handlers/ hands on to TorchServe."""
+"""Answers of the model server: predictions and descriptions as JSON values, for handlers/."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DECIMALS = 6
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """What is served: the model, what it was made from and how it reads, and its reference."""
+    """Return the answer to describe=true: the model's identity, labels and provenance."""
     return {
         "model": dataclasses.asdict(model.identity),
         "label_space": {"name": model.space.name, "emotions": model.space.emotions},
@@ -36,22 +36,25 @@ def describe(model: Model) -> dict[str, Any]:
 def answer(
     model: Model, request: ServerRequest, timings: Timings
 ) -> tuple[list[Prediction], dict[str, Any]]:
-    """Predictions over the model's own label space, and the JSON answer: see openapi.json.
+    """Score a request's images.
 
     Args:
-        model: that answers.
-        request: what was sent and asked.
-        timings: the time that each step takes is added to it.
+        model: the model to score with.
+        request: the images and options.
+        timings: the seconds of each step are added to it.
+
+    Returns:
+        The predictions over the model's own label space, and the JSON answer (see openapi.json).
 
     Raises:
-        BadRequest: its images take longer than a request may, or cannot be explained as asked.
+        BadRequest: the images take longer than MAX_SECONDS, or cannot be explained as requested.
     """
     options = request.options
     _check(model, request)
     end = time.monotonic() + MAX_SECONDS
     predictions = _score(model, request, timings)
-    told = [
-        {"name": upload.name, **_told(prediction, model.space, options)}
+    items = [
+        {"name": upload.name, **_to_json(prediction, model.space, options)}
         for upload, prediction in zip(request.uploads, predictions, strict=True)
     ]
     if options.explain:
@@ -59,19 +62,19 @@ def answer(
             zip(request.uploads, predictions, strict=True)
         ):
             if number and time.monotonic() > end:
-                raise _took_too_long(f"explaining {number} of {len(told)} images")
+                raise _took_too_long(f"explaining {number} of {len(items)} images")
             with timings.step("explain"):
-                told[number]["explanation"] = _explained(model, upload, prediction, options)
+                items[number]["explanation"] = _explained(model, upload, prediction, options)
     content: dict[str, Any] = {"model": dataclasses.asdict(model.identity)}
     content["label_space"] = (options.label_space or model.space).name
-    content["predictions"] = told
+    content["predictions"] = items
     if options.timings:
         content["timings"] = timings.to_dict()
     return predictions, content
 
 
 def _check(model: Model, request: ServerRequest) -> None:
-    """What would fail only after the images were scored."""
+    """Reject, before scoring, a request whose explanations would fail."""
     options = request.options
     if options.explain and len(request.uploads) > MAX_EXPLAINED:
         raise BadRequest(f"explain=true takes at most {MAX_EXPLAINED} images at a time", 413)
@@ -99,8 +102,8 @@ def _score(model: Model, request: ServerRequest, timings: Timings) -> list[Predi
     ]
 
 
-def _took_too_long(what: str) -> BadRequest:
-    return BadRequest(f"{what} took longer than {MAX_SECONDS:g} seconds: send fewer at a time", 413)
+def _took_too_long(action: str) -> BadRequest:
+    return BadRequest(f"{action} took more than {MAX_SECONDS:g} seconds: send fewer at a time", 413)
 
 
 def _explained(
@@ -111,20 +114,20 @@ def _explained(
     return as_array(model.explain(upload.data, options.emotion, faces=options.faces))
 
 
-def _told(prediction: Prediction, space: LabelSpace, options: Options) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+def _to_json(prediction: Prediction, space: LabelSpace, options: Options) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
     if options.label_space:
         prediction, share = _over(prediction, space, options.label_space)
-        told["label_space_share"] = share
+        extra["label_space_share"] = share
     if options.top_k:
-        told["top"] = _top(prediction.distribution, options.top_k)
-    return prediction.to_dict() | told
+        extra["top"] = _top(prediction.distribution, options.top_k)
+    return prediction.to_dict() | extra
 
 
 def _over(
     prediction: Prediction, source: LabelSpace, target: LabelSpace
 ) -> tuple[Prediction, float | None]:
-    """The prediction told in another label space, and how much of it that space can tell."""
+    """Return the prediction over `target`, and the share of it that `target` can express."""
     if prediction.distribution is None:
         return prediction, None
     probabilities, share = in_space(list(prediction.distribution.values()), source, target)

@@ -24,15 +24,15 @@ _ATTEMPTS, _TIMEOUT = 6, 120.0
 _INTERACTIVE_ATTEMPTS, _INTERACTIVE_TIMEOUT = 3, 60.0
 
 
-class _Served:
-    """What a server says that it serves.
+class _ServedModel:
+    """The model of a server, as the server describes it.
 
     Attributes:
         identity: the model's name, version and digest.
         space: the label space of its distributions.
-        faces: the face mode that it uses where none is asked for.
-        provenance: what it was trained from.
-        reference: see `Model.reference`; None from older servers too.
+        faces: the face mode of requests that name none.
+        provenance: digests, parameters and metrics of its training.
+        reference: see `Model.reference`; None also from older servers.
     """
 
     identity: ModelIdentity
@@ -41,7 +41,7 @@ class _Served:
     provenance: dict[str, Any]
     reference: dict[str, Any] | None
 
-    def _know(self, description: dict[str, Any]) -> None:
+    def _read_description(self, description: dict[str, Any]) -> None:
         try:
             self.identity = ModelIdentity(**description["model"])
             self.space = LabelSpace.from_dict(description["label_space"])
@@ -49,25 +49,25 @@ class _Served:
             self.provenance = description["provenance"]
         except KeyError as error:
             raise ServerError(
-                f"what the server tells of its model lacks {error}: an older version of moodlake "
-                "packed the archive, handler included; pack it anew"
+                f"the server's description of its model lacks {error}: an older version of "
+                "moodlake packed the archive; pack it again with this version"
             ) from error
         self.reference = description.get("reference")
 
 
-class ServerClient(_Served):
-    """Predictions over HTTP. Safe to share between threads, which reuse its connections.
+class ServerClient(_ServedModel):
+    """A client of the model server. Threads may share it; they reuse its connections.
 
     Args:
         url: the address of the server.
-        keys: its key_file.json, or the ARN of a secret, or None if the server wants no token. It
-            is read again when the server refuses a token, since a restart may write new ones.
-        attempts: how often a request is tried before it counts as failed.
-        timeout: seconds for one answer.
-        version: of the model; None for the one that the server uses.
+        keys: its key_file.json, or the ARN of a secret; None if the server requires no token. They
+            are read again when the server rejects a token, since a restart may renew it.
+        attempts: number of attempts before a request fails.
+        timeout: seconds to wait for one answer.
+        version: version of the model; None for the server's default.
 
     Raises:
-        ServerError: there is no such server or version, or it refuses.
+        ServerError: there is no such server or version, or it denies access.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ServerClient(_Served):
         self._protocol = Protocol(url, keys, attempts, version)
         self._http = httpx.Client(**_connection(url, timeout))
         try:
-            self._know(self._run(self._protocol.describe()))
+            self._read_description(self._run(self._protocol.describe()))
         except BaseException:
             self.close()
             raise
@@ -90,25 +90,25 @@ class ServerClient(_Served):
     def score(
         self, images: Sequence[bytes], *, faces: FaceMode | str | None = None
     ) -> list[Prediction]:
-        """Predictions in the order of `images`, which are encoded files.
+        """Return predictions in the order of `images`, which are encoded files.
 
-        A batch that the server fails on is split until the image at fault stands alone; that one
-        is rejected with `model_error` and its neighbours are scored.
+        A batch on which the server fails is split until the failing image is alone; that image is
+        rejected with `model_error`, and the others are scored.
 
         Raises:
-            ServerError: the server is out of reach, refuses the token, or serves another model
-                than it did when this client was made.
+            ServerError: the server is out of reach, rejects the token, or serves another model
+                than when this client connected.
         """
         return self._run(self._protocol.score(images, _options(faces)))
 
     def explain(
         self, image: bytes, emotion: str | None = None, *, faces: FaceMode | str | None = None
     ) -> bytes:
-        """A PNG of what speaks for an emotion in an image: the dominant one, if none is named.
+        """Return a heat map of an emotion in an image, a PNG; by default of the dominant emotion.
 
         Raises:
-            ServerError: as for `score`; or the image cannot be scored, the model has no such
-                emotion, or no heat maps.
+            ServerError: as for `score`; or the image cannot be scored, or the model has no such
+                emotion or no heat maps.
         """
         return self._run(self._protocol.explain(image, _options(faces, emotion)))
 
@@ -119,7 +119,7 @@ class ServerClient(_Served):
 
     @property
     def seconds(self) -> dict[str, float]:
-        """What the images took the server so far, by step."""
+        """Seconds that the server has spent on the images so far, by step."""
         return self._protocol.stopwatch.seconds
 
     def close(self) -> None:
@@ -140,17 +140,16 @@ class ServerClient(_Served):
                 continue
             try:
                 request = self._http.build_request("POST", **self._protocol.arguments(step))
-                request.read()  # else each of its parts is sent by itself
+                request.read()  # otherwise httpx sends each part by itself
                 reply = self._http.send(request)
             except httpx.TransportError as error:
                 reply = error
 
 
-class AsyncServerClient(_Served):
-    """`ServerClient` for programs that await; an asynchronous context manager.
+class AsyncServerClient(_ServedModel):
+    """An asynchronous `ServerClient`, with the same arguments, attributes, methods and errors.
 
-    Made by `async with AsyncServerClient(url, keys) as server`; arguments, attributes, methods
-    and errors are those of `ServerClient`.
+    Use it as a context manager: `async with AsyncServerClient(url, keys) as server`.
     """
 
     def __init__(
@@ -167,7 +166,7 @@ class AsyncServerClient(_Served):
 
     async def __aenter__(self) -> Self:
         try:
-            self._know(await self._run(self._protocol.describe()))
+            self._read_description(await self._run(self._protocol.describe()))
         except BaseException:
             await self._http.aclose()
             raise
@@ -184,13 +183,13 @@ class AsyncServerClient(_Served):
     async def score(
         self, images: Sequence[bytes], *, faces: FaceMode | str | None = None
     ) -> list[Prediction]:
-        """Predictions in the order of `images`; see `ServerClient.score`."""
+        """Return predictions in the order of `images`; see `ServerClient.score`."""
         return await self._run(self._protocol.score(images, _options(faces)))
 
     async def explain(
         self, image: bytes, emotion: str | None = None, *, faces: FaceMode | str | None = None
     ) -> bytes:
-        """A heat map as a PNG; see `ServerClient.explain`."""
+        """Return a heat map as a PNG; see `ServerClient.explain`."""
         return await self._run(self._protocol.explain(image, _options(faces, emotion)))
 
     async def _run(self, exchange: Exchange[Result]) -> Result:
@@ -248,7 +247,7 @@ def connect(
 
 
 def _connection(url: str, timeout: float) -> dict[str, Any]:
-    """Arguments of an httpx client; to load certificates takes 30 ms, which http does without."""
+    """Return arguments of an httpx client. Loading certificates takes 30 ms: only for HTTPS."""
     wait = httpx.Timeout(timeout, connect=5)
     return {"timeout": wait, "verify": url.startswith("https:")}
 

@@ -1,4 +1,4 @@
-"""The answers of POST /explanations: a heat map, as a picture or as numbers."""
+"""Answers of POST /explanations: a heat map, as a picture or as numbers."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ _OPACITY = 0.5
 
 
 def explain_request(model: Model, request: ServerRequest) -> tuple[str, bytes | str]:
-    """The content type and the content of the answer: a PNG, or JSON with the array.
+    """Return the content type and the content of the answer: a PNG, or JSON with the array.
 
     Raises:
-        BadRequest: not one image, one that cannot be scored, an emotion that the model does not
-            know, or a model that has nothing to show.
+        BadRequest: there is not exactly one image, it cannot be scored, the model does not know
+            the emotion, or the model has no heat maps.
     """
     if len(request.uploads) != 1:
         raise BadRequest(
-            f"{len(request.uploads)} images: an explanation is of one; "
-            f"/predictions with explain=true takes {MAX_EXPLAINED}"
+            f"{len(request.uploads)} images: send exactly one; "
+            f"/predictions with explain=true takes up to {MAX_EXPLAINED}"
         )
     data = request.uploads[0].data
     if isinstance(data, Rejected):
         raise BadRequest(str(data))
     try:
-        found = model.explain(data, request.options.emotion, faces=request.options.faces)
+        explanation = model.explain(data, request.options.emotion, faces=request.options.faces)
     except (Rejected, ValueError) as error:
         raise BadRequest(str(error)) from error
     if request.options.image == "array":
-        content = {"model": dataclasses.asdict(model.identity), **as_array(found)}
+        content = {"model": dataclasses.asdict(model.identity), **as_array(explanation)}
         return "application/json", json.dumps(content)
-    return "image/png", picture(found)
+    return "image/png", picture(explanation)
 
 
 def as_array(explanation: Explanation) -> dict[str, Any]:
-    """The emotion, and the heat map as rows of numbers."""
+    """Return the emotion, and the heat map as rows of numbers, as JSON values."""
     heat = np.round(explanation.heat.astype(float), 4).tolist()
     return {"emotion": explanation.emotion, "heat": heat}
 
 
 def picture(explanation: Explanation) -> bytes:
-    """What the model reads, in grey, under the heat map (yellow: most); a PNG."""
+    """Draw the heat map (yellow: most) over the model's input in grey; returns a PNG."""
     grey = explanation.crop.mean(axis=0).astype(np.uint8)
     side = (_PICTURE_SIDE, _PICTURE_SIDE)
     heat = cv2.resize((explanation.heat * 255).astype(np.uint8), side)

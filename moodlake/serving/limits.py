@@ -1,13 +1,14 @@
-"""How much one request to the model server may hold, and how long it may take."""
+"""Limits of one request to the model server."""
 
 from __future__ import annotations
 
 MAX_IMAGES = 256
-"""At 10 ms a usual image they are answered within seconds."""
+"""Images in a request; at 10 ms each, the answer takes seconds."""
 MAX_BYTES = 64 * 2**20
-"""Of its body, and of its answer."""
+"""Bytes of a request's body, and of its answer."""
 MAX_SECONDS = 20.0
-"""That its images may take; TorchServe ends a worker after 60 without an answer."""
+"""Seconds to score a request's images; TorchServe kills a worker after 60 without an answer."""
 MAX_EXPLAINED = 16
-"""Images that it may ask to have explained: each takes longer than many predictions."""
+"""Images in a request with explain=true: an explanation takes longer than many predictions."""
 MAX_TOP_K = 100
+"""Most emotions that top_k lists."""

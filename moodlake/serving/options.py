@@ -32,9 +32,11 @@ def _switch(value: Any) -> Any:
     return value
 
 
-def _digits(value: Any) -> Any:
-    if isinstance(value, str) and not (value.isascii() and value.isdecimal() and len(value) <= 3):
-        raise ValueError(f"use a whole number from 1 to {MAX_TOP_K}")
+def _count(value: Any) -> Any:
+    if isinstance(value, str):
+        digits = value.isascii() and value.isdecimal() and len(value) <= 3
+        if not (digits and 1 <= int(value) <= MAX_TOP_K):
+            raise ValueError(f"use a whole number from 1 to {MAX_TOP_K}")
     return value
 
 
@@ -43,7 +45,7 @@ def _space(value: Any) -> Any:
 
 
 Switch = Annotated[bool, BeforeValidator(_switch)]
-Count = Annotated[int, Field(ge=1, le=MAX_TOP_K), BeforeValidator(_digits)]
+Count = Annotated[int, Field(ge=1, le=MAX_TOP_K), BeforeValidator(_count)]
 SpaceName = Annotated[
     LabelSpace,
     BeforeValidator(_space),

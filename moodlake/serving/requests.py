@@ -1,7 +1,7 @@
-"""Requests to the model server: one image, a form of many, or JSON with base64.
+"""Read requests to the model server: one image, a form of many, or JSON with base64.
 
-The forms are RFC 7578's multipart/form-data; the JSON is that of KServe's v1 protocol, which
-SageMaker and Vertex clients send too: {"instances": [...], "parameters": {...}}.
+A form is RFC 7578's multipart/form-data. JSON follows KServe's v1 protocol, which SageMaker and
+Vertex clients send too: {"instances": [...], "parameters": {...}}.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from moodlake.serving.options import OF_SCORING, OPTIONS, BadRequest, Options
 
 _MAX_FIELD_BYTES = 1_000
 _MAX_QUERY_FIELDS = 32
-# Text that opens or separates this many values is no list of images; parsing it costs memory.
+# Text with more brackets, braces and commas is no list of images, and parsing it takes memory.
 _MAX_JSON_MARKS = 20_000
-# What `curl` says of a body when it was told nothing of it.
-_UNTOLD = "application/x-www-form-urlencoded"
+# curl sends this type unless it is given another.
+_DEFAULT_TYPE = "application/x-www-form-urlencoded"
 _BASE64_KEYS = ("b64", "image_bytes", "content", "data", "image")
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One image as it was sent.
+    """One image of a request.
 
     Attributes:
-        name: what the sender calls it: the form field, the instance's key, or its number.
-        data: the encoded image, or why it could not be read from the request.
+        name: the name of its form field, the key of its instance, or its number.
+        data: the encoded image, or why the request does not hold a readable one.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class ServerRequest:
-    """Images in the order in which they were sent, and what is asked of them."""
+    """The images of a request in the order in which they were sent, and its options."""
 
     uploads: tuple[Upload, ...]
     options: Options
@@ -63,22 +63,22 @@ def parse_request(
     """Read a request of any of the three kinds.
 
     Args:
-        body: as it was sent.
-        content_type: of the body; whatever is neither a form of parts nor JSON is one image. JSON
-            is also known where nothing was told of it: no image begins with a brace.
-        query: options, as a URL carries them.
-        known: names of the options that may be given.
+        body: the request's body.
+        content_type: its Content-Type; a body that is neither a multipart form nor JSON is one
+            image. Without a type, a body that begins with a brace is JSON: no image does.
+        query: the URL's query string, with options.
+        known: names of the accepted options.
 
     Raises:
-        BadRequest: with the status and what to send instead.
+        BadRequest: the request is invalid; the message says what to send instead.
     """
     header = Message()
-    header["Content-Type"] = content_type or _UNTOLD
+    header["Content-Type"] = content_type or _DEFAULT_TYPE
     kind = header.get_content_type()
     given = _query_fields(query)
     if kind == "multipart/form-data":
         uploads, fields = _read_form(body, _parameter(header, "boundary", "Content-Type"), known)
-    elif kind == "application/json" or (kind == _UNTOLD and re.match(rb"\s*\{", body)):
+    elif kind == "application/json" or (kind == _DEFAULT_TYPE and re.match(rb"\s*\{", body)):
         uploads, fields = _read_json(body)
     else:
         uploads, fields = [Upload("0", body)] if body else [], []
@@ -86,10 +86,10 @@ def parse_request(
 
 
 def from_parts(parts: Mapping[str, bytes], known: Sequence[str] = OF_SCORING) -> ServerRequest:
-    """Read a request whose parts were named and taken apart before, as gRPC sends them.
+    """Read a request whose parts are already separate, as gRPC sends them.
 
     Raises:
-        BadRequest: as `parse_request`.
+        BadRequest: as for `parse_request`.
     """
     fields = [(name, _text(name, parts[name])) for name in parts if name in known]
     uploads = [Upload(name, bytes(data)) for name, data in parts.items() if name not in known]
@@ -99,13 +99,13 @@ def from_parts(parts: Mapping[str, bytes], known: Sequence[str] = OF_SCORING) ->
 def _request(
     uploads: list[Upload], known: Sequence[str], *sources: list[tuple[str, str]]
 ) -> ServerRequest:
-    """With the options of several sources, of which a later one counts for more."""
+    """Combine images with options from several sources; a later source takes precedence."""
     given: dict[str, str] = {}
     for fields in sources:
         names = [name for name, _ in fields]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise BadRequest(f"given twice: {', '.join(sorted(twice))[:100]}")
-        Options.from_text(dict(fields), known)  # what counts for less has to be right, too
+            raise BadRequest(f"options given twice: {', '.join(sorted(twice))[:100]}")
+        Options.from_text(dict(fields), known)  # an overridden value must be valid, too
         given.update(fields)
     options = Options.from_text(given, known)
     if len(uploads) > MAX_IMAGES:
@@ -127,7 +127,9 @@ def _query_fields(query: str) -> list[tuple[str, str]]:
             query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS, errors="strict"
         )
     except ValueError:
-        raise BadRequest(f"the query {query[:60]!r} cannot be read") from None
+        raise BadRequest(
+            f"the query {query[:60]!r} is invalid: send name=value&name=value"
+        ) from None
 
 
 def _text(name: str, value: bytes) -> str:
@@ -138,7 +140,7 @@ def _text(name: str, value: bytes) -> str:
 
 
 class _Form:
-    """Takes a form's parts from the parser's callbacks."""
+    """The parts of a form, collected by the parser's callbacks."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[Message, list[memoryview]]] = []
@@ -182,27 +184,31 @@ class _Form:
 
 
 def _parameter(header: Message, name: str, of: str) -> str:
-    """A parameter of a header, in either of its two spellings (RFC 2231); "" if it has none."""
+    """Return a header's parameter in either spelling of RFC 2231; "" if it has none."""
     try:
         return collapse_rfc2231_value(header.get_param(name, "", header=of))
-    except (TypeError, ValueError, LookupError):  # what the standard library makes of nonsense
-        raise BadRequest(f"the header {of} cannot be read") from None
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+    ):  # invalid headers make the standard library raise any of these
+        raise BadRequest(f"the header {of} is invalid") from None
 
 
 def _read_form(
     body: bytes, boundary: str, known: Sequence[str]
 ) -> tuple[list[Upload], list[tuple[str, str]]]:
     if not boundary:
-        raise BadRequest("the Content-Type of the form names no boundary between its parts")
+        raise BadRequest("the Content-Type of the form has no boundary")
     form = _Form()
     try:
         parser = MultipartParser(boundary.encode(), form.callbacks())  # type: ignore[arg-type]
         parser.write(body)
         parser.finalize()
     except (MultipartParseError, UnicodeError, ValueError) as error:
-        raise BadRequest(f"the form cannot be read: {error}") from None
+        raise BadRequest(f"the form is invalid: {error}") from None
     if not form.ended:
-        raise BadRequest("the form ends before its last boundary: it was cut off")
+        raise BadRequest("the form is cut off before its last boundary")
     uploads: list[Upload] = []
     fields: list[tuple[str, str]] = []
     for header, chunks in form.parts:
@@ -237,11 +243,11 @@ def _json_text(name: str, value: Any) -> str:
         value = int(value)
     if isinstance(value, str | int):
         return str(value)
-    raise BadRequest(f"the parameter {name[:40]!r} is no text, number or truth value")
+    raise BadRequest(f"the parameter {name[:40]!r} must be a string, a number or a boolean")
 
 
 def _instance(index: int, instance: Any) -> Upload:
-    """{"b64": "..."}, the same under another key, or the text itself; `key` names it."""
+    """Read base64 text, or an object with the text under one of _BASE64_KEYS; `key` names it."""
     name = str(index)
     if isinstance(instance, dict):
         name = str(instance.get("key", index))[:_MAX_FIELD_BYTES]
@@ -250,7 +256,7 @@ def _instance(index: int, instance: Any) -> Upload:
         encoded = next((encoded[key] for key in _BASE64_KEYS if key in encoded), None)
     if not isinstance(encoded, str):
         known = ", ".join(_BASE64_KEYS)
-        detail = f"the instance holds no base64 text under one of {known}"
+        detail = f"the instance has no base64 text under one of {known}"
         return Upload(name, Rejected(Reason.NOT_AN_IMAGE, detail))
     try:
         return Upload(name, base64.b64decode(encoded, validate=True))

@@ -1,4 +1,4 @@
-"""What callers of the model server send, and where it is kept."""
+"""The model server's token: where it is stored, and how to read it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 from moodlake.errors import UserError
 
 Keys = Path | str | None
-"""TorchServe's key_file.json, or the ARN of a secret; None where the server wants no token."""
+"""TorchServe's key_file.json, or the ARN of a secret; None if the server requires no token."""
 
 
 class ServerError(UserError):
-    """The model server is out of reach or refuses; the message says what to do."""
+    """The model server is out of reach or rejects a request; the message says what to do."""
 
 
 class ServerAway(ServerError):
-    """It does not answer, or is not ready; it may be so later."""
+    """The model server does not answer or is not ready; it may be later."""
 
 
 def read_token(keys: Keys) -> str | None:
-    """The token as it is now.
+    """Read the current token.
 
-    A secret of AWS Secrets Manager is JSON as in the file, or {"key": "..."}.
+    A secret in AWS Secrets Manager has the JSON of the file, or {"key": "..."}.
 
     Raises:
-        ServerError: it cannot be read.
+        ServerError: the token cannot be read.
     """
     if keys is None:
         return None
@@ -33,15 +33,17 @@ def read_token(keys: Keys) -> str | None:
         content = json.loads(keys.read_text("utf-8") if isinstance(keys, Path) else _secret(keys))
         token = content.get("inference", content)["key"]
         if not isinstance(token, str) or not token:
-            raise ValueError(f"its key is {token!r}, no word")
+            raise ValueError(f"its key is {token!r}, not a text")
         return token
     except (KeyError, AttributeError, TypeError) as error:
-        told = f'{keys} has no {{"inference": {{"key": "..."}}}}, nor {{"key": "..."}}'
-        raise ServerError(f"cannot read the server's token: {told}") from error
+        raise ServerError(
+            f"cannot read the server's token from {keys}: it holds neither "
+            '{"inference": {"key": "..."}} nor {"key": "..."}'
+        ) from error
     except (OSError, ValueError) as error:
         raise ServerError(
-            f"cannot read the server's token from {keys}: {error}; "
-            "MOODLAKE_SERVER_KEYS names the key_file.json of a server that was started, or a secret"
+            f"cannot read the server's token from {keys}: {error}; set MOODLAKE_SERVER_KEYS to the "
+            "key_file.json of a running server, or to the ARN of a secret"
         ) from error
 
 
@@ -54,6 +56,6 @@ def _secret(arn: str) -> str:
         return str(client.get_secret_value(SecretId=arn)["SecretString"])
     except (BotoCoreError, ClientError, IndexError) as error:
         raise ServerError(
-            f"cannot read the server's token from {arn}: {error}; check the secret, and the "
+            f"cannot read the server's token from {arn}: {error}; check the secret and the "
             "permission secretsmanager:GetSecretValue"
         ) from error

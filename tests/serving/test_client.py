@@ -176,7 +176,7 @@ def test_a_refused_token_is_explained(server: Server, tmp_path: Path) -> None:
     keys.write_text(json.dumps({"inference": {"key": "old"}}))
     server.answer = lambda body, number: (401, {"message": "send a token"})
     client = ServerClient(f"http://127.0.0.1:{server.server_port}", keys)
-    with pytest.raises(ServerError, match="refuses the token"):
+    with pytest.raises(ServerError, match="rejects the token"):
         client.score(IMAGES)
 
 
@@ -213,7 +213,7 @@ def test_requests_in_flight_take_up_a_new_token_together(server: Server, tmp_pat
 @pytest.fixture
 def starting(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A server whose first 20 answers are 503."""
-    monkeypatch.setattr("moodlake.serving.protocol._LONGEST_WAIT", 0.01)
+    monkeypatch.setattr("moodlake.serving.protocol._MAX_BACKOFF", 0.01)
     answers = iter([(503, {})] * 20)
 
     class Starting(Handler):
@@ -250,5 +250,5 @@ def test_connect_does_not_wait_for_a_server_that_denies_access(
 ) -> None:
     monkeypatch.setattr(Handler, "about", (401, {}))
     url = f"http://127.0.0.1:{server.server_port}"
-    with pytest.raises(ServerError, match="refuses the token"):
+    with pytest.raises(ServerError, match="rejects the token"):
         connect(Settings(server_url=url, server_wait=3600))

@@ -47,11 +47,15 @@ class LabelSpace:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """From `name` and `emotions`, as bundles, servers and runs write them."""
+        """Read the keys `name` and `emotions`, as in bundles, servers' answers and run records."""
         return cls(values["name"], tuple(values["emotions"]))
 
     def index(self, emotion: str) -> int:
-        """Position of `emotion`; ValueError names the emotions of the space if it is not one."""
+        """Return the position of `emotion`.
+
+        Raises:
+            ValueError: the space has no such emotion; the message lists those it has.
+        """
         if emotion not in self.emotions:
             raise ValueError(f"{emotion!r} is not in {self.name}: {', '.join(self.emotions)}")
         return self.emotions.index(emotion)
@@ -73,17 +77,21 @@ def _known_spaces() -> dict[str, LabelSpace]:
 
 @cache
 def _synonyms() -> dict[str, str]:
-    """Each name of an emotion that has several -> the first of them."""
+    """Return a mapping of each synonym to the first name of its emotion."""
     return {name: names[0] for names in _file()["synonyms"] for name in names}
 
 
 def label_space_names() -> list[str]:
-    """The names in label_spaces.toml."""
+    """Return the names of the label spaces in label_spaces.toml, sorted."""
     return sorted(_known_spaces())
 
 
 def label_space(name: str) -> LabelSpace:
-    """The label space called `name` in label_spaces.toml; ValueError lists those there are."""
+    """Return a label space of label_spaces.toml.
+
+    Raises:
+        ValueError: there is none of this name; the message lists the names.
+    """
     spaces = _known_spaces()
     if name not in spaces:
         raise ValueError(f"unknown label space {name!r}; known: {', '.join(label_space_names())}")
@@ -91,16 +99,17 @@ def label_space(name: str) -> LabelSpace:
 
 
 def from_votes(votes: ArrayLike) -> NDArray[np.float64]:
-    """Distributions from annotators' votes.
+    """Turn annotators' votes into distributions.
 
     Args:
-        votes: (..., E) non-negative counts, one column an emotion.
+        votes: (..., E) non-negative counts, one column per emotion.
 
     Returns:
         (..., E) float64; each row sums to 1.
 
     Raises:
-        ValueError: a negative or non-finite count, or a row with no vote left (named by number).
+        ValueError: a count is negative or not finite, or a row has no votes; the message gives the
+            numbers of these rows.
     """
     counts = np.array(votes, dtype=np.float64)
     if not np.isfinite(counts).all() or (counts < 0).any():
@@ -108,58 +117,62 @@ def from_votes(votes: ArrayLike) -> NDArray[np.float64]:
     totals = counts.sum(axis=-1, keepdims=True)
     if (totals == 0).any():
         rows = np.flatnonzero(totals.reshape(-1) == 0)[:5].tolist()
-        raise ValueError(f"no votes left to make a distribution of in rows {rows}")
+        raise ValueError(f"rows {rows} have no votes, and so no distribution")
     return counts / totals
 
 
 def without_neutral(
     space: LabelSpace, distributions: ArrayLike
 ) -> tuple[LabelSpace, NDArray[np.float64]]:
-    """The other emotions alone; what is left of a row (N, E) sums to 1 again, or to 0."""
+    """Drop neutral and scale each row (N, E) to sum to 1 again, or to 0 if it was all neutral."""
     kept = [index for index, emotion in enumerate(space.emotions) if emotion != NEUTRAL]
-    left = np.asarray(distributions, dtype=np.float64)[:, kept]
-    total = left.sum(axis=1, keepdims=True)
-    scaled = np.divide(left, total, out=np.zeros_like(left), where=total > 0)
+    others = np.asarray(distributions, dtype=np.float64)[:, kept]
+    total = others.sum(axis=1, keepdims=True)
+    scaled = np.divide(others, total, out=np.zeros_like(others), where=total > 0)
     return LabelSpace(f"{space.name}_basic", tuple(space.emotions[i] for i in kept)), scaled
 
 
 def in_space(
     distributions: ArrayLike, source: LabelSpace, target: LabelSpace
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same distributions told in the emotions of another space.
+    """Convert distributions to another label space.
 
-    Emotions are matched by name or synonym. Those that `target` lacks are left out and the rest
-    scaled to sum to 1 again; those that only `target` has get 0.
+    Emotions match by name or synonym. Those that `target` lacks are dropped and the others scaled
+    to sum to 1 again; those that only `target` has get 0.
 
     Args:
         distributions: (..., E) over `source`.
 
     Returns:
-        The distributions (..., E') over `target`, and (...) how much of each it could tell, 0 to
-        1. Where that is 0, all emotions are equal; near 0 the distribution says little.
+        The distributions (..., E') over `target`, and (...) the share of each, 0 to 1, that was
+        not dropped. With a share of 0 all emotions are equally probable; near 0 the distribution
+        means little.
     """
     given = np.asarray(distributions, dtype=np.float64)
-    same = _synonyms()
-    places = {same.get(name, name): index for index, name in enumerate(target.emotions)}
-    told = np.zeros((*given.shape[:-1], len(target)))
+    first_name = _synonyms()
+    columns = {first_name.get(name, name): index for index, name in enumerate(target.emotions)}
+    matched = np.zeros((*given.shape[:-1], len(target)))
     for index, name in enumerate(source.emotions):
-        place = places.get(same.get(name, name))
-        if place is not None:
-            told[..., place] = given[..., index]
-    share = told.sum(axis=-1, keepdims=True)
-    scaled = np.divide(told, share, out=np.full_like(told, 1 / len(target)), where=share > 0)
-    return scaled, share[..., 0]
+        column = columns.get(first_name.get(name, name))
+        if column is not None:
+            matched[..., column] = given[..., index]
+    share = matched.sum(axis=-1, keepdims=True)
+    uniform = np.full_like(matched, 1 / len(target))
+    return np.divide(matched, share, out=uniform, where=share > 0), share[..., 0]
 
 
 def shared_space(source: LabelSpace, target: LabelSpace) -> LabelSpace:
-    """The emotions of `target` that `source` has too, by name or synonym; `target` if it is all.
+    """Return the emotions of `target` that `source` has, too, by name or synonym.
+
+    Returns:
+        `target` itself if it shares all its emotions.
 
     Raises:
-        ValueError: fewer than two, so that there is no distribution to tell in both.
+        ValueError: they share fewer than two emotions, too few for a distribution.
     """
-    same = _synonyms()
-    known = {same.get(name, name) for name in source.emotions}
-    both = tuple(name for name in target.emotions if same.get(name, name) in known)
+    first_name = _synonyms()
+    known = {first_name.get(name, name) for name in source.emotions}
+    both = tuple(name for name in target.emotions if first_name.get(name, name) in known)
     if len(both) < 2:
         raise ValueError(
             f"{source.name} ({', '.join(source.emotions)}) and {target.name} "
@@ -169,18 +182,18 @@ def shared_space(source: LabelSpace, target: LabelSpace) -> LabelSpace:
 
 
 def dominant(distribution: ArrayLike, space: LabelSpace) -> str:
-    """The most probable emotion of one distribution (E,); the first one on a tie."""
+    """Return the most probable emotion of one distribution (E,); the first one on a tie."""
     return space.emotions[int(np.argmax(np.asarray(distribution)))]
 
 
 def entropy(distributions: ArrayLike) -> NDArray[np.float64]:
-    """Shannon entropy in nats, over the last axis: 0 when certain, log(E) when all are equal."""
+    """Return the Shannon entropy over the last axis in nats: 0 if certain, log(E) if uniform."""
     p = np.asarray(distributions, dtype=np.float64)
     return -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1) + 0.0
 
 
 def jensen_shannon_distance(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
-    """How far distributions (..., E) lie apart: 0 where equal, 1 where they share nothing.
+    """Return the distance of distributions (..., E): 0 if equal, 1 if they share no emotion.
 
     The square root of the Jensen-Shannon divergence in bits (Lin, "Divergence Measures Based on
     the Shannon Entropy", IEEE Trans. Inf. Theory 1991); it is a metric (Endres & Schindelin, "A
@@ -195,6 +208,6 @@ def jensen_shannon_distance(one: ArrayLike, other: ArrayLike) -> NDArray[np.floa
 
 
 def _bits_from_middle(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """KL(p || (p + q) / 2) over the last axis."""
+    """Return KL(p || (p + q) / 2) over the last axis, in bits."""
     ratio = np.divide(2 * p, p + q, out=np.ones_like(p), where=p > 0)
     return np.sum(p * np.log2(ratio), axis=-1)

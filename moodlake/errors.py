@@ -1,8 +1,8 @@
-"""What a person can mend."""
+"""The base of the errors that a user can fix."""
 
 
 class UserError(Exception):
-    """Base of the errors whose message says what was wrong, with what, and what to do.
+    """An error whose message says what failed, with what, why, and what to do.
 
-    The command line shows the message alone, without a traceback.
+    The command line shows the message without a traceback.
     """

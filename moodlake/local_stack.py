@@ -16,11 +16,11 @@ _HOST = "127.0.0.1"
 
 
 class StackError(UserError):
-    """The stack cannot be started or found; the message says what to do."""
+    """A stack cannot be started or found; the message says what to do."""
 
 
 def read_state(state: Path) -> dict[str, Any] | None:
-    """The content of stack.json in the folder `state`; None if there is no such file."""
+    """Return the content of stack.json in the folder `state`; None if there is no such file."""
     try:
         content: dict[str, Any] = json.loads((state / STATE_FILE).read_text("utf-8"))
     except FileNotFoundError:
@@ -29,10 +29,10 @@ def read_state(state: Path) -> dict[str, Any] | None:
 
 
 def environment_of(state: Path) -> dict[str, str]:
-    """Environment variables that point a client at the stack running from the folder `state`.
+    """Return the environment variables of clients of the stack that runs from `state`.
 
     Raises:
-        StackError: no stack is running there.
+        StackError: no stack runs there.
     """
     record = read_state(state)
     if record is None or not _runs(record["supervisor"]):
@@ -41,19 +41,19 @@ def environment_of(state: Path) -> dict[str, str]:
 
 
 def point_here(environment: Mapping[str, str]) -> None:
-    """Make this process, and those it starts, use these addresses and no other S3."""
+    """Set these variables for this process and its children, and unset all others of AWS."""
     kept = without_aws(os.environ)
     os.environ.clear()
     os.environ.update({**kept, **environment})
 
 
 def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that do not configure AWS clients."""
+    """Return the variables that do not configure AWS clients."""
     return {name: value for name, value in environment.items() if not name.startswith("AWS_")}
 
 
 def _runs(supervisor: Mapping[str, Any]) -> bool:
-    # Installed wherever a stack can run, and nowhere else.
+    # psutil is installed only where a stack can run.
     import psutil
 
     try:
@@ -65,7 +65,7 @@ def _runs(supervisor: Mapping[str, Any]) -> bool:
 
 
 def _environment_by_ports(state: Path, ports: Mapping[str, int]) -> dict[str, str]:
-    """The environment of a stack whose stack.json predates the field `environment`."""
+    """Return the environment of a stack whose stack.json has no field `environment`."""
     settings = Settings(
         server_url=f"http://{_HOST}:{ports['front']}",
         server_keys=state / "front" / "key_file.json",

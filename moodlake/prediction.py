@@ -1,4 +1,4 @@
-"""What moodlake says of one image: the same object in process, over HTTP and in the table."""
+"""The prediction for one image: the same object in process, over HTTP and in the table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "mouth")
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model made a row."""
+    """The model that made a prediction."""
 
     name: str
     version: str
@@ -29,10 +29,10 @@ class ModelIdentity:
 
 
 class FaceMode(StrEnum):
-    """Which part of an image is scored."""
+    """The part of an image that is scored."""
 
     NONE = "none"
-    """The whole image, as it is."""
+    """The whole image."""
     LARGEST = "largest"
     """The largest face."""
     ALL = "all"
@@ -44,10 +44,10 @@ class Face:
     """A face, in pixels of the original image.
 
     Attributes:
-        left, top, width, height: the box from the brows to the chin, cut off at the image's border.
-        confidence: 0 to 1; higher is surer.
-        landmarks: x and y of `LANDMARKS`, right and left being the person's; may lie
-            beyond the border where the face does.
+        left, top, width, height: the box from the brows to the chin, clipped to the image.
+        confidence: the detector's score, 0 to 1.
+        landmarks: x and y of each of `LANDMARKS`; outside the image where the face extends beyond
+            it.
     """
 
     left: int
@@ -60,7 +60,7 @@ class Face:
 
 @dataclass(frozen=True)
 class FacePrediction:
-    """A found face, a `Face` with its distribution, if it was scored."""
+    """A `Face` with its distribution; None if this face was not scored."""
 
     left: int
     top: int
@@ -72,12 +72,12 @@ class FacePrediction:
 
     @classmethod
     def of(cls, face: Face, distribution: dict[str, float] | None) -> Self:
+        """Combine a face with its distribution."""
         return cls(**vars(face), distribution=distribution)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """From its plain values; unknown keys are left aside, and an older server names no
-        landmarks."""
+        """Read JSON values; ignores unknown keys, and accepts older servers without landmarks."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         landmarks = values.get("landmarks", {})
         known["landmarks"] = {name: (x, y) for name, (x, y) in landmarks.items()}
@@ -86,17 +86,17 @@ class FacePrediction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image's outcome.
+    """The outcome for one image.
 
     Attributes:
         status: scored, or rejected with a `reason` and a `detail` for a person.
-        width, height, format: of the original image, upright; None if its header was not read.
-        faces: all that were found, largest first; empty where none were looked for.
+        width, height, format: of the original image, upright; None if its header is unreadable.
+        faces: all faces found, largest first; empty with FaceMode.NONE.
         distribution: emotion -> probability, sums to 1; None if rejected.
         dominant: the most probable emotion; `confidence` is its probability.
         entropy: of the distribution, in nats.
-        brightness: of what was read for it, 0 to 1; see `Preprocessing.brightness`. None if
-            rejected, and from an older server.
+        brightness: of the part that was scored, 0 to 1; see `Preprocessing.brightness`. None if
+            rejected, or from an older server.
     """
 
     status: Status
@@ -124,7 +124,7 @@ class Prediction:
         faces: tuple[FacePrediction, ...] = (),
         brightness: float | None = None,
     ) -> Self:
-        """A scored image from its distribution (E,) over `space`."""
+        """Build the prediction of a scored image from its distribution (E,) over `space`."""
         return cls(
             Status.SCORED,
             width=width,
@@ -140,7 +140,7 @@ class Prediction:
 
     @classmethod
     def rejected(cls, error: Rejected) -> Self:
-        """An image that could not be scored."""
+        """Build the prediction of an image that could not be scored."""
         return cls(
             Status.REJECTED,
             reason=error.reason,
@@ -151,12 +151,12 @@ class Prediction:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return JSON values."""
         return {**vars(self), "faces": [dict(vars(face)) for face in self.faces]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; unknown keys are left aside so that servers may add some."""
+        """Read the values of `to_dict`; ignores unknown keys, which newer servers may add."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         known["status"] = Status(known["status"])
         known["reason"] = Reason(known["reason"]) if known.get("reason") else None
@@ -165,6 +165,6 @@ class Prediction:
 
 
 def as_dict(probabilities: NDArray[np.floating], space: LabelSpace) -> dict[str, float]:
-    """A distribution (E,) as emotion -> probability, rounded to six decimals."""
+    """Return a distribution (E,) as emotion -> probability, rounded to six decimals."""
     rounded = [round(float(value), _DECIMALS) for value in probabilities]
     return dict(zip(space.emotions, rounded, strict=True))

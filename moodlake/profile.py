@@ -1,4 +1,4 @@
-"""A small summary of many images, by which runs are compared with each other and with training.
+"""A small summary of many images, to compare runs with each other and with the training data.
 
 Profiles add up: the sum of the profiles of parts is, to the last digit, the profile of the whole.
 """
@@ -18,25 +18,25 @@ from moodlake.emotions import LabelSpace, entropy
 from moodlake.reasons import Status
 
 BINS = 10
-"""Of entropy and brightness, alike wide from 0 to 1."""
+"""Number of equally wide bins of entropy and of brightness, from 0 to 1."""
 MILLIONTHS = 1_000_000
 Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Counts of images, by what was read in them. A bin that is absent counts 0.
+    """Counts of images by their predictions and properties. An absent bin counts 0.
 
     Attributes:
-        emotions: emotion -> sum of its probabilities, in millionths: whole numbers add up the
-            same in any order.
-        dominant: emotion -> images in which it is the most probable one.
-        entropy: lower end of the bin -> images, by entropy / log(E): 0 when certain, 1 when all E
-            emotions are equal.
-        brightness: lower end of the bin -> images, by `Prediction.brightness`.
-        size: power of two -> images, by the shorter side in pixels of what was read (a face's
-            box, or the image): "64" holds 64 to 127.
-        outcomes: "scored" or a reason -> images.
+        emotions: emotion -> sum of its probabilities in millionths; whole numbers have the same
+            sum in any order.
+        dominant: emotion -> number of images in which it is the most probable one.
+        entropy: lower end of the bin -> number of images, by entropy / log(E): 0 if certain, 1 if
+            all E emotions are equally probable.
+        brightness: lower end of the bin -> number of images, by `Prediction.brightness`.
+        size: power of two -> number of images, by the shorter side in pixels of the scored part (a
+            face's box, or the image): "64" counts 64 to 127.
+        outcomes: "scored" or a reason -> number of images.
     """
 
     emotions: Counts
@@ -48,7 +48,7 @@ class Profile:
 
     @classmethod
     def empty(cls) -> Self:
-        """Of no images: adding it changes nothing."""
+        """Return the profile of no images, the neutral element of addition."""
         return cls(**{field.name: {} for field in fields(cls)})
 
     @classmethod
@@ -61,15 +61,15 @@ class Profile:
         sizes: ArrayLike = (),
         outcomes: Mapping[str, int] | None = None,
     ) -> Self:
-        """The profile of scored images.
+        """Return the profile of scored images.
 
         Args:
             space: the label space.
             distributions: (N, E) over it.
-            brightness: 0 to 1, of those images of which it is known.
-            sizes: shorter sides in pixels, 1 at least, likewise.
-            outcomes: "scored" and the reasons of the rejected -> images; not given where images
-                were chosen, so that rejects tell nothing.
+            brightness: 0 to 1, of the images for which it is known.
+            sizes: shorter sides in pixels, at least 1, of the images for which they are known.
+            outcomes: "scored" and reasons of rejection -> number of images; omit it for selected
+                images, whose rejections mean nothing.
         """
         rows = np.asarray(distributions, np.float64).reshape(-1, len(space))
         millionths = np.rint(rows * MILLIONTHS).astype(np.int64).sum(axis=0)
@@ -93,26 +93,26 @@ class Profile:
 
     @property
     def scored(self) -> int:
-        """Images with a distribution."""
+        """Number of images with a distribution."""
         return sum(self.dominant.values())
 
     @property
     def images(self) -> int:
-        """All images; the scored ones where rejects are not known."""
+        """Number of images; of scored ones if rejections are unknown."""
         return sum(self.outcomes.values()) or self.scored
 
     def rejected(self) -> dict[str, int]:
-        """Images by reason, the most frequent first."""
+        """Return reason -> number of images, the most frequent reason first."""
         others = ((name, count) for name, count in self.outcomes.items() if name != Status.SCORED)
         return dict(sorted(others, key=lambda item: (-item[1], item[0])))
 
     def to_dict(self) -> dict[str, dict[str, int]]:
-        """Plain values for JSON."""
+        """Return JSON values."""
         return {field.name: dict(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`; what a later version adds is left aside."""
+        """Read the values of `to_dict`; ignores fields of later versions."""
         return cls(**{field.name: values.get(field.name, {}) for field in fields(cls)})
 
 

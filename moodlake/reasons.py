@@ -1,4 +1,4 @@
-"""Why an image was not scored: the one list that server, scorer, gate and report share."""
+"""Reasons why an image is not scored, shared by the server, the scorer, the gate and reports."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """What became of an input."""
+    """The outcome for one input."""
 
     SCORED = "scored"
     REJECTED = "rejected"
 
 
 class Reason(StrEnum):
-    """Why an input was rejected. Query and group by the value; show people `explanation`."""
+    """Why an input is rejected: a code to query and group by."""
 
     EMPTY = "empty"
     TOO_LARGE = "too_large"
@@ -29,47 +29,49 @@ class Reason(StrEnum):
 
     @property
     def is_retryable(self) -> bool:
-        """It may be otherwise at the next run, which therefore tries the object again."""
+        """Whether the next run may succeed, and therefore retries the object."""
         return self in (Reason.VANISHED, Reason.UNREADABLE)
 
     @property
     def is_broken(self) -> bool:
-        """The input is no whole image, or the model failed on it: where this befalls nearly all,
-        something is wrong upstream or with the model."""
+        """Whether the input is damaged or the model failed on it.
+
+        If this happens to nearly all inputs, suspect their source or the model.
+        """
         return not self.is_retryable and self is not Reason.NO_FACE
 
     @property
     def explanation(self) -> str:
-        """One sentence for a person."""
+        """The reason as a sentence for people."""
         return _EXPLANATIONS[self]
 
 
 _EXPLANATIONS = {
     Reason.EMPTY: "The file has no bytes.",
-    Reason.TOO_LARGE: "The file has more bytes than the limit allows.",
-    Reason.TOO_MANY_PIXELS: "The image has more pixels than the limit allows; it was not decoded.",
-    Reason.NOT_AN_IMAGE: "The bytes are not an image, whatever the name says.",
-    Reason.TRUNCATED: "The image is damaged or ends too early.",
-    Reason.UNSUPPORTED_FORMAT: "The image format is not one of those that are read.",
-    Reason.NO_FACE: "No face was found, and the model reads faces.",
-    Reason.VANISHED: "The object was listed but gone, or changed, when it was read.",
-    Reason.UNREADABLE: "The object is listed, but the store does not hand it out.",
+    Reason.TOO_LARGE: "The file is larger than the limit.",
+    Reason.TOO_MANY_PIXELS: "The image has more pixels than the limit and was not decoded.",
+    Reason.NOT_AN_IMAGE: "The file is not an image, whatever its name.",
+    Reason.TRUNCATED: "The image is damaged or incomplete.",
+    Reason.UNSUPPORTED_FORMAT: "The image format is not supported.",
+    Reason.NO_FACE: "No face was found, and the model scores faces only.",
+    Reason.VANISHED: "The object was listed, but deleted or changed before it was read.",
+    Reason.UNREADABLE: "The object is listed, but the store does not return it.",
     Reason.MODEL_ERROR: "The model failed on this image.",
 }
 
 
 def outcomes(counts: Mapping[str, int]) -> str:
-    """In words: how many were scored, and how many rejected for which reasons.
+    """Return a text such as "9 scored, 3 rejected (2 no_face, 1 empty)".
 
     Args:
-        counts: by reason, and of what was scored.
+        counts: number of inputs by reason, and under "scored".
     """
     rejected = {name: count for name, count in counts.items() if name != Status.SCORED}
-    told = f"{counts.get(Status.SCORED, 0)} scored, {sum(rejected.values())} rejected"
+    text = f"{counts.get(Status.SCORED, 0)} scored, {sum(rejected.values())} rejected"
     if rejected:
         by_count = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
-        told += f" ({', '.join(f'{count} {name}' for name, count in by_count)})"
-    return told
+        text += f" ({', '.join(f'{count} {name}' for name, count in by_count)})"
+    return text
 
 
 class Rejected(Exception):
@@ -77,8 +79,8 @@ class Rejected(Exception):
 
     Attributes:
         reason: the code to group by.
-        detail: what was found, for the person who looks into it.
-        width, height, format: what the header told before the rejection, if it could be read.
+        detail: the cause in this input, for people.
+        width, height, format: from the image's header; None if it could not be read.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Rejected(Exception):
         self.format = format
 
     def as_value(self) -> Rejected:
-        """The same without a traceback, whose frames would keep the image's bytes alive."""
+        """Return a copy without a traceback, whose frames would keep the image's bytes alive."""
         return Rejected(
             self.reason, self.detail, width=self.width, height=self.height, format=self.format
         )

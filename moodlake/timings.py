@@ -1,4 +1,4 @@
-"""How long the steps of scoring take."""
+"""Measure the time of the steps of scoring."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 
 @contextmanager
 def _measured(
-    tell: Callable[[float], None], clock: Callable[[], float] = time.perf_counter
+    report: Callable[[float], None], clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[None]:
-    """Tell the seconds that the block took, also if it failed."""
+    """Call `report` with the seconds that the block took, also if it failed."""
     started = clock()
     try:
         yield
     finally:
-        tell(clock() - started)
+        report(clock() - started)
 
 
 @dataclass
 class Timings:
-    """Seconds spent on the images of a call: added up as they pass through the steps."""
+    """Seconds spent on the images of one call, by step."""
 
     decode: float = 0.0
     detect: float = 0.0
@@ -33,12 +33,12 @@ class Timings:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Add what is done inside to a step."""
+        """Add the time of the block to a step."""
         with _measured(lambda taken: setattr(self, name, getattr(self, name) + taken)):
             yield
 
     def to_dict(self) -> dict[str, float]:
-        """The steps in milliseconds."""
+        """Return the milliseconds of each step."""
         return {
             "decode_ms": round(self.decode * 1e3, 3),
             "detect_ms": round(self.detect * 1e3, 3),
@@ -48,7 +48,7 @@ class Timings:
 
 
 class Stopwatch:
-    """Adds up seconds by step; safe to share between threads."""
+    """The sum of seconds by step. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._seconds: Counter[str] = Counter()
@@ -56,23 +56,23 @@ class Stopwatch:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Add the time that the block takes."""
+        """Add the time of the block to a step."""
         with _measured(lambda taken: self.add({name: taken})):
             yield
 
     @contextmanager
     def cores(self, name: str) -> Iterator[None]:
-        """Add the time that this process's threads are at work while the block runs."""
+        """Add the processor time of this process during the block to a step."""
         with _measured(lambda taken: self.add({name: taken}), time.process_time):
             yield
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Add what was measured elsewhere."""
+        """Add seconds by step."""
         with self._adding:
             self._seconds.update(seconds)
 
     @property
     def seconds(self) -> dict[str, float]:
-        """So far, by step."""
+        """The seconds so far, by step, rounded to milliseconds."""
         with self._adding:
             return {name: round(value, 3) for name, value in self._seconds.items()}

@@ -41,7 +41,7 @@ def select_row(tab: Page, name: str, number: int = 0) -> None:
 def test_a_run_is_shown_with_its_counts_report_and_rows(url: str, tab: Page, stack: Stack) -> None:
     tab.goto(f"{url}/runs")
     expect(tab.get_by_role("heading", name="rescored")).to_be_visible()
-    expect(tab.get_by_text("The bytes are not an image, whatever the name says.")).to_be_visible()
+    expect(tab.get_by_text("The file is not an image, whatever its name.")).to_be_visible()
     frame = tab.frame_locator("iframe")
     expect(frame.get_by_text(f"s3://{BUCKET}/").first).to_be_visible()
     with tab.expect_download() as download:

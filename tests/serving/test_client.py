@@ -151,7 +151,7 @@ def test_a_refusal_is_not_blamed_on_the_images(server: Server, status: int) -> N
 
 def test_answers_for_other_images_are_refused(server: Server) -> None:
     server.answer = lambda body, number: scored(b"image-" * 7)
-    with pytest.raises(ServerError, match="other images"):
+    with pytest.raises(ServerError, match="did not answer for the images"):
         client_of(server).score(IMAGES)
 
 

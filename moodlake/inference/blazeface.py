@@ -1,9 +1,9 @@
 """BlazeFace: boxes and landmarks of faces (Bazarevsky et al., 2019, arXiv:1907.05047).
 
-Two of MediaPipe's networks, which ship in detector/: "back" searches the image, and
-"short range" looks at each candidate again, larger and turned upright by its eyes. The second
-look tells faces from what resembles one, and places the landmarks. Both networks are fully
-convolutional, so that the image's shape decides the input's.
+It uses two of MediaPipe's networks, in the folder detector/. "back" searches the image for
+candidates. "short range" then examines each candidate, enlarged and turned upright by its eyes,
+rejects false ones and places the landmarks. Both networks are fully convolutional, so that their
+input can have the shape of the image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHA256 = {
     _SEARCH: "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
     _LOOK: "3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633",
 }
-# (stride, anchors in each cell) of the two output grids, as MediaPipe's SSD anchors lie.
+# (stride, anchors per cell) of the two output grids: the layout of MediaPipe's SSD anchors.
 _GRIDS = {_SEARCH: ((16, 2), (32, 6)), _LOOK: ((8, 2), (16, 6))}
 
 _SHAPES = ((224, 224), (224, 288), (192, 288), (192, 352), (160, 480), (128, 768))
@@ -42,15 +42,15 @@ _LOOK_REACH = 1.25
 _MOST_OFF = 0.25
 _CANDIDATE = 0.2
 MOST_FACES = 32
-"""Of one image: the likeliest candidates are looked at again."""
+"""Most faces of one image: only the candidates with the highest scores are examined."""
 _CONFIDENT = 0.6
 _OVERLAP = 0.3
 _GREY = 127
 
 Faces = NDArray[np.float64]
-"""(N, 6, 2): centre, width and height, then LANDMARKS, as x and y in pixels."""
+"""(N, 6, 2): x and y in pixels of the centre, (width, height), then the LANDMARKS."""
 Scores = NDArray[np.float64]
-"""(N,) 0 to 1."""
+"""(N,) scores from 0 to 1."""
 
 
 IDENTITY: Mapping[str, Any] = {
@@ -63,23 +63,23 @@ IDENTITY: Mapping[str, Any] = {
     "confident": _CONFIDENT,
     "overlap": _OVERLAP,
 }
-"""What decides where faces are found: the networks and the numbers used with them."""
+"""Everything that determines where faces are found: the networks and their parameters."""
 
 
 def detect(pixels: NDArray[np.uint8]) -> tuple[Faces, Scores]:
-    """Faces of an RGB image (h, w, 3) uint8 and their scores, surest first.
+    """Return the faces of an RGB image (h, w, 3) uint8 and their scores, highest score first.
 
-    A face that fills the image is found in a second search, with a grey margin around the image;
-    it is made only where the first found none. Safe to call from many threads.
+    If the search finds none, a second one with a grey margin around the image looks for a face that
+    fills it. Safe to call from threads.
     """
-    found = _look_again(pixels, *search(pixels, _shape_for(*pixels.shape[:2])))
+    found = _confirm(pixels, *search(pixels, _shape_for(*pixels.shape[:2])))
     if len(found[1]):
         return found
     return _detect_filling(pixels)
 
 
 def _detect_filling(pixels: NDArray[np.uint8]) -> tuple[Faces, Scores]:
-    """Faces that fill the image, sought with a grey margin around it."""
+    """Return faces that fill the image, searched for with a grey margin around it."""
     shape = np.array(pixels.shape[:2])
     scale = min(1.0, _FILLED_SIDE / shape.max())
     height, width = np.maximum(1, np.rint(shape * scale)).astype(int).tolist()
@@ -90,16 +90,16 @@ def _detect_filling(pixels: NDArray[np.uint8]) -> tuple[Faces, Scores]:
     )
     faces, scores = search(widened, _MARGIN_SHAPE)
     filling = faces[:, 1].max(axis=1) >= _FILLING * min(height, width)
-    faces, scores = _look_again(widened, faces[filling], scores[filling])
-    faces[:, _PLACES] -= margin
+    faces, scores = _confirm(widened, faces[filling], scores[filling])
+    faces[:, _POINTS] -= margin
     return faces * (shape[1] / width, shape[0] / height), scores
 
 
-_PLACES = [0, 2, 3, 4, 5]  # of a face's rows, those that are places and not lengths
+_POINTS = [0, 2, 3, 4, 5]  # rows of a face that are points; row 1 is (width, height)
 
 
 def _shape_for(height: int, width: int) -> tuple[int, int]:
-    """The network's input (height, width) in which the image is largest."""
+    """Return the network's input shape (height, width) in which the image is largest."""
     shapes = {*_SHAPES, *(shape[::-1] for shape in _SHAPES)}
     return max(
         sorted(shapes, key=lambda shape: shape[0] * shape[1]),
@@ -108,17 +108,17 @@ def _shape_for(height: int, width: int) -> tuple[int, int]:
 
 
 def search(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> tuple[Faces, Scores]:
-    """Candidates in the whole image, surest first."""
+    """Return candidates in the whole image, highest score first."""
     fitted, scale, offset = _letterbox(pixels, shape)
     faces, scores = merge(*_network(_SEARCH, shape)(fitted))
-    faces[:, _PLACES] -= offset
+    faces[:, _POINTS] -= offset
     return faces[:MOST_FACES] / scale, scores[:MOST_FACES]
 
 
 def _letterbox(
     pixels: NDArray[np.uint8], shape: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-    """The image inside a grey frame of `shape`; its scale (x, y) and place (x, y) there."""
+    """Return the image in a grey frame of `shape`, and its scale (x, y) and offset (x, y) there."""
     height, width = pixels.shape[:2]
     scale = min(shape[0] / height, shape[1] / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -131,55 +131,56 @@ def _letterbox(
     return fitted, np.array((size[0] / width, size[1] / height)), np.array((left, top), float)
 
 
-def _look_again(pixels: NDArray[np.uint8], faces: Faces, scores: Scores) -> tuple[Faces, Scores]:
-    """The candidates that a closer look confirms, as it sees them."""
-    looks = [look for face in faces if (look := _look(pixels, face)) is not None]
-    confirmed = np.array([face for face, _ in looks]).reshape(-1, 6, 2)
-    return merge(confirmed, np.array([score for _, score in looks]))
+def _confirm(pixels: NDArray[np.uint8], faces: Faces, scores: Scores) -> tuple[Faces, Scores]:
+    """Return the candidates that the second network confirms, with its boxes and landmarks."""
+    found = [each for face in faces if (each := _examine(pixels, face)) is not None]
+    confirmed = np.array([face for face, _ in found]).reshape(-1, 6, 2)
+    return merge(confirmed, np.array([score for _, score in found]))
 
 
-def _look(
+def _examine(
     pixels: NDArray[np.uint8], face: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float] | None:
-    """The face (6, 2) in an upright square around a candidate (6, 2), and its score."""
+    """Return the face (6, 2) in an upright square around a candidate (6, 2), and its score."""
     (x, y), side = face[0], _LOOK_REACH * float(face[1].max())
     square = Square(x, y, side, turn_of(face))
     faces, scores = merge(*_network(_LOOK, (_LOOK_SIDE,) * 2)(square.cut(pixels, _LOOK_SIDE)))
     off = np.abs(faces[:, 0] / _LOOK_SIDE - 0.5).max(axis=1)
-    seen = np.flatnonzero((off < _MOST_OFF) & (scores >= _CONFIDENT))
-    if not len(seen):
+    accepted = np.flatnonzero((off < _MOST_OFF) & (scores >= _CONFIDENT))
+    if not len(accepted):
         return None
-    nearest = faces[seen[0]]
-    placed = square.back(nearest, _LOOK_SIDE)
-    placed[1] = nearest[1] * side / _LOOK_SIDE
-    return placed, float(scores[seen[0]])
+    best = faces[accepted[0]]
+    in_image = square.back(best, _LOOK_SIDE)
+    in_image[1] = best[1] * side / _LOOK_SIDE
+    return in_image, float(scores[accepted[0]])
 
 
 def turn_of(face: NDArray[np.float64]) -> float:
-    """Radians from the image's x axis to the line from the right eye to the left one."""
+    """Return the angle in radians of the line from the right eye to the left one."""
     x, y = face[3] - face[2]
     return math.atan2(y, x)
 
 
 def merge(faces: Faces, scores: Scores) -> tuple[Faces, Scores]:
-    """Weighted non-maximum suppression, as MediaPipe does it; surest first.
+    """Merge overlapping detections by MediaPipe's weighted non-maximum suppression.
 
-    Detections that overlap the surest one become their mean, weighted by score; then the next.
+    The detection with the highest score and those that overlap it become their mean, weighted by
+    score; this repeats with the remaining ones. The result has the highest score first.
     """
     merged, kept = [], []
-    left = np.argsort(-scores, kind="stable")
-    while len(left):
-        together = _overlaps(faces[left[0]], faces[left]) > _OVERLAP
-        together[0] = True
-        group = left[together]
+    remaining = np.argsort(-scores, kind="stable")
+    while len(remaining):
+        overlapping = _overlaps(faces[remaining[0]], faces[remaining]) > _OVERLAP
+        overlapping[0] = True
+        group = remaining[overlapping]
         merged.append(np.average(faces[group], axis=0, weights=scores[group]))
-        kept.append(scores[left[0]])
-        left = left[~together]
+        kept.append(scores[remaining[0]])
+        remaining = remaining[~overlapping]
     return np.array(merged).reshape(-1, 6, 2), np.array(kept)
 
 
 def _overlaps(face: NDArray[np.float64], others: Faces) -> NDArray[np.float64]:
-    """Intersection over union of one box with others (N,)."""
+    """Return the intersection over union (N,) of one box with others."""
     low = np.maximum(face[0] - face[1] / 2, others[:, 0] - others[:, 1] / 2)
     high = np.minimum(face[0] + face[1] / 2, others[:, 0] + others[:, 1] / 2)
     both = np.clip(high - low, 0, None).prod(axis=1)
@@ -187,20 +188,20 @@ def _overlaps(face: NDArray[np.float64], others: Faces) -> NDArray[np.float64]:
 
 
 class _Network:
-    """One of the networks at one input shape. Safe to share between threads.
+    """One of the networks, compiled for one input shape. Safe to share between threads.
 
     Raises:
-        RuntimeError: its file was changed.
+        RuntimeError: its file has changed.
     """
 
     def __init__(self, name: str, shape: tuple[int, int]) -> None:
-        # Slow to import, and the command line names face modes without finding any.
+        # Slow to import; commands that only name the face modes do without it.
         import openvino
         from openvino.preprocess import PrePostProcessor
 
         file = _FOLDER / name
         if hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256[name]:
-            raise RuntimeError(f"{file} is not the file it should be; install moodlake again")
+            raise RuntimeError(f"{file} has the wrong SHA-256; install moodlake again")
         core = openvino.Core()
         model = core.read_model(file)
         model.reshape([1, *shape, 3])
@@ -212,7 +213,7 @@ class _Network:
         self._anchors = anchors(_GRIDS[name], shape)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> tuple[Faces, Scores]:
-        """All detections in (h, w, 3) uint8 that may be faces."""
+        """Return all candidates in an image (h, w, 3) uint8."""
         if not hasattr(self._requests, "own"):
             self._requests.own = self._compiled.create_infer_request()
         outputs = self._requests.own.infer({0: pixels[None]})
@@ -220,41 +221,41 @@ class _Network:
 
 
 def anchors(grids: tuple[tuple[int, int], ...], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """The middles (A, 2) of the cells, as often as each has anchors, in the order of the outputs.
+    """Return the centres (A, 2) of all anchors in pixels, in the order of the network's outputs.
 
     Args:
-        grids: (stride in pixels, anchors in each cell).
+        grids: (stride in pixels, anchors per cell) of each grid.
         shape: height and width of the input, multiples of the strides.
     """
-    places = []
+    centres = []
     for stride, repeats in grids:
         rows, columns = np.mgrid[0 : shape[0] // stride, 0 : shape[1] // stride]
-        middles = (np.stack([columns, rows], axis=-1).reshape(-1, 2) + 0.5) * stride
-        places.append(middles.repeat(repeats, axis=0))
-    return np.concatenate(places)
+        cells = (np.stack([columns, rows], axis=-1).reshape(-1, 2) + 0.5) * stride
+        centres.append(cells.repeat(repeats, axis=0))
+    return np.concatenate(centres)
 
 
 def decode(
-    regressors: NDArray[np.float32], logits: NDArray[np.float32], middles: NDArray[np.float64]
+    regressors: NDArray[np.float32], logits: NDArray[np.float32], anchors: NDArray[np.float64]
 ) -> tuple[Faces, Scores]:
-    """A network's outputs as faces; those that score below a candidate are left out.
+    """Turn a network's outputs into faces; drops those below the score of a candidate.
 
     Args:
-        regressors: (A, 16) pixels: centre from the anchor, width and height, then six landmarks
-            from the anchor, of which the last two (the ears) are left aside.
-        logits: (A,).
-        middles: (A, 2) of the anchors.
+        regressors: (A, 16) pixels: the centre relative to the anchor, width and height, then six
+            landmarks relative to the anchor; the last two, the ears, are ignored.
+        logits: (A,) of the scores.
+        anchors: (A, 2) centres of the anchors.
     """
     scores = 1 / (1 + np.exp(-np.clip(logits.astype(float), -80, 80)))
     likely = np.flatnonzero(scores >= _CANDIDATE)
     faces = regressors[likely].astype(float).reshape(-1, 8, 2)[:, :6]
-    faces[:, _PLACES] += middles[likely, None]
-    likely_faces = (faces[:, 1] > 0).all(axis=1)
-    return faces[likely_faces], scores[likely][likely_faces]
+    faces[:, _POINTS] += anchors[likely, None]
+    valid = (faces[:, 1] > 0).all(axis=1)
+    return faces[valid], scores[likely][valid]
 
 
 def warm_up() -> None:
-    """Make the networks ready for images of every shape; else the first of each waits for it."""
+    """Compile the networks for all input shapes, so that no image waits for it."""
     _network(_LOOK, (_LOOK_SIDE,) * 2)
     _network(_SEARCH, _MARGIN_SHAPE)
     for shape in _SHAPES:
@@ -267,7 +268,7 @@ _compiling: dict[tuple[str, tuple[int, int]], threading.Lock] = {}
 
 
 def _network(name: str, shape: tuple[int, int]) -> _Network:
-    """Compiled once; who needs another shape does not wait for it."""
+    """Return a network, compiled once per shape; other shapes do not wait for it."""
     key = (name, shape)
     if key not in _networks:
         with _compiling.setdefault(key, threading.Lock()):

@@ -1,4 +1,4 @@
-"""A square part of an image, turned and of any size: what a network looks at."""
+"""A square part of an image, turned and of any size: the input of a network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Square:
-    """A square in an image; places are x and y, a pixel's own middle lies at a half.
+    """A square in an image. Points are x and y in pixels; the first pixel's centre is (0.5, 0.5).
 
     Attributes:
-        x, y: its centre in pixels; may lie outside the image.
-        side: in pixels, positive.
-        turn: radians from the image's x axis to the square's, clockwise as the image is seen.
+        x, y: its centre; may lie outside the image.
+        side: its side in pixels, positive.
+        turn: radians from the image's x axis to the square's, clockwise on the screen.
     """
 
     x: float
@@ -26,7 +26,7 @@ class Square:
     turn: float = 0.0
 
     def cut(self, pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-        """Its content (size, size, 3), upright; beyond the image its border is repeated.
+        """Return the square's content (size, size, 3), upright; the image's border is repeated.
 
         Args:
             pixels: the image (h, w, 3) uint8.
@@ -46,19 +46,19 @@ class Square:
         into = self._matrix(size)
         into[:, 2] += into[:, :2] @ (left, top)
         into[:, :2] /= shrunk
-        into[:, 2] += into[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV counts from a pixel's middle
+        into[:, 2] += into[:, :2].sum(axis=1) / 2 - 0.5  # OpenCV puts a pixel's centre at 0
         content = cv2.warpAffine(
             part, into, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         return np.asarray(content, np.uint8)
 
-    def back(self, places: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-        """Places (N, 2) in its content of `size` as places in the image."""
+    def back(self, points: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+        """Convert points (N, 2) in the content of `cut(pixels, size)` to points in the image."""
         matrix = self._matrix(size)
-        return (places - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+        return (points - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
 
     def _matrix(self, size: int) -> NDArray[np.float64]:
-        """(2, 3) from the image to the content."""
+        """Return the affine matrix (2, 3) from the image to the content."""
         scale = size / self.side
         cosine, sine = scale * math.cos(self.turn), scale * math.sin(self.turn)
         linear = np.array([[cosine, sine], [-sine, cosine]])
@@ -66,6 +66,6 @@ class Square:
 
 
 def _clipped(low: float, high: float, length: int) -> tuple[int, int]:
-    """The whole pixels between two places, at least one, inside the image."""
+    """Return the range of whole pixels that covers low to high in the image; at least one."""
     start = min(max(0, math.floor(low)), length - 1)
     return start, min(max(start + 1, math.ceil(high)), length)

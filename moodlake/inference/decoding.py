@@ -1,6 +1,6 @@
-"""Bytes to pixels: formats, orientation, limits. Imports no torch.
+"""Decode image files to pixels: formats, orientation and limits.
 
-Training and serving decode through this one module, so that they see the same pixels.
+Training and serving both use this module, so that they get the same pixels.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _TILE_WIDTH, _TILE_HEIGHT = 0x0142, 0x0143
 _SIMPLE_JPEG_MODES = ("L", "RGB")
 # Each scan of a JPEG is a pass over all pixels; cameras and editors write up to ten.
 _MOST_SCANS = 16
-# A run-length coded BMP may have so many times fewer pixels: Pillow decodes it in Python, and was
-# seen to take a second for 2 million.
-_RUNS_COST = 32
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that has a length, and the end
+# Pillow decodes run-length encoded BMPs in Python, which takes about a second for 2 million pixels:
+# their limit is lower by this factor.
+_RLE_COST = 32
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # a segment with a length, or the end
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
-# `Limits.max_pixels` decides, on the header and before any pixel is decoded. But Pillow takes
-# memory for a GIF as it opens it; it refuses to where there are more than twice these pixels.
+# `Limits.max_pixels` is checked on the header, before decoding. But Pillow allocates a GIF's pixels
+# when it opens the file, unless they are more than twice this number.
 Image.MAX_IMAGE_PIXELS = 128_000_000
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused before decoding. Defaults hold a 50-megapixel camera's JPEG.
+    """Limits that are checked before decoding. The defaults allow a 50-megapixel camera's JPEG.
 
-    Nothing of more than 256 million pixels is opened, whatever `max_pixels` says.
+    Images of more than 256 million pixels are rejected even if `max_pixels` is higher.
     """
 
     max_bytes: int = 32 * 2**20
@@ -56,7 +56,7 @@ class DecodedImage:
     Attributes:
         pixels: (h, w, 3) uint8 RGB; may be smaller than the original (see `decode`).
         width, height: size of the original after its EXIF orientation is applied.
-        format: Pillow's name of the format, one of FORMATS.
+        format: Pillow's name for the format, one of FORMATS.
     """
 
     pixels: NDArray[np.uint8]
@@ -73,16 +73,16 @@ class DecodedImage:
 def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) -> DecodedImage:
     """Decode the first frame of an image to upright RGB.
 
-    Grey, palette, CMYK and 16-bit images are converted; transparency is laid over white.
+    Grey, palette, CMYK and 16-bit images are converted; transparent pixels are put over white.
 
     Args:
         data: the encoded file, one of FORMATS.
         limits: checked on the length and on the header, before any pixel is decoded.
-        short_side: allow a JPEG to be decoded at a smaller scale as long as its shorter side
-            keeps this many pixels; 0 decodes at full size. Scaled decoding is several times faster.
+        short_side: allow decoding a JPEG at a smaller scale, several times faster, if its shorter
+            side keeps at least this many pixels; 0 decodes at full size.
 
     Raises:
-        Rejected: with the reason why this is not an image that can be scored.
+        Rejected: the image cannot be scored; gives the reason.
     """
     limits = limits or Limits()
     if not data:
@@ -91,7 +91,7 @@ def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) ->
         raise Rejected(Reason.TOO_LARGE, f"{len(data)} bytes; the limit is {limits.max_bytes}")
     image = _open(data)
     width, height = image.size
-    # The first of several pictures in a phone's MPO is a plain JPEG.
+    # An MPO file of a phone holds several pictures; the first is a plain JPEG.
     format = "JPEG" if image.format == "MPO" else str(image.format)
     header: dict[str, Any] = {"width": width, "height": height, "format": format}
     if excess := _excess(image, data, limits.max_pixels):
@@ -107,7 +107,7 @@ def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) ->
     except Rejected as error:
         raise Rejected(error.reason, error.detail, **header) from error
     except Exception as error:  # decoders raise anything from OSError to struct.error
-        detail = f"damaged or cut off: {error}"[:200]
+        detail = f"damaged or incomplete: {error}"[:200]
         raise Rejected(Reason.TRUNCATED, detail, **header) from error
     if orientation in (5, 6, 7, 8):
         width, height = height, width
@@ -115,7 +115,7 @@ def decode(data: bytes, limits: Limits | None = None, *, short_side: int = 0) ->
 
 
 def _open(data: bytes) -> Image.Image:
-    """Read the header only."""
+    """Read the header."""
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -124,7 +124,9 @@ def _open(data: bytes) -> Image.Image:
             raise Rejected(Reason.TRUNCATED, f"damaged {known} header") from error
         if known:
             raise Rejected(
-                Reason.UNSUPPORTED_FORMAT, f"{known}; use {', '.join(FORMATS)}", format=known
+                Reason.UNSUPPORTED_FORMAT,
+                f"{known}; supported are {', '.join(FORMATS)}",
+                format=known,
             ) from error
         raise Rejected(Reason.NOT_AN_IMAGE, f"starts with {data[:12]!r}") from error
     except Image.DecompressionBombError as error:
@@ -134,7 +136,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _excess(image: Image.Image, data: bytes, most: int) -> str | None:
-    """What decoding would have too much of, in words."""
+    """Describe the limit that decoding would exceed; None if there is none."""
     size = f"{image.width} x {image.height} pixels"
     pixels = image.width * image.height
     decoded = _decoded_pixels(image)
@@ -146,13 +148,13 @@ def _excess(image: Image.Image, data: bytes, most: int) -> str | None:
     ):
         return f"{scans} scans of {size}; the limit is {_MOST_SCANS} x {most}"
     runs = isinstance(image, BmpImageFile) and image.tile[0].codec_name == "bmp_rle"
-    if runs and _RUNS_COST * pixels > most:
-        return f"{size}, coded as runs; the limit of those is {most // _RUNS_COST}"
+    if runs and _RLE_COST * pixels > most:
+        return f"{size}, run-length encoded; the limit for these is {most // _RLE_COST}"
     return None
 
 
 def _decoded_pixels(image: Image.Image) -> int:
-    """Pixels that decoding writes: those of all tiles of a TIFF, which may reach far beyond it."""
+    """Return the number of pixels that decoding writes; tiles may extend far beyond a TIFF."""
     if not isinstance(image, TiffImageFile):
         return image.width * image.height
     sides = []
@@ -164,7 +166,7 @@ def _decoded_pixels(image: Image.Image) -> int:
 
 
 def _signature(data: bytes) -> str | None:
-    """The image format that the first bytes announce, without parsing further."""
+    """Return the image format of the first bytes; None if they are of no known format."""
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"avis"):
         return "AVIF" if data[8:11] == b"avi" else "HEIF"
     if data.lstrip()[:5].lower() in (b"<svg ", b"<svg>"):
@@ -172,7 +174,7 @@ def _signature(data: bytes) -> str | None:
     Image.init()
     prefix = data[:16]
     for name, (_, accept) in Image.OPEN.items():
-        # One- and two-letter signatures (PPM's "P6") would take plain text for an image.
+        # Signatures of one or two letters (PPM's "P6") also match plain text.
         if name in ("PPM", "MPEG", "TGA", "PCD") or accept is None:
             continue
         try:
@@ -185,7 +187,7 @@ def _signature(data: bytes) -> str | None:
 
 
 def _count_scans(data: bytes) -> int:
-    """Scans of the first picture of a JPEG file; what follows it (a video, say) is not counted."""
+    """Count the scans of a JPEG file's first picture; ignores data after it, such as a video."""
     if data.count(bytes((0xFF, _START_OF_SCAN))) <= _MOST_SCANS:
         return 1
     scans, place = 0, 0
@@ -207,7 +209,7 @@ def _decode_jpeg(image: Image.Image, data: bytes, short_side: int) -> NDArray[np
             min_width=short_side or image.width,
             min_height=short_side or image.height,
         )
-    except ValueError:  # an unusual or damaged file: Pillow reads the first and names the second
+    except ValueError:  # Pillow reads unusual files, and describes the damage of others
         return _decode_with_pillow(image)
 
 
@@ -218,13 +220,13 @@ def _decode_with_pillow(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation of a decoded image, 1 to 8; 1 where the tag cannot be read.
+    """Return the EXIF orientation of a decoded image, 1 to 8; 1 if the tag is unreadable.
 
-    Decoding a TIFF turns it upright and drops the tag, so that this comes after it.
+    Call it after decoding, which turns a TIFF upright and drops the tag.
     """
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # damaged metadata of a sound picture
+    except Exception:  # the metadata are damaged, the pixels are not
         return 1
 
 

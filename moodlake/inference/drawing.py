@@ -1,4 +1,4 @@
-"""Found faces drawn into their image, for people to look at."""
+"""Draw the faces of an image into it, for people to look at."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from moodlake.inference.decoding import decode
 from moodlake.prediction import FacePrediction
 
-_LINE = 1 / 250  # of the shorter side
+_LINE = 1 / 250  # both as shares of the shorter side
 _LABEL = 1 / 28
 _LIGHT, _DARK = (255, 255, 255), (20, 20, 20)
 
@@ -20,11 +20,11 @@ _LIGHT, _DARK = (255, 255, 255), (20, 20, 20)
 def annotated(
     pixels: NDArray[np.uint8], faces: Sequence[FacePrediction], scale: float = 1.0
 ) -> Image.Image:
-    """The image with boxes and landmarks; several faces bear their number, from 1.
+    """Return the image with the faces' boxes and landmarks; several faces are numbered from 1.
 
     Args:
-        pixels: (h, w, 3) uint8 RGB; stays as it is.
-        faces: in pixels of the original.
+        pixels: (h, w, 3) uint8 RGB; not modified.
+        faces: the faces, in pixels of the original.
         scale: original pixels per pixel of `pixels`.
     """
     image = Image.fromarray(pixels)
@@ -33,7 +33,7 @@ def annotated(
     for number, face in enumerate(faces, 1):
         left, top = face.left / scale, face.top / scale
         box = (left, top, left + face.width / scale, top + face.height / scale)
-        # Light within dark is seen on any picture.
+        # A light line within a dark one is visible on any image.
         draw.rectangle(box, outline=_DARK, width=3 * line)
         inner = (box[0] + line, box[1] + line, box[2] - line, box[3] - line)
         if inner[0] < inner[2] and inner[1] < inner[3]:
@@ -48,7 +48,7 @@ def annotated(
 def _label(
     draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], text: str, side: int
 ) -> None:
-    """The number above the box, or in it where there is no room."""
+    """Draw the number above the box, or in it if there is no room above."""
     font = ImageFont.load_default(max(10.0, side * _LABEL))
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     pad = max(2.0, side * _LABEL / 5)
@@ -59,10 +59,10 @@ def _label(
 
 
 def preview(data: bytes, faces: Sequence[FacePrediction], short_side: int) -> bytes:
-    """A JPEG of the annotated image, its shorter side at most `short_side` pixels.
+    """Return a JPEG of the annotated image, its shorter side at most `short_side` pixels.
 
     Raises:
-        Rejected: it is no image.
+        Rejected: `data` cannot be decoded.
     """
     decoded = decode(data, short_side=short_side)
     image = Image.fromarray(decoded.pixels)
@@ -73,10 +73,10 @@ def preview(data: bytes, faces: Sequence[FacePrediction], short_side: int) -> by
 
 
 def picture(data: bytes, faces: Sequence[FacePrediction]) -> bytes:
-    """A PNG of the annotated image at its own size.
+    """Return a PNG of the annotated image at full size.
 
     Raises:
-        Rejected: it is no image.
+        Rejected: `data` cannot be decoded.
     """
     return _encoded(annotated(decode(data).pixels, faces), "PNG", compress_level=3)
 

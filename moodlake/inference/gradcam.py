@@ -1,9 +1,9 @@
-"""Where a network looks: Grad-CAM (Selvaraju et al., ICCV 2017) without a backward pass.
+"""Heat maps of a network's attention: Grad-CAM (Selvaraju et al., ICCV 2017), by differences.
 
-Grad-CAM weighs each feature map A_c by the mean of dy/dA_c over its places. That mean is the
-derivative of the logit y along "all places of A_c rise alike", over their number, and is taken
-here as a central difference of what follows the feature maps. So a bundle explains itself on the
-engine that serves it.
+Grad-CAM weighs each feature map A_c by the mean of dy/dA_c over its elements. That mean is the
+derivative of the logit y as all elements of A_c rise together, divided by their number. Here a
+central difference of the layers after the feature maps approximates it, so that the engine that
+serves a network explains it, too, without a backward pass.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from openvino import opset13 as ops
 from moodlake.inference.openvino_config import on_cores
 
 NO_FEATURE_MAPS = (
-    "this network has no feature maps to explain a prediction by: a transformer and an ensemble "
-    "have none"
+    "this model has no heat maps: its network has no feature maps, like transformers and ensembles"
 )
 _STEP = 2e-3
 _CHUNK = 64
@@ -31,7 +30,7 @@ class GradCam:
         network: (N, channels, size, size) -> logits (N, E) and feature maps (N, C, h, w).
 
     Raises:
-        ValueError: the network has no feature maps, as transformers have none.
+        ValueError: the network has no feature maps, for example a transformer.
     """
 
     def __init__(self, network: openvino.Model) -> None:
@@ -41,9 +40,9 @@ class GradCam:
         self._head = _compile(_after_features(network))
 
     def __call__(self, inputs: NDArray[np.float32], emotion: int) -> NDArray[np.float32]:
-        """The heat map (size, size) of one input (channels, size, size): 0 to 1 where it is most.
+        """Return the heat map (size, size), 0 to 1, of one input (channels, size, size).
 
-        It is 0 everywhere where nothing speaks for the emotion.
+        It is 0 everywhere if nothing in the input raises the emotion's logit.
         """
         features = self._whole.create_infer_request().infer({0: inputs[None]})[1].copy()
         weights = self._weights(features, emotion)
@@ -56,7 +55,7 @@ class GradCam:
         channels = features.shape[1]
         step = _STEP * max(float(np.abs(features).max()), 1e-6)
         weights = np.empty(channels, np.float32)
-        head = self._head.create_infer_request()  # of this thread alone
+        head = self._head.create_infer_request()  # not shared between threads
         for start in range(0, channels, _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, channels))
             raised = np.repeat(features, len(rows), axis=0)
@@ -71,7 +70,7 @@ class GradCam:
 
 
 def _after_features(network: openvino.Model) -> openvino.Model:
-    """What follows the feature maps, as a network of its own: (N, C, h, w) -> logits (N, E)."""
+    """Return the layers after the feature maps as a network: (N, C, h, w) -> logits (N, E)."""
     part = network.clone()
     source = part.outputs[1].get_node().input_value(0)
     start = ops.parameter(source.get_partial_shape(), np.float32, name="features")

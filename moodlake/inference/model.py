@@ -1,4 +1,4 @@
-"""A loaded model: network, preprocessing, labels, calibration and provenance, and predict()."""
+"""A loaded model: it scores images, explains predictions and checks itself."""
 
 from __future__ import annotations
 
@@ -28,27 +28,29 @@ from moodlake.reasons import Reason, Rejected
 from moodlake.timings import Timings
 
 _CHUNK = 64
-"""Inputs that the network is given at once."""
+"""Inputs per inference."""
 _PROBE_TOLERANCE = 0.01
-"""Another processor rounds otherwise, in steps of the eighth decimal; another model is far off."""
+"""Allowed difference of probabilities: processors round the eighth decimal differently, while
+another model differs by far more."""
 
 
 class OutOfTime(UserError):
-    """Images that take longer than they may; the message says how many were done."""
+    """Scoring takes longer than allowed; the message says how many images are done."""
 
 
 class ProbeFailed(UserError):
-    """A model that does not say of the known image what it said when it was packed."""
+    """A model's prediction for the known image differs from the one stored when it was packed."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What speaks for an emotion.
+    """The heat map of an emotion in an image.
 
     Attributes:
-        emotion: the emotion that is explained.
-        heat: (size, size) float32: 0 to 1 where most speaks for it; all 0 where nothing does.
-        crop: (channels, size, size) uint8: what the model reads.
+        emotion: the emotion that the heat map explains.
+        heat: (size, size) float32 from 0 to 1, high where the model sees the emotion; all 0 if
+            nowhere.
+        crop: (channels, size, size) uint8, the part of the image that the model scores.
     """
 
     emotion: str
@@ -63,8 +65,8 @@ class Model:
         identity: name, version and digest.
         space: the label space of its distributions.
         preprocessing: from a crop to the network's input.
-        faces: the face mode the model was made for, used where a caller names none.
-        provenance: what it was trained from (digests, parameters, metrics).
+        faces: the face mode of the model's training, used if the caller names none.
+        provenance: digests, parameters and metrics of its training.
         reference: profile of its predictions for images like those it was trained on, as
             `Profile.to_dict` returns it; None in older archives.
     """
@@ -80,7 +82,7 @@ class Model:
         self._probe: dict[str, Any] | None = meta.get("probe")
         self._network = network
         self._compiled = openvino.Core().compile_model(
-            # Feature maps are for explanations: copying them out would cost every prediction.
+            # Only explanations need the feature maps; copying them would slow predictions down.
             openvino.Model(
                 [network.outputs[0].get_node().input_value(0)], network.get_parameters()
             ),
@@ -94,16 +96,16 @@ class Model:
 
         Args:
             path: the folder or archive.
-            streams: how many threads may predict at once, each on one core.
+            streams: number of threads that may predict at once, each on one core.
 
         Raises:
-            BundleError: a file is absent, unreadable, or not the one its digest names.
+            BundleError: a file is missing, unreadable, or does not match its digest.
         """
         meta, network = read_bundle(path)
         return cls(meta, openvino.Core().read_model(*network), streams)
 
     def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Distributions (N, E) for preprocessed inputs (N, channels, size, size).
+        """Return distributions (N, E) for preprocessed inputs (N, channels, size, size).
 
         A row does not depend on the others in the batch.
         """
@@ -125,32 +127,32 @@ class Model:
         timings: Timings | None = None,
         seconds: float = math.inf,
     ) -> list[Prediction]:
-        """Predictions for encoded images, in order; a bad one is rejected and hurts no other.
+        """Return predictions for encoded images, in order. A rejected image affects no other.
 
         Args:
             images: encoded files.
-            faces: which part of them to read; None for the model's own way.
-            limits: what is refused before it is decoded.
-            timings: the time that each step takes is added to it.
-            seconds: no image is begun later than this.
+            faces: the part of the images to score; None for the model's own face mode.
+            limits: limits that are checked before decoding.
+            timings: the seconds of each step are added to it.
+            seconds: no image is started after this time.
 
         Raises:
-            OutOfTime: images are left when the time is over.
+            OutOfTime: the time is over before the last image is started.
         """
         mode, timings = faces or self.faces, timings or Timings()
         end = time.monotonic() + seconds
         predictions: list[Prediction] = []
-        waiting: list[_Prepared | Rejected] = []
+        prepared: list[_Prepared | Rejected] = []
         for data in images:
-            done = len(predictions) + len(waiting)
+            done = len(predictions) + len(prepared)
             if done and time.monotonic() > end:
                 raise OutOfTime(f"scoring {done} of {len(images)} images")
-            waiting.append(self._prepare(data, mode, limits, timings))
-            # Scored as they come: the faces of many images at once would fill the memory.
-            if sum(len(item.inputs) for item in waiting if isinstance(item, _Prepared)) > _CHUNK:
-                predictions += self._score(waiting, timings)
-                waiting = []
-        return predictions + self._score(waiting, timings)
+            prepared.append(self._prepare(data, mode, limits, timings))
+            # In portions: the faces of all images at once could fill the memory.
+            if sum(len(item.inputs) for item in prepared if isinstance(item, _Prepared)) > _CHUNK:
+                predictions += self._score(prepared, timings)
+                prepared = []
+        return predictions + self._score(prepared, timings)
 
     def _score(
         self, prepared: Sequence[_Prepared | Rejected], timings: Timings
@@ -180,7 +182,7 @@ class Model:
         faces: FaceMode | None = None,
         limits: Limits | None = None,
     ) -> Explanation:
-        """Where in one image the model sees an emotion: Grad-CAM, on the largest face.
+        """Return a heat map of where the model sees an emotion (Grad-CAM), on the largest face.
 
         Args:
             data: the encoded image.
@@ -189,11 +191,11 @@ class Model:
 
         Raises:
             Rejected: the image cannot be scored.
-            ValueError: no such emotion, or the network has no feature maps to look at.
+            ValueError: there is no such emotion, or the network has no feature maps.
         """
         item = self._prepare(data, faces or self.faces, limits, Timings())
         if isinstance(item, Rejected):
-            raise item.as_value()  # one that a variable holds would hold the image
+            raise item.as_value()  # its traceback would keep the image in memory
         inputs = item.inputs[0]
         distribution = self.predict(inputs[None])[0]
         named = dominant(distribution, self.space) if emotion is None else emotion
@@ -202,7 +204,7 @@ class Model:
 
     @property
     def explainable(self) -> bool:
-        """The network has feature maps to explain a prediction by."""
+        """Whether the network has feature maps, and the model therefore heat maps."""
         return len(self._network.outputs) > 1
 
     @cached_property
@@ -210,20 +212,19 @@ class Model:
         return GradCam(self._network)
 
     def probe(self) -> Prediction:
-        """Score a face that everybody knows, and compare with the answer stored in the bundle.
+        """Score a known face, and compare the prediction with the one stored in the bundle.
 
         Raises:
-            ProbeFailed: the answer is another one.
+            ProbeFailed: they differ.
         """
-        seen = self.score(
-            [resources.files("moodlake.inference").joinpath("probe.jpg").read_bytes()]
-        )[0]
-        if self._probe is not None and not _alike(seen, Prediction.from_dict(self._probe)):
+        image = resources.files("moodlake.inference").joinpath("probe.jpg").read_bytes()
+        (prediction,) = self.score([image])
+        if self._probe is not None and not _alike(prediction, Prediction.from_dict(self._probe)):
             raise ProbeFailed(
-                f"model {self.identity.digest[:12]} reads the known image as {seen.to_dict()}, "
-                f"but read it as {self._probe} when it was packed"
+                f"model {self.identity.digest[:12]} predicts {prediction.to_dict()} for the known "
+                f"image, but predicted {self._probe} when it was packed"
             )
-        return seen
+        return prediction
 
     def _prepare(
         self, data: bytes, mode: FaceMode, limits: Limits | None, timings: Timings
@@ -242,13 +243,13 @@ class Model:
                 found = find_faces(image.pixels, image.scale)
             if not found:
                 raise Rejected(Reason.NO_FACE, "no face found", **header)
-            read = found if mode is FaceMode.ALL else found[:1]
-            crops = [crop(image.pixels, face, image.scale) for face in read]
+            chosen = found if mode is FaceMode.ALL else found[:1]
+            crops = [crop(image.pixels, face, image.scale) for face in chosen]
             faces = [FacePrediction.of(face, None) for face in found]
             return _Prepared(header, faces, [self.preprocessing(pixels) for pixels in crops])
         except Rejected as error:
             return error.as_value()
-        except Exception as error:  # whatever one image provokes must not reach its neighbours
+        except Exception as error:  # an image must not make the others of its batch fail
             return Rejected(Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"[:200])
 
     def _prediction(self, item: _Prepared, distributions: list[NDArray[np.float32]]) -> Prediction:
@@ -264,18 +265,18 @@ class Model:
         )
 
 
-def _alike(seen: Prediction, stored: Prediction) -> bool:
-    if seen.distribution is None or stored.distribution is None:
-        return (seen.status, seen.reason) == (stored.status, stored.reason)
-    return seen.distribution.keys() == stored.distribution.keys() and all(
-        abs(seen.distribution[name] - stored.distribution[name]) <= _PROBE_TOLERANCE
-        for name in seen.distribution
+def _alike(one: Prediction, other: Prediction) -> bool:
+    if one.distribution is None or other.distribution is None:
+        return (one.status, one.reason) == (other.status, other.reason)
+    return one.distribution.keys() == other.distribution.keys() and all(
+        abs(one.distribution[name] - other.distribution[name]) <= _PROBE_TOLERANCE
+        for name in one.distribution
     )
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What is kept of an image, not its pixels: size and format, faces (largest first), inputs."""
+    """An image ready to score: size and format, faces (largest first), inputs; not its pixels."""
 
     header: dict[str, Any]
     faces: list[FacePrediction]

@@ -1,4 +1,4 @@
-"""How OpenVINO runs networks on this machine's processor."""
+"""OpenVINO's settings for inference on the processor."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def on_cores(count: int) -> dict[str, Any]:
-    """OpenVINO's settings for so many inferences at once, each on one core, in full precision."""
+    """Return settings for `count` parallel inferences, each on one core, in full precision."""
     return {
         "INFERENCE_NUM_THREADS": count,
         "NUM_STREAMS": count,
         "INFERENCE_PRECISION_HINT": "f32",
-        # Pinned threads of several workers land on the same cores.
+        # Several processes would pin their threads to the same cores.
         "ENABLE_CPU_PINNING": False,
     }

@@ -1,4 +1,4 @@
-"""From an RGB crop to the model's input: the one object that training and serving share."""
+"""Turn an RGB crop into the model's input, in training and serving alike."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEARCHED_SIDE = 240
-"""Pixels of the shorter side at which an image is searched: enough for a face of a tenth of it."""
+"""Shorter side in pixels of an image in the face search: enough for faces a tenth as wide."""
 _LUMA = (0.299, 0.587, 0.114)
-"""Of R, G and B: ITU-R BT.601, as a grey input is made."""
+"""Weights of R, G and B in a grey input (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a crop becomes the model's input; stored with the model.
+    """The steps from a crop to the model's input; stored with the model.
 
     Attributes:
         size: side of the square input in pixels.
@@ -39,11 +39,11 @@ class Preprocessing:
 
     @property
     def decoded_side(self) -> int:
-        """Pixels that the shorter side needs at least: decoding may leave out what is beyond."""
+        """Least shorter side in pixels to decode an image at."""
         return max(SEARCHED_SIDE, self.size)
 
     def resize(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(h, w, 3) uint8 RGB of any size -> (channels, size, size) uint8."""
+        """Resize (h, w, 3) uint8 RGB of any size to (channels, size, size) uint8."""
         image = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if self.channels == 1 else pixels
         if image.shape[:2] != (self.size, self.size):
             shrinks = min(image.shape[:2]) >= self.size
@@ -53,20 +53,20 @@ class Preprocessing:
         return np.ascontiguousarray(channels_last.transpose(2, 0, 1), dtype=np.uint8)
 
     def normalise(self, resized: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(..., channels, size, size) uint8 -> float32 with the model's mean and deviation."""
+        """Scale (..., channels, size, size) uint8 to float32 by the model's mean and deviation."""
         scale = np.float32(1 / (255 * self.std))
         return resized.astype(np.float32) * scale - np.float32(self.mean / self.std)
 
     def denormalise(self, normalised: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The inverse of `normalise`."""
+        """Invert `normalise`."""
         values = (normalised * np.float32(self.std) + np.float32(self.mean)) * np.float32(255)
         return np.rint(values).clip(0, 255).astype(np.uint8)
 
     def brightness(self, normalised: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Mean luma (ITU-R BT.601) of inputs before they were normalised, 0 black to 1 white.
+        """Return the mean luma (ITU-R BT.601) of inputs, 0 black to 1 white.
 
         Args:
-            normalised: (..., channels, size, size), as `normalise` makes them.
+            normalised: (..., channels, size, size), the output of `normalise`.
 
         Returns:
             (...) float64.
@@ -75,8 +75,9 @@ class Preprocessing:
         return np.clip(channels @ np.array(_LUMA if self.channels == 3 else (1.0,)), 0, 1)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(h, w, 3) uint8 RGB -> (channels, size, size) float32."""
+        """Turn (h, w, 3) uint8 RGB into the model's input (channels, size, size) float32."""
         return self.normalise(self.resize(pixels))
 
     def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
         return asdict(self)

@@ -103,8 +103,8 @@ def _select_filter(offered: Choices) -> Filter:
         model=models.get(model),
         run=run or None,
         emotion=unless_all(emotion),
-        least_sure=confidence[0] / 100,
-        most_sure=confidence[1] / 100,
+        min_confidence=confidence[0] / 100,
+        max_confidence=confidence[1] / 100,
         outcome=unless_all(outcome),
     )
 
@@ -144,9 +144,9 @@ def _show_overview(overview: Overview, chosen: Filter, emotions: int) -> Filter:
             "*Confidence* slider above."
         )
         return chosen
-    least, most = max(selected[0], chosen.least_sure), min(selected[1], chosen.most_sure)
+    least, most = max(selected[0], chosen.min_confidence), min(selected[1], chosen.max_confidence)
     st.caption(f"Rows below: confidence from {percent(least)} to {percent(most)}.")
-    return replace(chosen, least_sure=least, most_sure=most)
+    return replace(chosen, min_confidence=least, max_confidence=most)
 
 
 def _select_row(rows: list[dict[str, Any]]) -> dict[str, Any] | None:

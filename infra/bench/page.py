@@ -41,7 +41,7 @@ _ROWS, _COMMITS, _DAYS = 1_000_000, 20, 30
 _SPACE = label_space("ferplus")
 _FILTERS = {
     "all rows": Filter(),
-    "one emotion, surer than 60 %": Filter(emotion="happiness", least_sure=0.6),
+    "one emotion, surer than 60 %": Filter(emotion="happiness", min_confidence=0.6),
     "a prefix": Filter(prefix="camera-07/"),
     "three days": Filter(
         first_day=datetime(2026, 1, 3, tzinfo=UTC).date(),

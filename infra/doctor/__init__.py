@@ -9,7 +9,7 @@ from infra.doctor.machine import core_count, disk, open_files, versions
 from infra.doctor.services import airflow, model_server, notifications, task_quota
 from infra.doctor.stores import clock, identity, images, results, tables
 from moodlake.errors import UserError
-from moodlake.scoring.failures import plain
+from moodlake.scoring.failures import one_line
 from moodlake.settings import Settings
 
 CHECKS: dict[str, Callable[[Settings], Finding]] = {
@@ -37,5 +37,5 @@ def examine(settings: Settings) -> Iterator[tuple[str, Finding]]:
         except UserError as error:
             finding = Finding(State.BAD, str(error))
         except Exception as error:  # any error of a library is a finding
-            finding = Finding(State.BAD, f"{type(error).__name__}: {plain(error)}")
+            finding = Finding(State.BAD, f"{type(error).__name__}: {one_line(error)}")
         yield name, finding

@@ -13,7 +13,7 @@ from deltalake.exceptions import DeltaError
 
 from infra.doctor.finding import Finding, State
 from moodlake.errors import UserError
-from moodlake.scoring.failures import plain
+from moodlake.scoring.failures import one_line
 from moodlake.scoring.sources import storage
 from moodlake.scoring.sources.s3 import s3_client, translate_error
 from moodlake.scoring.tables.delta import open_table, scan
@@ -113,7 +113,7 @@ def tables(settings: Settings) -> Finding:
         remedy = "check MOODLAKE_RESULTS_URI, AWS_ENDPOINT_URL, AWS_REGION and the credentials"
         if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:"):
             remedy += "; a store without TLS needs AWS_ALLOW_HTTP=true"
-        return Finding(State.BAD, plain(error)[:_SHOWN], remedy)
+        return Finding(State.BAD, one_line(error)[:_SHOWN], remedy)
     if table is None:
         remedy = "put images into the bucket, then trigger the DAG score_images"
         return Finding(State.ABSENT, "there are no tables yet", remedy)

@@ -1,6 +1,6 @@
-"""What runs tell CloudWatch, for alarms and for the model server's scaling.
+"""Metrics of runs in CloudWatch, for alarms and for scaling the model server.
 
-They do where MOODLAKE_METRICS names a namespace. A metric that cannot be written stops no run.
+Runs emit them if MOODLAKE_METRICS names a namespace. A failure to write metrics stops no run.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from moodlake.settings import Settings
 log = logging.getLogger(__name__)
 
 BUCKET = "Bucket"
-"""The dimension of all of them: the bucket that a run reads."""
-WAITING = "ImagesWaiting"
-"""Planned, by this run or for later ones, and not scored yet."""
+"""Dimension of all metrics: the bucket that a run reads."""
+REMAINING = "ImagesWaiting"
+"""Images still to be scored, by this run or by later ones."""
 SCORED = "ImagesScored"
 REJECTED = "ImagesRejected"
 DRIFT = "Drift"
-"""1 where a run's images or predictions drifted, 0 where not; not told of too few to judge."""
+"""1 if a run's images or predictions drifted, else 0; absent if there are too few to judge."""
 PUBLISHED = "RunsPublished"
-"""1 for each run that published all it planned, also where there was nothing to do."""
+"""1 for each run that published all planned shards, even if there were none."""
 FAILED = "RunsFailed"
-"""1 for each run of which a part was not published."""
+"""1 for each run with shards that were not published."""
 UNITS = {
-    WAITING: "Count",
+    REMAINING: "Count",
     SCORED: "Count",
     REJECTED: "Count",
     DRIFT: "None",
@@ -42,28 +42,28 @@ UNITS = {
 _QUICK = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2})
 
 
-def of_record(record: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a run that ended, from its row of the table of runs."""
+def run_metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of a finished run, from its row of the runs table."""
     complete = record["problem"] is None
-    told = {
-        WAITING: max(0, record["waiting"] - record["objects"]),
+    metrics = {
+        REMAINING: max(0, record["waiting"] - record["objects"]),
         SCORED: record["scored"],
         REJECTED: record["rejected"],
         PUBLISHED: int(complete),
         FAILED: int(not complete),
     }
     if record["drifted"] is not None:
-        told[DRIFT] = int(record["drifted"])
-    return told
+        metrics[DRIFT] = int(record["drifted"])
+    return metrics
 
 
-def tell(settings: Settings, bucket: str, found: Callable[[], Mapping[str, float]]) -> None:
-    """Write metrics of runs over a bucket, if the installation wants them.
+def emit(settings: Settings, bucket: str, collect: Callable[[], Mapping[str, float]]) -> None:
+    """Write metrics of runs over a bucket, if the installation has a namespace for them.
 
     Args:
-        settings: name the installation's namespace.
-        bucket: of the images.
-        found: gives the values by name; what it asks may be out of reach as well.
+        settings: settings with the namespace.
+        bucket: bucket of the images.
+        collect: returns the values by metric name. Its UserErrors are logged, too.
     """
     if not settings.metrics:
         return
@@ -71,14 +71,14 @@ def tell(settings: Settings, bucket: str, found: Callable[[], Mapping[str, float
     try:
         data = [
             {"MetricName": name, "Dimensions": dimensions, "Value": value, "Unit": UNITS[name]}
-            for name, value in found().items()
+            for name, value in collect().items()
         ]
-        # boto3 by itself reads AWS_DEFAULT_REGION only.
+        # boto3 itself reads only AWS_DEFAULT_REGION.
         client = boto3.client("cloudwatch", region_name=os.environ.get("AWS_REGION"), config=_QUICK)
         client.put_metric_data(Namespace=settings.metrics, MetricData=data)
     except (ClientError, BotoCoreError, UserError) as error:
         log.warning(
-            "metrics are not written to %s: %s; check MOODLAKE_METRICS and the permission "
+            "cannot write metrics to namespace %s: %s; check MOODLAKE_METRICS and the permission "
             "cloudwatch:PutMetricData",
             settings.metrics,
             error,

@@ -1,9 +1,8 @@
-"""How much is taken at once; imported by DAG files, so it imports nothing."""
+"""Default sizes of requests and shards. DAG files import this module, so it imports nothing."""
 
 DEFAULT_BATCH_SIZE = 16
-"""Images in a request."""
+"""Images per request."""
 DEFAULT_SHARD_SIZE = 1024
-"""Small images in a task: half a minute's work, against which what Airflow takes for a task is
-little."""
+"""Small images per task: about half a minute of work, which outweighs the overhead of a task."""
 MAX_SHARD_SIZE = 10_000
-"""A task that is killed begins anew; and it holds its rows in memory."""
+"""Upper limit: a task holds its rows in memory, and starts over if it is killed."""

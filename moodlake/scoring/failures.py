@@ -1,4 +1,4 @@
-"""Failures of disks and stores in words, whichever library ran into them."""
+"""Translation of errors of disks, stores and Delta tables into SourceErrors."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ Result = TypeVar("Result")
 
 
 def translate_errors(step: Callable[Given, Result]) -> Callable[Given, Result]:
-    """The same step, in which errors of the system and of Delta's library are SourceErrors."""
+    """Wrap a step so that errors of the operating system and of delta-rs become SourceErrors."""
 
     @functools.wraps(step)
-    def told(*args: Given.args, **options: Given.kwargs) -> Result:
+    def translated(*args: Given.args, **options: Given.kwargs) -> Result:
         try:
             return step(*args, **options)
         except CommitFailedError as error:
             raise SourceError(
-                f"other writers won the race for the table each time ({plain(error)}); nothing "
-                "was damaged: run it again"
+                f"other writers kept committing to the table first ({one_line(error)}); no data "
+                "is damaged: try again"
             ) from error
         except (OSError, DeltaError) as error:
             raise SourceError(
-                f"a disk or store failed ({plain(error)}); nothing was damaged: check "
-                "MOODLAKE_RESULTS_URI, AWS_ENDPOINT_URL and the room there, and run it again"
+                f"a disk or store failed ({one_line(error)}); no data is damaged: check "
+                "MOODLAKE_RESULTS_URI, AWS_ENDPOINT_URL and the free space, and try again"
             ) from error
 
-    return told
+    return translated
 
 
-def plain(error: Exception) -> str:
-    """An error's message, on one line.
+def one_line(error: Exception) -> str:
+    """Return the message of an error on one line.
 
-    delta-rs colours its messages, draws arrows in them and ends them with tracebacks.
+    Messages of delta-rs contain colours, arrows and tracebacks; these are removed.
     """
     message = str(error).partition("Detail: Python exception")[0]
     return " ".join(re.sub(r"\x1b\[\d+m|↳", " ", message).split())

@@ -1,6 +1,6 @@
-"""Upkeep: fewer and larger files, no old versions, no abandoned work.
+"""Upkeep: compaction of the tables, and deletion of old files and abandoned runs.
 
-All of it may run while runs commit, may be killed anywhere, and done again changes nothing.
+It may run while runs commit, survives a kill at any point, and changes nothing when repeated.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 from moodlake.scoring.failures import translate_errors
 from moodlake.scoring.reports.html import REPORTS
 from moodlake.scoring.run.params import UpkeepParams
-from moodlake.scoring.run.staging import REFUSED, clear_abandoned
+from moodlake.scoring.run.staging import QUARANTINE, clear_abandoned
 from moodlake.scoring.sources import storage
-from moodlake.scoring.tables.delta import open_table, until_won
+from moodlake.scoring.tables.delta import open_table, retry_conflicts
 from moodlake.settings import Settings
 
 _SECONDS_BETWEEN_COMMITS = 60
@@ -21,38 +21,38 @@ _SECONDS_BETWEEN_COMMITS = 60
 
 @translate_errors
 def maintain(settings: Settings, params: UpkeepParams) -> dict[str, Any]:
-    """Tables first, then folders; returns what was done, in counts.
+    """Compact and clean the tables, then delete old files of the folders; return counts of both.
 
     Raises:
-        SourceError: a folder or table cannot be read or written, or other writers won the race for
-            a table too many times.
+        SourceError: a folder or table cannot be read or written, or other writers kept committing
+            to a table first.
     """
     tables = {"results": settings.results_table, "runs": settings.runs_table}
-    done: dict[str, Any] = {name: maintain_table(uri, params) for name, uri in tables.items()}
+    counts: dict[str, Any] = {name: maintain_table(uri, params) for name, uri in tables.items()}
     now = datetime.now(UTC)
-    done["work"] = clear_abandoned(settings.results_uri, now - timedelta(days=params.work_days))
-    for folder, days in ((REFUSED, params.refused_days), (REPORTS, params.reports_days)):
+    counts["work"] = clear_abandoned(settings.results_uri, now - timedelta(days=params.work_days))
+    for folder, days in ((QUARANTINE, params.refused_days), (REPORTS, params.reports_days)):
         if days is not None:
             uri = storage.join(settings.results_uri, folder)
-            done[folder] = _clear_older(uri, now - timedelta(days=days))
-    return done
+            counts[folder] = _clear_older(uri, now - timedelta(days=days))
+    return counts
 
 
 def maintain_table(uri: str, params: UpkeepParams) -> dict[str, int] | None:
-    """Compact a table, delete what no version needs any more, and shorten its log.
+    """Compact a table, delete files that no version needs, and shorten its log.
 
-    A checkpoint keeps the counters of commits, which are Delta transactions: they outlive the log
-    files that it takes the place of.
+    The checkpoint keeps the counters of commits, which are Delta transactions, when it replaces
+    log files.
 
     Returns:
-        Files before and after, and how many were deleted; None if there is no such table.
+        Number of files before and after, and of deleted files; None if there is no such table.
     """
     table = open_table(uri)
     if table is None:
         return None
     before = len(table.file_uris())
-    until_won(lambda: _compact(uri, params.target_mb * 1_000_000))
-    deleted = until_won(lambda: _vacuum(uri, params.retention_hours))
+    retry_conflicts(lambda: _compact(uri, params.target_mb * 1_000_000))
+    deleted = retry_conflicts(lambda: _vacuum(uri, params.retention_hours))
     table.update_incremental()
     table.create_checkpoint()
     table.cleanup_metadata()
@@ -62,14 +62,14 @@ def maintain_table(uri: str, params: UpkeepParams) -> dict[str, int] | None:
 def _compact(uri: str, target_size: int) -> None:
     table = open_table(uri)
     if table is not None:
-        # What is committed by the way stays if a kill or a lost race ends the rest.
+        # Intermediate commits remain if a kill or a conflict ends the rest.
         table.optimize.compact(
             target_size=target_size, min_commit_interval=_SECONDS_BETWEEN_COMMITS
         )
 
 
 def _vacuum(uri: str, retention_hours: int) -> int:
-    """Also what killed writers left uncommitted is deleted, when it is as old."""
+    """Delete old files, including those that killed writers did not commit."""
     table = open_table(uri)
     if table is None:
         return 0
@@ -79,7 +79,7 @@ def _vacuum(uri: str, retention_hours: int) -> int:
             table.vacuum(retention_hours, dry_run, enforce_retention_duration=False, full=True)
         )
 
-    # A vacuum of nothing would be two more commits.
+    # A vacuum that deletes nothing would still add two commits.
     return vacuum(dry_run=True) and vacuum(dry_run=False)
 
 

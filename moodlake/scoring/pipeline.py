@@ -1,7 +1,7 @@
-"""The steps of one scoring run, as the DAG calls them: plan, score a shard, publish, record.
+"""Steps of a scoring run, as the DAGs call them: plan, score a shard, publish.
 
-Steps hand over small values only; a run's plan and scored rows wait as its `Staging` until they are
-published.
+Steps pass each other only small values. `Staging` holds the plan and the scored rows until they
+are published.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from moodlake.scoring.run.publication import Publication
 from moodlake.scoring.run.record import run_record
 from moodlake.scoring.run.scorer import score_objects, take
 from moodlake.scoring.run.shards import Shard, pack
-from moodlake.scoring.run.staging import Run, Staging, refused_objects
-from moodlake.scoring.sources.dead_letters import put_aside
+from moodlake.scoring.run.staging import Run, Staging, quarantined_objects
+from moodlake.scoring.sources.dead_letters import send_dead_letters
 from moodlake.scoring.sources.inventory import inventory_pages
 from moodlake.scoring.sources.notifications import arrivals
 from moodlake.scoring.sources.objects import SetupError, Source, SourceError
@@ -42,13 +42,13 @@ from moodlake.timings import Stopwatch
 
 log = logging.getLogger(__name__)
 MAX_SHARDS = 300
-"""In one run, so that Airflow stays quick; the oldest objects come first."""
+"""Shards per run, which keeps Airflow quick. The oldest objects come first."""
 _CHUNK_ROWS = 1_000
 _SHOWN = 1000
 
 
 class RunIncomplete(SetupError):
-    """A run that did not publish all it planned; the message says which shards and why."""
+    """A run did not publish all planned shards; the message names the shards and the reasons."""
 
 
 @translate_errors
@@ -59,39 +59,43 @@ def plan_run(
     started_by: str = "hand",
     arrived: pa.RecordBatch | None = None,
 ) -> list[str]:
-    """List the bucket and store shards of what this model has not scored yet; returns their ids.
+    """List the bucket and store shards of the objects that the model has not scored.
 
-    There are MAX_SHARDS at most; a longer backlog is left to the runs that follow.
+    A run takes at most MAX_SHARDS shards and leaves the rest to later runs.
 
     Args:
-        run_id: a name of its own.
-        params: what is asked.
-        settings: where the parts are.
-        started_by: who or what, for the record.
-        arrived: objects in LISTING_SCHEMA that are new; the bucket is not listed.
+        run_id: unique id of the run.
+        params: parameters of the run.
+        settings: settings of the installation.
+        started_by: user or trigger, for the record.
+        arrived: new objects in LISTING_SCHEMA; if given, the bucket is not listed.
+
+    Returns:
+        The ids of the shards.
 
     Raises:
         SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
     """
     started_at = datetime.now(UTC).isoformat()
-    work, stopwatch = Staging(settings.results_uri, run_id), Stopwatch()
-    work.forget_run()
-    Policy.load()  # a mistake in it is told before the work, not after
+    staging, stopwatch = Staging(settings.results_uri, run_id), Stopwatch()
+    staging.delete_plan()
+    Policy.load()  # reports a mistake in the policy before any work is done
     with (
         contextlib.closing(connect(settings)) as server,
-        _cleared_if_it_fails(work) as shard_ids,
+        _clear_on_failure(staging) as shard_ids,
     ):
         model = server.identity
         keys = None if arrived is None else arrived["key"]
-        known = ResultsTable(settings.results_table).known(params.bucket, model.digest, keys)
-        pages = _pages(params) if arrived is None else [arrived]
-        held = refused_objects(settings.results_uri, params.bucket, model.digest)
+        results = ResultsTable(settings.results_table)
+        existing = results.existing_rows(params.bucket, model.digest, keys)
+        pages = _list(params) if arrived is None else [arrived]
+        quarantined = quarantined_objects(settings.results_uri, params.bucket, model.digest)
         with (
             stopwatch.step("plan"),
-            Backlog(params.bucket, pages, known.objects, params.pattern, held) as backlog,
+            Backlog(params.bucket, pages, existing.objects, params.pattern, quarantined) as backlog,
         ):
-            found = _shards(backlog, params, model.digest)
-            tried = _store(itertools.islice(found, MAX_SHARDS), work, shard_ids)
+            shards = itertools.islice(_shards(backlog, params, model.digest), MAX_SHARDS)
+            retried = _store(shards, staging, shard_ids)
         run = Run(
             run_id=run_id,
             params=params,
@@ -99,58 +103,58 @@ def plan_run(
             space=server.space,
             provenance=server.provenance,
             shard_ids=tuple(shard_ids),
-            tried=tried,
-            commits=known.seen.commits,
+            retried=retried,
+            commits=existing.snapshot.commits,
             listed=backlog.listed,
-            waiting=backlog.objects,
+            pending_objects=backlog.pending_objects,
             started_by=started_by,
             started_at=started_at,
             seconds=stopwatch.seconds,
             reference=server.reference,
         )
-        work.write_run(run)
-    cloudwatch.tell(settings, params.bucket, lambda: {cloudwatch.WAITING: run.waiting})
+        staging.write_run(run)
+    cloudwatch.emit(settings, params.bucket, lambda: {cloudwatch.REMAINING: run.pending_objects})
     return shard_ids
 
 
 def _store(
-    shards: Iterable[tuple[bool, Shard]], work: Staging, shard_ids: list[str]
+    shards: Iterable[tuple[bool, Shard]], staging: Staging, shard_ids: list[str]
 ) -> tuple[str, ...]:
-    """Write shards and add their ids to a list; returns the ids of what is tried again."""
-    tried = []
-    for again, shard in shards:
+    """Write shards and add their ids to `shard_ids`; return the ids of retried shards."""
+    retried_ids = []
+    for retried, shard in shards:
         shard_ids.append(shard.id)
-        if again:
-            tried.append(shard.id)
-        work.write_shard(shard)
-    return tuple(tried)
+        if retried:
+            retried_ids.append(shard.id)
+        staging.write_shard(shard)
+    return tuple(retried_ids)
 
 
 @contextlib.contextmanager
-def _cleared_if_it_fails(work: Staging) -> Iterator[list[str]]:
-    """A list for the ids of shards that are stored; they go if the block fails."""
+def _clear_on_failure(staging: Staging) -> Iterator[list[str]]:
+    """Provide a list for the ids of stored shards, which are deleted if the block fails."""
     shard_ids: list[str] = []
     try:
         yield shard_ids
     except BaseException:
-        with contextlib.suppress(SourceError):  # the first error tells more
-            work.clear_shards(shard_ids)
+        with contextlib.suppress(SourceError):  # the first error is the cause
+            staging.clear_shards(shard_ids)
         raise
 
 
-def _pages(params: RunParams) -> Iterable[pa.RecordBatch]:
-    """The listing that is asked for."""
+def _list(params: RunParams) -> Iterable[pa.RecordBatch]:
+    """List the bucket, or read its inventory."""
     if params.inventory:
         return inventory_pages(params.inventory, params.bucket, params.prefix)
     return list_pages(s3_client(), params.bucket, params.prefix)
 
 
 def _shards(backlog: Backlog, params: RunParams, model_digest: str) -> Iterator[tuple[bool, Shard]]:
-    """Of new objects first, and of those that are tried again in shards of their own."""
-    for again in (False, True):
-        oldest = backlog.oldest(MAX_SHARDS * params.shard_size, again)
+    """Yield shards of new objects, then shards of retried ones, each with whether it is retried."""
+    for retried in (False, True):
+        oldest = backlog.oldest(MAX_SHARDS * params.shard_size, retried)
         for shard in pack(oldest, model_digest=model_digest, shard_size=params.shard_size):
-            yield again, shard
+            yield retried, shard
 
 
 def plan_requested(
@@ -158,43 +162,43 @@ def plan_requested(
 ) -> list[str]:
     """Plan a run from the parameters of a DAG; see `plan_run` and `RunParams.of`."""
     # The plan of an earlier attempt must not be taken for this one's, even if this one fails.
-    Staging(settings.results_uri, run_id).forget_run()
+    Staging(settings.results_uri, run_id).delete_plan()
     bucket = values.get("bucket") or settings.images_bucket
     params = RunParams.of({**values, "bucket": bucket})
     return plan_run(run_id, params, settings, started_by)
 
 
 def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> list[str]:
-    """As `plan_run`, of what SQS messages tell of the installation's bucket.
+    """Plan a run over the objects that SQS messages report for the installation's bucket.
 
-    What cannot be used is logged, and put aside where the installation has a queue for it: a run
-    that lists the bucket finds what was meant.
+    Unusable notifications are logged, and sent to the dead-letter queue if there is one. A run
+    that lists the bucket finds their objects.
     """
-    found = arrivals(messages, settings.images_bucket)
-    for letter in found.unused:
-        log.warning("a notification was passed over: %s: %s", letter.why, letter.body[:_SHOWN])
+    arrived = arrivals(messages, settings.images_bucket)
+    for letter in arrived.unused:
+        log.warning("notification skipped: %s: %s", letter.reason, letter.body[:_SHOWN])
     params = RunParams(settings.images_bucket)
-    planned = plan_run(run_id, params, settings, "arrival", found.listing)
-    # Last, so that it stops nothing, and a plan that is tried again puts nothing aside twice.
-    if found.unused and settings.dead_letters:
-        put_aside(settings.dead_letters, found.unused)
-    return planned
+    shard_ids = plan_run(run_id, params, settings, "arrival", arrived.listing)
+    # Last, so that a failure stops no plan, and a retried plan sends nothing twice.
+    if arrived.unused and settings.dead_letters:
+        send_dead_letters(settings.dead_letters, arrived.unused)
+    return shard_ids
 
 
 @translate_errors
 def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
-    """Score one shard and stage its rows; returns how many.
+    """Score one shard and stage its rows; return the number of rows.
 
-    A shard that is staged already is left as it is, so that a retry costs nothing.
+    A shard with staged rows is not scored again, so that a retry costs nothing.
 
     Raises:
-        ServerError: the server is out of reach or no longer serves the model of the plan.
+        ServerError: the server is out of reach or does not serve the planned model.
     """
-    work = Staging(settings.results_uri, run_id)
-    run = work.read_run()
-    if (staged := work.read_rows(shard_id)) is not None:
+    staging = Staging(settings.results_uri, run_id)
+    run = staging.read_run()
+    if (staged := staging.read_rows(shard_id)) is not None:
         return staged.num_rows
-    shard = work.read_shard(shard_id)
+    shard = staging.read_shard(shard_id)
     with contextlib.closing(connect(settings, version=run.model.version)) as server:
         if server.identity != run.model:
             raise ServerError(
@@ -215,38 +219,42 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
             chunks = [to_table(chunk, server.space) for chunk in take(rows, _CHUNK_ROWS)]
             table = pa.concat_tables(chunks)
     stopwatch.add(server.seconds)
-    work.write_rows(shard_id, table, stopwatch.seconds)
-    cloudwatch.tell(settings, run.params.bucket, lambda: {cloudwatch.WAITING: work.waiting(run)})
+    staging.write_rows(shard_id, table, stopwatch.seconds)
+    cloudwatch.emit(
+        settings, run.params.bucket, lambda: {cloudwatch.REMAINING: staging.remaining(run)}
+    )
     return table.num_rows
 
 
 @translate_errors
 def publish(run_id: str, settings: Settings) -> dict[str, Any]:
-    """Audit what was scored, commit what passes, record the run; returns the record.
+    """Audit the scored shards, commit those that pass the gate, and record the run.
 
-    A shard that fails the gate is set aside under refused/; the others are committed all the same,
-    in one commit. A few are in memory at a time.
-    Publishing again after a kill, at whatever point, ends as an unbroken one would have; also when
-    all was done and only nobody was told.
+    Shards that fail the gate are quarantined under refused/; the others are committed together.
+    Only a few shards are in memory at a time. Repeating the call after a kill, at any point,
+    leads to the same result as an uninterrupted call.
+
+    Returns:
+        The record of the run, as in the runs table.
 
     Raises:
-        RunIncomplete: some shards were not scored, or not let through by the gate; the message
-            names the expectations they failed.
+        RunIncomplete: shards were not scored, or failed the gate; the message names the
+            expectations that they failed.
     """
-    work = Staging(settings.results_uri, run_id)
-    run = work.read_run()
+    staging = Staging(settings.results_uri, run_id)
+    run = staging.read_run()
     record = find_run(settings.runs_table, run_id, datetime.fromisoformat(run.started_at))
     if record is None:
-        record = _commit(run, work, settings)
-    work.clear_shards(run.shard_ids)
+        record = _commit(run, staging, settings)
+    staging.clear_shards(run.shard_ids)
     if record["problem"]:
         raise RunIncomplete(record["problem"])
     return record
 
 
-def _commit(run: Run, work: Staging, settings: Settings) -> dict[str, Any]:
+def _commit(run: Run, staging: Staging, settings: Settings) -> dict[str, Any]:
     policy, stopwatch = Policy.load(), Stopwatch()
-    publication = Publication(run, work, settings.results_table, policy)
+    publication = Publication(run, staging, settings.results_table, policy)
     with stopwatch.step("publish"):
         publication.publish()
     stopwatch.add(run.seconds)
@@ -256,6 +264,6 @@ def _commit(run: Run, work: Staging, settings: Settings) -> dict[str, Any]:
     record |= judge(run, summary.profile, settings.runs_table, policy.drift)
     publish_report(record, summary.examples, settings.results_uri, policy.report)
     record_run(settings.runs_table, record)
-    cloudwatch.tell(settings, run.params.bucket, lambda: cloudwatch.of_record(record))
-    # Another try of this task may have been the first.
+    cloudwatch.emit(settings, run.params.bucket, lambda: cloudwatch.run_metrics(record))
+    # Another attempt of this task may have recorded the run first.
     return find_run(settings.runs_table, run.run_id, record["started_at"]) or record

@@ -142,8 +142,8 @@ def test_what_is_dropped_is_scored_without_a_listing(
     assert etags["plain.jpg"] == json.loads(s3.head_object(Bucket=bucket, Key="plain.jpg")["ETag"])
     reasons = wait_for_letters(aws, settings.dead_letters, 2)
     assert set(reasons) == {"no JSON", foreign}
-    assert "cannot be understood" in reasons["no JSON"]
-    assert f"of the bucket 'photos', not '{bucket}'" in reasons[foreign]
+    assert "malformed" in reasons["no JSON"]
+    assert f"bucket is 'photos', not '{bucket}'" in reasons[foreign]
     # The runs tell how they went, after their rows are there.
     for metric, least in {"ImagesScored": 2, "ImagesRejected": 1, "RunsPublished": 1}.items():
         wait_for_metric(aws, bucket, metric, least)

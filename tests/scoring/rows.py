@@ -1,4 +1,4 @@
-"""Rows of the results table, made for the tests."""
+"""Rows of the results table for tests."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def planned(**changes: Any) -> Run:
         "space": SPACE,
         "provenance": {},
         "shard_ids": (),
-        "tried": (),
+        "retried": (),
         "commits": 0,
         "listed": 0,
-        "waiting": 0,
+        "pending_objects": 0,
         "started_by": "hand",
         "started_at": "2026-01-05T00:00:00+00:00",
     }

@@ -31,18 +31,18 @@ RECORD = {
     ],
 )
 def test_a_run_tells_how_it_ended(changed: dict[str, Any], expected: dict[str, float]) -> None:
-    told = cloudwatch.of_record(RECORD | changed)
-    assert {name: told[name] for name in expected} == expected
-    assert told.keys() == cloudwatch.UNITS.keys()
+    metrics = cloudwatch.run_metrics(RECORD | changed)
+    assert {name: metrics[name] for name in expected} == expected
+    assert metrics.keys() == cloudwatch.UNITS.keys()
 
 
 def test_a_run_that_is_too_small_to_judge_is_a_success_and_ends_no_alarm() -> None:
-    told = cloudwatch.of_record(RECORD | {"objects": 1, "drifted": None})
-    assert told["RunsPublished"] == 1
-    assert cloudwatch.UNITS.keys() - told.keys() == {"Drift"}
+    metrics = cloudwatch.run_metrics(RECORD | {"objects": 1, "drifted": None})
+    assert metrics["RunsPublished"] == 1
+    assert cloudwatch.UNITS.keys() - metrics.keys() == {"Drift"}
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """By the module itself: others may have been made to tell more by what ran before."""
     return [record.message for record in caplog.records if record.name == cloudwatch.__name__]
 
@@ -54,11 +54,11 @@ def test_metrics_that_cannot_be_written_stop_no_run(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made-up")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    cloudwatch.tell(Settings(), "photos", lambda: {"ImagesScored": 1})
-    assert not told(caplog)
-    cloudwatch.tell(Settings(metrics="moodlake"), "photos", lambda: {"ImagesScored": 1})
-    (warning,) = told(caplog)
-    assert "metrics are not written to moodlake" in warning
+    cloudwatch.emit(Settings(), "photos", lambda: {"ImagesScored": 1})
+    assert not warnings(caplog)
+    cloudwatch.emit(Settings(metrics="moodlake"), "photos", lambda: {"ImagesScored": 1})
+    (warning,) = warnings(caplog)
+    assert "cannot write metrics to namespace moodlake" in warning
     assert "MOODLAKE_METRICS" in warning
 
 
@@ -66,7 +66,7 @@ def test_what_cannot_be_counted_for_them_stops_no_run(caplog: pytest.LogCaptureF
     def count() -> dict[str, float]:
         raise SourceError("cannot list s3://results/work: SlowDown")
 
-    cloudwatch.tell(Settings(), "photos", count)
-    cloudwatch.tell(Settings(metrics="moodlake"), "photos", count)
-    (warning,) = told(caplog)
+    cloudwatch.emit(Settings(), "photos", count)
+    cloudwatch.emit(Settings(metrics="moodlake"), "photos", count)
+    (warning,) = warnings(caplog)
     assert "SlowDown" in warning

@@ -40,7 +40,7 @@ def commit_small(settings: Settings, count: int, name: str = "") -> None:
 
 
 def seen(settings: Settings) -> CommitSnapshot:
-    return ResultsTable(settings.results_table).known("bucket", MODEL.digest).seen
+    return ResultsTable(settings.results_table).existing_rows("bucket", MODEL.digest).snapshot
 
 
 def age_log(settings: Settings, days: int) -> None:

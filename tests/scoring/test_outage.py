@@ -48,6 +48,6 @@ def test_the_oldest_are_taken_once_each_and_the_rest_is_left_to_listings(
     work = Staging(settings.results_uri, "after")
     run = work.read_run()
     assert len(shard_ids) == SHARDS
-    assert run.waiting == OBJECTS
+    assert run.pending_objects == OBJECTS
     taken = [item.key for shard_id in shard_ids for item in work.read_shard(shard_id).objects]
     assert sorted(taken) == [f"{index:06}.jpg" for index in range(SHARDS * run.params.shard_size)]

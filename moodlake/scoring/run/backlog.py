@@ -1,6 +1,6 @@
-"""What of a listing a model has still to score.
+"""Objects of a listing that a model has not scored yet.
 
-The listing and what is done already meet on disk, in DuckDB: memory does not grow with either.
+DuckDB joins the listing with the existing rows on disk, so memory grows with neither.
 """
 
 from __future__ import annotations
@@ -18,76 +18,77 @@ import pyarrow as pa
 from moodlake.scoring.sources.objects import LISTING_SCHEMA, SourceObject, objects_of
 from moodlake.scoring.tables.duckdb_spill import database, fill
 
-KNOWN_SCHEMA = pa.schema([("key", pa.string()), ("etag", pa.string()), ("again", pa.bool_())])
-"""Objects that have a row; `again` says that they are to be tried again."""
+EXISTING_SCHEMA = pa.schema([("key", pa.string()), ("etag", pa.string()), ("retry", pa.bool_())])
+"""Objects that have a row. `retry`: the row has a retryable reason, so score the object again."""
 _BATCH_ROWS = 2048
 
 
 class Backlog:
-    """The objects of a bucket that are not done, oldest first; a context manager.
+    """Objects of a bucket that are still to be scored, oldest first; a context manager.
 
-    What the gate refused before, and what was tried and is to be tried again (an archived object,
-    for example), stands apart, so that it never keeps the new ones waiting.
+    Retried objects are those that were quarantined, or have a row with a retryable reason, such
+    as an archived object. They are kept apart, so that they never delay new objects.
 
     Args:
-        bucket: their bucket.
-        pages: of LISTING_SCHEMA, in any order and of any size; read once.
-        known: in KNOWN_SCHEMA, what has a row already.
-        pattern: only keys like this, as Python's fnmatch reads it. Empty for all.
-        refused: key and etag of what the gate refused.
-        folder: where its file lies while it is open; the system's own place if None.
+        bucket: bucket of the listing.
+        pages: the listing in LISTING_SCHEMA, in any order; read once.
+        existing: objects that have a row, in EXISTING_SCHEMA.
+        pattern: take only keys that match it, in the syntax of Python's fnmatch. Empty for all.
+        quarantined: key and etag of the quarantined objects.
+        folder: folder of the database file while the backlog is open; by default the system's
+            folder for temporary files.
 
     Attributes:
-        listed: objects of the listing that fit the pattern.
-        objects: those that are not done.
+        listed: number of listed objects that match the pattern.
+        pending_objects: number of them that are still to be scored.
     """
 
     def __init__(
         self,
         bucket: str,
         pages: Iterable[pa.RecordBatch],
-        known: Iterable[pa.RecordBatch] = (),
+        existing: Iterable[pa.RecordBatch] = (),
         pattern: str = "",
-        refused: Iterable[pa.RecordBatch] = (),
+        quarantined: Iterable[pa.RecordBatch] = (),
         folder: Path | None = None,
     ) -> None:
         self._bucket = bucket
         with ExitStack() as stack:
             self._database = stack.enter_context(database(folder))
-            fill(self._database, "refused", KNOWN_SCHEMA.remove(2), refused)
-            self._fill(_like(pages, pattern) if pattern else pages, known)
+            fill(self._database, "quarantined", EXISTING_SCHEMA.remove(2), quarantined)
+            self._fill(_matching(pages, pattern) if pattern else pages, existing)
             self._closing = stack.pop_all()
 
-    def _fill(self, pages: Iterable[pa.RecordBatch], known: Iterable[pa.RecordBatch]) -> None:
+    def _fill(self, pages: Iterable[pa.RecordBatch], existing: Iterable[pa.RecordBatch]) -> None:
         connection = self._database
         fill(connection, "listing", LISTING_SCHEMA, pages)
-        fill(connection, "known", KNOWN_SCHEMA, known)
+        fill(connection, "existing", EXISTING_SCHEMA, existing)
         self.listed = self._number("SELECT count(*) FROM listing")
         connection.execute(
-            "CREATE TABLE todo AS SELECT DISTINCT ON (key, etag) listing.*, "
-            "known.key IS NOT NULL AS tried, "
-            "(key, etag) IN (SELECT (key, etag) FROM refused) AS refused "
-            "FROM listing LEFT JOIN known USING (key, etag) "
-            "WHERE known.key IS NULL OR known.again"
+            "CREATE TABLE pending AS SELECT DISTINCT ON (key, etag) listing.*, "
+            "existing.key IS NOT NULL AS has_row, "
+            "(key, etag) IN (SELECT (key, etag) FROM quarantined) AS quarantined "
+            "FROM listing LEFT JOIN existing USING (key, etag) "
+            "WHERE existing.key IS NULL OR existing.retry"
         )
         connection.execute("DROP TABLE listing")
-        connection.execute("DROP TABLE known")
-        self.objects = self._number("SELECT count(*) FROM todo")
+        connection.execute("DROP TABLE existing")
+        self.pending_objects = self._number("SELECT count(*) FROM pending")
 
     def _number(self, query: str) -> int:
         return int(self._database.execute(query).fetchall()[0][0])
 
-    def oldest(self, most: int, again: bool = False) -> Iterator[SourceObject]:
-        """At most so many objects, by the time of their last change and then by key.
+    def oldest(self, limit: int, retried: bool = False) -> Iterator[SourceObject]:
+        """Yield objects by the time of their last change, then by key.
 
         Args:
-            most: how many.
-            again: those that were tried or refused before, instead of the new ones.
+            limit: maximum number of objects.
+            retried: yield retried objects instead of new ones.
         """
         names = ", ".join(LISTING_SCHEMA.names)
         query = (
-            f"SELECT {names} FROM todo WHERE (tried OR refused) = {again} "
-            f"ORDER BY tried, last_modified, key, etag LIMIT {int(most)}"
+            f"SELECT {names} FROM pending WHERE (has_row OR quarantined) = {retried} "
+            f"ORDER BY has_row, last_modified, key, etag LIMIT {int(limit)}"
         )
         for batch in self._database.sql(query).to_arrow_reader(_BATCH_ROWS):
             yield from objects_of(batch, self._bucket)
@@ -104,7 +105,7 @@ class Backlog:
         self._closing.__exit__(kind, error, trace)
 
 
-def _like(pages: Iterable[pa.RecordBatch], pattern: str) -> Iterator[pa.RecordBatch]:
+def _matching(pages: Iterable[pa.RecordBatch], pattern: str) -> Iterator[pa.RecordBatch]:
     matches = re.compile(fnmatch.translate(pattern)).match
     for page in pages:
         yield page.filter(pa.array([matches(key) is not None for key in page["key"].to_pylist()]))

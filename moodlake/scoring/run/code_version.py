@@ -1,4 +1,4 @@
-"""Which code runs, for the table of runs."""
+"""The version of the code that runs, for the runs table."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from moodlake.settings import PROJECT_ROOT
 
 COMMIT_VARIABLE, LOCK_VARIABLE = "MOODLAKE_GIT_COMMIT", "MOODLAKE_DVC_LOCK"
-"""Told by those who install without the checkout."""
+"""Environment variables that name the version where there is no checkout."""
 
 
 def git_commit(*paths: str, root: Path = PROJECT_ROOT) -> str | None:
-    """The commit that a checkout is at, with `-dirty` where its files differ from that.
+    """Return the commit of a checkout, with `-dirty` if its files differ from it.
 
     Args:
-        paths: if given, all that counts: the last commit that changed one of them.
-        root: of the checkout; if it is none, COMMIT_VARIABLE tells the commit.
+        paths: restrict the answer to these paths: the last commit that changed one of them.
+        root: folder of the checkout. If it is not a checkout, COMMIT_VARIABLE names the commit.
     """
-    # Without this, git would take a repository around the folder that this is installed in.
+    # Without this check, git finds any repository around the installation folder.
     if not (root / ".git").exists():
         return os.environ.get(COMMIT_VARIABLE) or None
     git = ["git", "-C", str(root)]
@@ -35,7 +35,7 @@ def git_commit(*paths: str, root: Path = PROJECT_ROOT) -> str | None:
 
 
 def dvc_lock(root: Path = PROJECT_ROOT) -> str | None:
-    """SHA-256 of dvc.lock; where there is none, what LOCK_VARIABLE tells."""
+    """Return the SHA-256 of dvc.lock, or the value of LOCK_VARIABLE if there is no such file."""
     lock = root / "dvc.lock"
     if not lock.exists():
         return os.environ.get(LOCK_VARIABLE) or None

@@ -1,4 +1,4 @@
-"""How many requests to have in flight: as many as a server answers without queueing them."""
+"""A limit on requests in flight: as many as a server answers without queueing them."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _FEWEST = 1
-# Requests that wait at the server: with fewer, more are sent; with more, fewer.
+# Requests queued at the server: below the first the limit grows, above the second it shrinks.
 _SHORT_QUEUE = 2.0
 _LONG_QUEUE = 4.0
-_REMEMBERED = 200  # answers, so that a server that became slower is not measured by what it was
+_REMEMBERED = 200  # latencies; older ones say nothing about a server that became slower
 
 
 class Stopped(Exception):
-    """No more requests are to be sent."""
+    """No more requests may be sent."""
 
 
 class ConcurrencyLimit:
-    """A limit that adapts: TCP Vegas' rule (Brakmo and Peterson, 1995) on requests.
+    """An adaptive limit on requests in flight: the rule of TCP Vegas (Brakmo and Peterson, 1995).
 
-    From the latency now and the least one seen follows how many of the requests in flight only
-    wait. While these are few, the limit grows by one for each round of answers; when they
-    are many, it shrinks. A refusal halves it. Safe to share between threads.
+    The current latency and the lowest one seen give the number of requests that queue at the
+    server. While few do, the limit grows by one for each round of responses; while many do, it
+    shrinks. A throttled request halves it. Threads may share a limit.
+
+    Args:
+        most: upper bound of the limit.
+        start: initial limit.
 
     Attributes:
-        limit: how many requests may be in flight now.
+        limit: number of requests that may be in flight.
     """
 
     def __init__(self, most: int, start: int = _FEWEST) -> None:
         self._most = most
         self._limit = float(start)
-        self._flying = 0
+        self._in_flight = 0
         self._latencies: deque[float] = deque(maxlen=_REMEMBERED)
         self._stopped = False
-        self._refused_at = float("-inf")
+        self._throttled_at = float("-inf")
         self._free = threading.Condition()
 
     @property
@@ -45,35 +49,35 @@ class ConcurrencyLimit:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Wait until one more request may be sent, and count it while the block runs.
+        """Wait until another request may be sent, and count it for the length of the block.
 
         Raises:
             Stopped: `stop` was called.
         """
         with self._free:
-            self._free.wait_for(lambda: self._stopped or self._flying < self.limit)
+            self._free.wait_for(lambda: self._stopped or self._in_flight < self.limit)
             if self._stopped:
                 raise Stopped
-            self._flying += 1
+            self._in_flight += 1
         try:
             yield
         finally:
             with self._free:
-                self._flying -= 1
+                self._in_flight -= 1
                 self._free.notify_all()
 
     def stop(self) -> None:
-        """Send no more requests: whoever waits for its turn is let go."""
+        """Send no more requests; waiting threads get Stopped."""
         with self._free:
             self._stopped = True
             self._free.notify_all()
 
     def answered(self, seconds: float, work: float = 1.0) -> None:
-        """Learn from an answer.
+        """Adapt the limit to a response.
 
         Args:
-            seconds: that it took.
-            work: how much it was, so that large requests do not pass for slow ones.
+            seconds: time from request to response.
+            work: amount of work in the request, so that a large one does not count as a slow one.
         """
         with self._free:
             latency = max(seconds, 1e-6) / work
@@ -84,13 +88,13 @@ class ConcurrencyLimit:
             elif queued > _LONG_QUEUE:
                 self._move(-1 / self._limit)
 
-    def refused(self, seconds: float) -> None:
-        """The server was asked too much by a request that began so many seconds ago."""
+    def throttled(self, seconds: float) -> None:
+        """Halve the limit after the server throttled a request that began `seconds` ago."""
         with self._free:
             now = time.monotonic()
-            # Those that were in flight together count as one refusal.
-            if now - seconds > self._refused_at:
-                self._refused_at = now
+            # Requests that were in flight together count once.
+            if now - seconds > self._throttled_at:
+                self._throttled_at = now
                 self._move(-self._limit / 2)
 
     def _move(self, step: float) -> None:

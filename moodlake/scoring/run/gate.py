@@ -1,4 +1,4 @@
-"""The gate before the results table: Great Expectations over the rows that are to be committed."""
+"""The quality gate before the results table: Great Expectations over the rows to be committed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _CHECKED = (
 
 @dataclass(frozen=True)
 class Failure:
-    """An expectation that the rows did not meet.
+    """An expectation that rows failed.
 
     Attributes:
-        expectation: what was expected, in words.
-        rows: how many rows are at fault; 0 where it is about the rows as a whole.
-        examples: keys of some of them.
-        shards: ids of the shards that they are in; all, where it is about the rows as a whole.
+        expectation: the expectation as text.
+        rows: number of failing rows; 0 if the expectation concerns the table as a whole.
+        examples: keys of some failing rows.
+        shards: ids of the shards with failing rows; all if it concerns the table as a whole.
     """
 
     expectation: str
@@ -45,38 +45,38 @@ class Failure:
         return self.expectation + where
 
 
-def refused(
+def audit_shards(
     staged: Mapping[str, pa.Table], space: LabelSpace, model_digest: str, gate: Gate = DEFAULT_GATE
 ) -> dict[str, list[Failure]]:
-    """What is wrong with shards, by their ids; those that meet the contract are not among them.
+    """Return the failures of each shard that fails the contract of the results table, by its id.
 
-    All are checked in one go, which takes little more than checking one.
+    Checking many shards at once takes little longer than checking one.
     """
-    schema, found = results_schema(space), defaultdict(list)
-    alike = [rows for rows in staged.values() if rows.schema.equals(schema)]
+    schema, failures = results_schema(space), defaultdict(list)
+    expected = [rows for rows in staged.values() if rows.schema.equals(schema)]
     others = [rows for rows in staged.values() if not rows.schema.equals(schema)]
-    for rows in [*([pa.concat_tables(alike)] if alike else ()), *others]:
+    for rows in [*([pa.concat_tables(expected)] if expected else ()), *others]:
         for failure in audit(rows, space, model_digest, gate):
             for shard_id in failure.shards:
-                found[shard_id].append(failure)
-    return dict(found)
+                failures[shard_id].append(failure)
+    return dict(failures)
 
 
 def audit(
     rows: pa.Table, space: LabelSpace, model_digest: str, gate: Gate = DEFAULT_GATE
 ) -> list[Failure]:
-    """Check rows against the contract of the results table; an empty list means they meet it.
+    """Check rows against the contract of the results table; return the failures.
 
     Args:
-        rows: of any shards.
-        space: the label space that the model's distributions are over.
-        model_digest: of the model that was to be used.
-        gate: how many of a shard may be broken.
+        rows: rows of any shards.
+        space: label space of the model's distributions.
+        model_digest: digest of the planned model.
+        gate: permitted share of broken images in a shard.
     """
     shards = tuple(rows["shard_id"].unique().to_pylist())
-    if odd := set(rows.schema) ^ set(results_schema(space)):
-        names = ", ".join(sorted({field.name for field in odd}))
-        return [Failure(f"{names}: the columns are those of the table", 0, (), shards)]
+    if different := set(rows.schema) ^ set(results_schema(space)):
+        names = ", ".join(sorted({field.name for field in different}))
+        return [Failure(f"{names}: columns match the results table", 0, (), shards)]
     frame = _with_checks(rows.select([*_CHECKED, *space.emotions]).to_pandas(), space, gate)
     batch, suite = _frames().get_batch({"dataframe": frame}), _suite(space, model_digest, gate)
     result = batch.validate(suite, result_format={"result_format": "COMPLETE"})
@@ -85,7 +85,7 @@ def audit(
 
 @functools.cache
 def _frames() -> Any:
-    """Great Expectations' way to data frames. To import it takes seconds: only the gate pays."""
+    """Return Great Expectations' access to data frames. Importing it takes seconds."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -104,7 +104,7 @@ def _suite(space: LabelSpace, model_digest: str, gate: Gate) -> Any:
 
 
 def _with_checks(frame: pd.DataFrame, space: LabelSpace, gate: Gate) -> pd.DataFrame:
-    """The rows with what is derived from several columns, so that one expectation can test it."""
+    """Add columns derived from several others, so that one expectation can test each."""
     scored = frame["status"] == str(Status.SCORED)
     probabilities = frame[list(space.emotions)]
     broken = frame["reason"].isin([str(reason) for reason in Reason if reason.is_broken])
@@ -118,65 +118,66 @@ def _with_checks(frame: pd.DataFrame, space: LabelSpace, gate: Gate) -> pd.DataF
     )
 
 
-def _in_words(kind: type, words: str, **settings: Any) -> Any:
-    return kind(meta={"words": words}, **settings)
+def _expect(kind: type, text: str, **settings: Any) -> Any:
+    """Make an expectation that failures report as `text`."""
+    return kind(meta={"text": text}, **settings)
 
 
 def _expectations(space: LabelSpace, model_digest: str, gate: Gate) -> list[Any]:
-    """The contract of the results table, each with its meaning in words."""
+    """Return the contract of the results table."""
     from great_expectations import expectations as gxe
 
     between, in_set = gxe.ExpectColumnValuesToBeBetween, gxe.ExpectColumnValuesToBeInSet
     return [
-        *_of_distributions(space),
-        _in_words(
+        *_distribution_expectations(space),
+        _expect(
             gxe.ExpectCompoundColumnsToBeUnique,
-            "one row per identity",
+            "each identity has one row",
             column_list=list(IDENTITY),
         ),
         *(
-            _in_words(gxe.ExpectColumnValuesToNotBeNull, f"{name} is there", column=name)
+            _expect(gxe.ExpectColumnValuesToNotBeNull, f"{name} is present", column=name)
             for name in ("bucket", "key", "etag", "run_id", "scored_at", "data_date")
         ),
-        _in_words(in_set, "status is known", column="status", value_set=list(map(str, Status))),
-        _in_words(in_set, "reason is known", column="reason", value_set=list(map(str, Reason))),
-        _in_words(
+        _expect(in_set, "status is known", column="status", value_set=list(map(str, Status))),
+        _expect(in_set, "reason is known", column="reason", value_set=list(map(str, Reason))),
+        _expect(
             in_set,
-            "a reason where rejected and only there",
+            "rejected rows have a reason and no others do",
             column="reason_fits_status",
             value_set=[True],
         ),
-        _in_words(
+        _expect(
             in_set,
-            "the model is the one the run was planned for",
+            "the model is the planned one",
             column="model_digest",
             value_set=[model_digest],
         ),
-        _in_words(
+        _expect(
             between,
-            f"at most {gate.max_broken:.0%} of a shard's inputs are broken; to take them as they "
-            "are, start a run with max_broken = 1",
+            f"at most {gate.max_broken:.0%} of a shard's images are broken; to accept them, start "
+            "a run with max_broken = 1",
             column="broken",
             max_value=gate.max_broken,
         ),
     ]
 
 
-def _of_distributions(space: LabelSpace) -> list[Any]:
-    """What is expected of probabilities, and of brightness beside them."""
+def _distribution_expectations(space: LabelSpace) -> list[Any]:
+    """Return the expectations of probabilities and brightness."""
     from great_expectations import expectations as gxe
 
     between, in_set = gxe.ExpectColumnValuesToBeBetween, gxe.ExpectColumnValuesToBeInSet
     low, high = 1 - SUM_TOLERANCE, 1 + SUM_TOLERANCE
     return [
-        _in_words(in_set, "no distribution where rejected", column="invented", value_set=[False]),
-        _in_words(
+        _expect(in_set, "rejected rows have no distribution", column="invented", value_set=[False]),
+        _expect(
             between,
-            "a probability for every emotion",
+            "every emotion has a probability",
             column="distribution_size",
             min_value=len(space),
         ),
-        _in_words(
+        _expect(
             between,
             f"distributions sum to 1 within {SUM_TOLERANCE}",
             column="distribution_sum",
@@ -184,9 +185,9 @@ def _of_distributions(space: LabelSpace) -> list[Any]:
             max_value=high,
         ),
         *(
-            _in_words(
+            _expect(
                 between,
-                f"{name} lies between 0 and 1",
+                f"{name} is between 0 and 1",
                 column=name,
                 min_value=0,
                 max_value=1,
@@ -197,10 +198,10 @@ def _of_distributions(space: LabelSpace) -> list[Any]:
 
 
 def _failure(result: Any, frame: pd.DataFrame) -> Failure:
-    words = result.expectation_config.meta["words"]
+    text = result.expectation_config.meta["text"]
     if result.exception_info.get("raised_exception"):
-        words += f" (the check itself failed: {result.exception_info['exception_message']})"
+        text += f" (the check itself failed: {result.exception_info['exception_message']})"
     index = result.result.get("unexpected_index_list") or []
     keys = frame.loc[index[:_MOST_EXAMPLES], "key"]
     shards = (frame.loc[index] if index else frame)["shard_id"].unique()
-    return Failure(words, len(index), tuple(keys), tuple(shards))
+    return Failure(text, len(index), tuple(keys), tuple(shards))

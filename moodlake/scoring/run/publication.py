@@ -1,4 +1,4 @@
-"""How a run's staged shards get into the table: what passes the gate, in one commit."""
+"""Publication of a run: the shards that pass the gate, in one commit to the results table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from moodlake.scoring.run.gate import refused
+from moodlake.scoring.run.gate import audit_shards
 from moodlake.scoring.run.policy import Policy
 from moodlake.scoring.run.staging import Run, Staging, digest_of, total_seconds
 from moodlake.scoring.sources.objects import SourceError
@@ -19,67 +19,67 @@ from moodlake.scoring.tables.summary import Summary
 from moodlake.timings import Stopwatch
 
 ROWS_AT_ONCE = 4096
-"""Of whole shards: memory grows with it, and not with the run."""
+"""Rows of whole shards held in memory at a time, whatever the size of the run."""
 
 
 class Publication:
-    """A run's shards on their way into the table of results.
+    """Audits the staged shards of a run and commits them to the results table.
 
     Args:
-        run: as it was planned.
-        work: where its shards are staged.
+        run: plan of the run.
+        staging: its staged shards.
         results_table: URI of the table.
-        policy: what the gate lets through, and how many examples are kept.
+        policy: thresholds of the gate, and the number of examples to keep.
 
     Attributes:
-        summary: of the rows that passed the gate.
-        problems: of the shards that were not scored or did not pass, in words.
+        summary: summary of the rows that passed the gate.
+        problems: one message for each shard that was not scored or failed the gate.
     """
 
-    def __init__(self, run: Run, work: Staging, results_table: str, policy: Policy) -> None:
+    def __init__(self, run: Run, staging: Staging, results_table: str, policy: Policy) -> None:
         self.summary = Summary(run.space, policy.report.examples)
         self.problems: list[str] = []
         self._run = run
-        self._work = work
+        self._staging = staging
         self._table = ResultsTable(results_table)
         self._stopwatch = Stopwatch()
-        self._passed: dict[str, bytes] = {}  # shards, and digests of what was audited
+        self._passed: dict[str, bytes] = {}  # shard id -> digest of the audited rows
         self._gate = replace(
             policy.gate, max_broken=run.params.max_broken or policy.gate.max_broken
         )
 
     @property
     def seconds(self) -> dict[str, float]:
-        """What the shards that passed took so far, by step."""
+        """Seconds spent on the shards that passed so far, by step."""
         return self._stopwatch.seconds
 
     def publish(self) -> None:
-        """Audit and commit all that is staged. Doing so again adds nothing to the table.
+        """Audit and commit all staged shards. A repeated call adds nothing to the table.
 
         Raises:
-            SourceError, CommitFailedError: the store failed; what was committed stays.
+            SourceError, CommitFailedError: the store failed. Committed rows remain.
         """
         run, passed = self._run, list(self._audited())
-        new = [shard_id for shard_id in passed if shard_id not in run.tried]
-        again = [shard_id for shard_id in passed if shard_id in run.tried]
-        seen = CommitSnapshot(run.params.bucket, run.model.digest, run.commits)
-        for shard_ids, when in ((new, seen), (again, None)):
+        new = [shard_id for shard_id in passed if shard_id not in run.retried]
+        retried = [shard_id for shard_id in passed if shard_id in run.retried]
+        planned = CommitSnapshot(run.params.bucket, run.model.digest, run.commits)
+        for shard_ids, snapshot in ((new, planned), (retried, None)):
             if shard_ids:
                 parts = partial(self._rows, shard_ids)
                 schema = results_schema(run.space)
-                self._table.commit_parts(parts, schema, shard_ids, when)
+                self._table.commit_parts(parts, schema, shard_ids, snapshot)
 
     def _audited(self) -> Iterator[str]:
-        """The ids of the shards that pass the gate; the others are set aside."""
+        """Yield the ids of the shards that pass the gate; quarantine the others."""
         run = self._run
         missing = set(run.shard_ids)
         for staged in self._groups(run.shard_ids):
             missing -= staged.keys()
-            failed = refused(staged, run.space, run.model.digest, self._gate)
+            failed = audit_shards(staged, run.space, run.model.digest, self._gate)
             for shard_id, failures in failed.items():
-                aside = self._work.set_aside(shard_id, staged.pop(shard_id), failures)
-                told = "; ".join(map(str, failures))
-                self.problems.append(f"shard {shard_id} failed the gate: {told}; see {aside}")
+                report = self._staging.quarantine(shard_id, staged.pop(shard_id), failures)
+                reasons = "; ".join(map(str, failures))
+                self.problems.append(f"shard {shard_id} failed the gate: {reasons}; see {report}")
             for shard_id, rows in staged.items():
                 self._passed[shard_id] = digest_of(rows)
                 self.summary.add(rows)
@@ -87,32 +87,32 @@ class Publication:
             yield from staged
         for shard_id in run.shard_ids:
             if shard_id in missing:
-                self.problems.append(f"shard {shard_id} was not scored (its task's log tells why)")
+                self.problems.append(f"shard {shard_id} was not scored (see the log of its task)")
 
     def _groups(self, shard_ids: Iterable[str]) -> Iterator[dict[str, pa.Table]]:
-        """The rows of a few shards at a time, of those that were scored."""
+        """Yield the rows of scored shards, a few shards at a time."""
         group: dict[str, pa.Table] = {}
         for shard_id in shard_ids:
-            if (rows := self._work.read_rows(shard_id)) is not None:
+            if (rows := self._staging.read_rows(shard_id)) is not None:
                 group[shard_id] = rows
             if sum(map(len, group.values())) >= ROWS_AT_ONCE:
                 yield group
                 group = {}
-                pa.default_memory_pool().release_unused()  # Arrow keeps what was freed
+                pa.default_memory_pool().release_unused()  # Arrow keeps freed memory
         if group:
             yield group
 
     def _rows(self, shard_ids: Iterable[str]) -> Iterator[pa.Table]:
-        """What was audited, read anew.
+        """Read audited rows again.
 
         Raises:
-            SourceError: it is another by now.
+            SourceError: they changed after the audit.
         """
         for shard_id in shard_ids:
-            rows = self._work.read_rows(shard_id)
+            rows = self._staging.read_rows(shard_id)
             if rows is None or digest_of(rows) != self._passed[shard_id]:
                 raise SourceError(
-                    f"the rows of shard {shard_id} changed while they were published: a try of "
-                    "its task that was taken for dead was not; publish again"
+                    f"the rows of shard {shard_id} changed during publication: a task attempt "
+                    "presumed dead was still running; publish again"
                 )
             yield rows.replace_schema_metadata()

@@ -1,4 +1,4 @@
-"""What is known of a run at its end: its row in the table of runs."""
+"""The record of a finished run: its row in the runs table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from moodlake.scoring.tables.summary import Summary
 
 _DAG_VARIABLE = "AIRFLOW_CTX_DAG_ID"  # Airflow sets it for its tasks
 AT_WORK = ("task_cores", "decode", "detect", "infer")
-"""Steps whose seconds are those of a core at work: the task's own, and the server's."""
+"""Steps measured in core-seconds: of the tasks, and of the model server."""
 
 
 def run_record(
@@ -26,14 +26,14 @@ def run_record(
     seconds: Mapping[str, float],
     prices: Prices,
 ) -> dict[str, Any]:
-    """The row of RUNS_SCHEMA of a run that ends now.
+    """Return the row, in RUNS_SCHEMA, of a run that ends now.
 
     Args:
-        run: as it was planned.
-        summary: of the rows that passed the gate.
-        problems: of the shards that were not published, in words.
-        seconds: by step, of all shards together.
-        prices: for the estimated cost.
+        run: plan of the run.
+        summary: summary of the rows that passed the gate.
+        problems: one message for each shard that was not published.
+        seconds: seconds of all shards together, by step.
+        prices: prices for the cost estimate.
     """
     started_at, ended_at = datetime.fromisoformat(run.started_at), datetime.now(UTC)
     elapsed = (ended_at - started_at).total_seconds()
@@ -42,7 +42,7 @@ def run_record(
         "bucket": run.params.bucket,
         "prefix": run.params.prefix,
         "listed": run.listed,
-        "waiting": run.waiting,
+        "waiting": run.pending_objects,
         "model_name": run.model.name,
         "model_version": run.model.version,
         "model_digest": run.model.digest,
@@ -58,10 +58,10 @@ def run_record(
         "scored": summary.scored,
         "rejected": summary.objects - summary.scored,
         "reasons": json.dumps(summary.reasons, sort_keys=True),
-        "problem": _in_words(problems, len(run.shard_ids)),
+        "problem": _problem(problems, len(run.shard_ids)),
         "started_at": started_at,
         "ended_at": ended_at,
-        # The clock may have been set back meanwhile.
+        # The clock may have been set back during the run.
         "images_per_second": summary.objects / elapsed if elapsed > 0 else None,
         "seconds": json.dumps(dict(seconds)),
         "cost_per_million": prices.per_million(
@@ -70,10 +70,10 @@ def run_record(
     }
 
 
-def _in_words(problems: Sequence[str], shards: int) -> str | None:
+def _problem(problems: Sequence[str], shards: int) -> str | None:
     if not problems:
         return None
     return (
         f"{len(problems)} of {shards} shards were not published; {problems[0]}. "
-        "What passed is in the table; a new run takes up the rest"
+        "Rows that passed are in the table; a new run takes the rest"
     )

@@ -1,4 +1,4 @@
-"""Score many objects with bounded memory: reading, requests and collecting overlap."""
+"""Score many objects in bounded memory, overlapping reads, requests and the collection of rows."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from moodlake.timings import Stopwatch
 _MOST_REQUESTS = 16
 _READ_AHEAD = 2
 _MAX_BATCH_BYTES = 32 * 2**20
-_MAX_BYTES = 256 * 2**20  # of all batches that are read or asked for
+_MAX_BYTES = 256 * 2**20  # of all batches in memory
 
 Reading = Future[bytes | Rejected]
 
 
 class Engine(Protocol):
-    """What predicts: a Model in this process, or a ServerClient."""
+    """A predictor: a Model in this process, or a ServerClient."""
 
     identity: ModelIdentity
     space: LabelSpace
@@ -63,24 +63,24 @@ def score_objects(
     batch_size: int = DEFAULT_BATCH_SIZE,
     stopwatch: Stopwatch | None = None,
 ) -> Generator[dict[str, Any], None, None]:
-    """One results row per object of `source`, in order; memory does not grow with their number.
+    """Yield one results row per object of `source`, in order, in bounded memory.
 
-    Objects are read ahead by many threads, while others ask for predictions, as many at once as
-    the engine answers without queueing them.
+    Some threads read objects ahead while others request predictions, as many at once as the
+    engine answers without queueing them.
 
     Args:
-        source: what to score.
-        engine: what predicts.
-        run_id, shard_id: written into the rows.
-        faces: which part of the image; None leaves it to the model's default.
+        source: objects to score.
+        engine: predictor.
+        run_id, shard_id: values for the rows.
+        faces: part of the image to score; None for the model's default.
         batch_size: images per request.
-        stopwatch: what the steps `read` and `request` take is added to it, for each thread.
+        stopwatch: collects the seconds of the steps `read` and `request`, summed over threads.
 
     Raises:
         SourceError, ServerError: the source or the server as a whole failed.
     """
     mode = faces or engine.faces
-    pace, stopwatch = ConcurrencyLimit(_MOST_REQUESTS), stopwatch or Stopwatch()
+    limit, stopwatch = ConcurrencyLimit(_MOST_REQUESTS), stopwatch or Stopwatch()
 
     to_row = partial(
         make_row,
@@ -92,31 +92,31 @@ def score_objects(
     )
 
     def score(items: Sequence[SourceObject], reading: Sequence[Reading]) -> list[dict[str, Any]]:
-        named, predictions = _score_batch(engine, items, reading, mode, pace, stopwatch)
+        named, predictions = _score_batch(engine, items, reading, mode, limit, stopwatch)
         return [to_row(*pair) for pair in zip(named, predictions, strict=True)]
 
     pending: deque[tuple[int, Future[list[dict[str, Any]]]]] = deque()
-    readers, askers = ThreadPoolExecutor(READERS), ThreadPoolExecutor(_MOST_REQUESTS)
+    readers, requesters = ThreadPoolExecutor(READERS), ThreadPoolExecutor(_MOST_REQUESTS)
     try:
         for batch in _batches(source.objects, batch_size):
             size = sum(map(_bytes_of, batch))
             while pending and (
-                len(pending) > pace.limit + _READ_AHEAD
-                or sum(waiting for waiting, _ in pending) + size > _MAX_BYTES
+                len(pending) > limit.limit + _READ_AHEAD
+                or sum(in_flight_bytes for in_flight_bytes, _ in pending) + size > _MAX_BYTES
             ):
                 yield from pending.popleft()[1].result()
             reading = [readers.submit(_read, source, item, stopwatch) for item in batch]
-            pending.append((size, askers.submit(score, batch, reading)))
+            pending.append((size, requesters.submit(score, batch, reading)))
         while pending:
             yield from pending.popleft()[1].result()
     finally:
-        pace.stop()
-        for pool in (readers, askers):
+        limit.stop()
+        for pool in (readers, requesters):
             pool.shutdown(cancel_futures=True)
 
 
 def _batches(objects: Iterable[SourceObject], batch_size: int) -> Iterator[list[SourceObject]]:
-    """At most `batch_size` objects, and bytes that fit a request, at a time."""
+    """Group objects into batches of at most `batch_size` objects and _MAX_BATCH_BYTES."""
     batch: list[SourceObject] = []
     size = 0
     for item in objects:
@@ -130,7 +130,7 @@ def _batches(objects: Iterable[SourceObject], batch_size: int) -> Iterator[list[
 
 
 def _bytes_of(item: SourceObject) -> int:
-    """What it takes of memory: one that is too large is not read."""
+    """Return the memory that an object takes: objects over the size limit are not read."""
     return item.size if item.size <= Limits().max_bytes else 0
 
 
@@ -139,13 +139,13 @@ def _score_batch(
     items: Sequence[SourceObject],
     reading: Sequence[Reading],
     faces: FaceMode,
-    pace: ConcurrencyLimit,
+    limit: ConcurrencyLimit,
     stopwatch: Stopwatch,
 ) -> tuple[list[SourceObject], list[Prediction]]:
-    """The items, with the ETag filled in where only reading tells it, and their predictions."""
+    """Return the objects with their predictions; the ETag of a local file is its content's."""
     contents = [future.result() for future in reading]
     readable = [content for content in contents if isinstance(content, bytes)]
-    predictions = iter(_ask(engine, readable, faces, pace, stopwatch))
+    predictions = iter(_request(engine, readable, faces, limit, stopwatch))
     named = [
         replace(item, etag=item.etag or content_etag(content))
         if isinstance(content, bytes)
@@ -158,24 +158,24 @@ def _score_batch(
     ]
 
 
-def _ask(
+def _request(
     engine: Engine,
     images: Sequence[bytes],
     faces: FaceMode,
-    pace: ConcurrencyLimit,
+    limit: ConcurrencyLimit,
     stopwatch: Stopwatch,
 ) -> list[Prediction]:
     if not images:
         return []
-    with pace.request():
+    with limit.request():
         throttled, started = _throttled(engine), time.monotonic()
         with stopwatch.step("request"):
             predictions = engine.score(images, faces=faces)
         seconds = time.monotonic() - started
     if _throttled(engine) > throttled:
-        pace.refused(seconds)
-    elif all(prediction.width for prediction in predictions):  # what is no image takes no time
-        pace.answered(seconds, sum(weight_of(len(data)) for data in images))
+        limit.throttled(seconds)
+    elif all(prediction.width for prediction in predictions):  # rejected input takes no time
+        limit.answered(seconds, sum(weight_of(len(data)) for data in images))
     return predictions
 
 
@@ -193,6 +193,6 @@ def _read(source: Source, item: SourceObject, stopwatch: Stopwatch) -> bytes | R
 
 
 def take(rows: Iterator[dict[str, Any]], count: int) -> Iterator[list[dict[str, Any]]]:
-    """Lists of at most `count` rows."""
+    """Group rows into lists of at most `count`."""
     while chunk := list(itertools.islice(rows, count)):
         yield chunk

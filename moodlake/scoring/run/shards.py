@@ -1,4 +1,4 @@
-"""Shards: the unit that is scored, retried and committed as a whole."""
+"""Shards: groups of objects that are scored, retried and committed as a whole."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from moodlake.scoring.defaults import DEFAULT_SHARD_SIZE
 from moodlake.scoring.sources.objects import SourceObject
 
 BYTES_OF_WEIGHT = 2**20
-"""Of a JPEG: one of 2.4 MiB was seen to take 2.7 times as long as one of 0.03."""
+"""Size that counts as one small image: a JPEG of 2.4 MiB took 2.7 times as long as one of 0.03."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Objects that are scored together by one model.
+    """Objects that one model scores together.
 
     Attributes:
-        id: a digest of what is scored by which model, whatever the order of the listing.
-        objects: never empty.
+        id: digest of the model and the objects, independent of their order.
+        objects: at least one object.
     """
 
     id: str
@@ -38,7 +38,7 @@ class Shard:
 
 
 def shard_id(objects: Iterable[SourceObject], model_digest: str) -> str:
-    """SHA-256 over the model's digest and the sorted identities, as 32 hex digits."""
+    """Return the SHA-256 of the model digest and the sorted identities, cut to 32 hex digits."""
     identities = sorted(item.identity for item in objects)
     payload = json.dumps([model_digest, identities], ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(payload.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -47,16 +47,16 @@ def shard_id(objects: Iterable[SourceObject], model_digest: str) -> str:
 def pack(
     objects: Iterable[SourceObject], *, model_digest: str, shard_size: int = DEFAULT_SHARD_SIZE
 ) -> Iterator[Shard]:
-    """Shards over all objects, in their order, that take a similar time each.
+    """Group objects, in order, into shards that take a similar time each.
 
-    A small object weighs 1, a larger one as often as it has `BYTES_OF_WEIGHT`; a shard at most
-    `shard_size`, or it holds one object alone.
+    An object weighs its size in units of `BYTES_OF_WEIGHT`, at least 1. A shard weighs at most
+    `shard_size`, unless it holds a single object.
 
     Raises:
-        ValueError: `shard_size` is not positive.
+        ValueError: `shard_size` is less than 1.
     """
     if shard_size < 1:
-        raise ValueError(f"a shard holds at least one object, not {shard_size}")
+        raise ValueError(f"shard_size is {shard_size}; it must be at least 1")
     packed: list[SourceObject] = []
     left = float(shard_size)
     for item in objects:
@@ -70,10 +70,13 @@ def pack(
 
 
 def weight(item: SourceObject) -> float:
-    """The time that an object takes, in that of a small one; too large, it is not even read."""
+    """Return the expected scoring time of an object, in units of a small one's.
+
+    Objects over the size limit are not read and count as small.
+    """
     return weight_of(item.size) if item.size <= Limits().max_bytes else 1.0
 
 
 def weight_of(size: int) -> float:
-    """The time that an image of so many bytes takes, in that of a small one."""
+    """Return the expected scoring time of an image of `size` bytes, in units of a small one's."""
     return max(1.0, size / BYTES_OF_WEIGHT)

@@ -1,10 +1,10 @@
-"""A run's work in hand: what its steps hand over to each other, until it is published.
+"""Staged files of a run: its plan, its shards and their rows, until they are published.
 
-<results>/work/<run id>/run.json              what was asked for, the model, the shards; it stays
-<results>/work/<run id>/<shard id>.json       what a shard holds
+<results>/work/<run id>/run.json              the plan: parameters, model, shard ids; kept
+<results>/work/<run id>/<shard id>.json       the objects of a shard
 <results>/work/<run id>/<shard id>.arrow      its rows, scored and not yet published
-<results>/refused/<shard id>.arrow            its rows, if the gate refused them
-<results>/refused/<shard id>.json             and why it did
+<results>/refused/<shard id>.arrow            its rows, if the quality gate quarantined them
+<results>/refused/<shard id>.json             the expectations that they failed
 """
 
 from __future__ import annotations
@@ -29,16 +29,19 @@ from moodlake.scoring.sources.objects import SetupError
 from moodlake.timings import Stopwatch
 
 WORK = "work"
-REFUSED = "refused"
-"""The folders of runs in hand and of rows that the gate refused, beside the tables."""
+"""Folder of staged runs, beside the tables."""
+QUARANTINE = "refused"
+"""Folder of shards that failed the quality gate, beside the tables."""
 _RUN_FILE = "run.json"
 _SECONDS = b"moodlake.seconds"
 _DIGEST = b"moodlake.sha256"
+_STORED_NAMES = {"pending_objects": "waiting", "retried": "tried"}
+"""Fields of `Run` that run.json stores under another name."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A planned run: enough to score, publish and record it from any worker."""
+    """The plan of a run: all that a worker needs to score, publish and record it."""
 
     run_id: str
     params: RunParams
@@ -46,49 +49,56 @@ class Run:
     space: LabelSpace
     provenance: dict[str, Any]
     shard_ids: tuple[str, ...]
-    tried: tuple[str, ...]
-    """Those of them whose objects were tried before: they may have a row."""
+    retried: tuple[str, ...]
+    """Ids of the shards whose objects an earlier run took: these may have a row already."""
     commits: int
-    """How many commits there were of this bucket and model when it was planned."""
+    """Number of commits of this bucket and model at planning time."""
     listed: int
-    """Objects that were found."""
-    waiting: int
-    """Those of them that this model had not scored; a run may take less of them."""
+    """Number of objects found."""
+    pending_objects: int
+    """Number of listed objects without a row by this model. A run may take fewer."""
     started_by: str
     started_at: str
     seconds: dict[str, float] = field(default_factory=dict)
-    """That planning took."""
+    """Duration of planning, by step."""
     reference: dict[str, Any] | None = None
-    """What the model says of images like those it was trained on; see `Model.reference`."""
+    """The model's profile of its validation images; see `Model.reference`."""
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        values = asdict(self)
+        return json.dumps({_STORED_NAMES.get(name, name): values[name] for name in values}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Run:
         """Read a plan.
 
         Raises:
-            SetupError: another version of this code wrote it.
+            SetupError: an incompatible version of moodlake wrote it.
         """
         values = json.loads(data)
         try:
+            values |= {name: values.pop(stored) for name, stored in _STORED_NAMES.items()}
             values |= {
                 "params": RunParams(**values["params"]),
                 "model": ModelIdentity(**values["model"]),
                 "space": LabelSpace.from_dict(values["space"]),
                 "shard_ids": tuple(values["shard_ids"]),
-                "tried": tuple(values["tried"]),
+                "retried": tuple(values["retried"]),
             }
             return cls(**values)
         except (TypeError, KeyError) as error:
             raise SetupError(
-                f"another version of moodlake planned this run ({error}); trigger a new one"
+                f"an incompatible version of moodlake planned this run ({error}); trigger a new run"
             ) from error
 
 
 class Staging:
-    """The files of one run under the prefix of the results."""
+    """Staged files of one run.
+
+    Args:
+        results_uri: folder or prefix of the installation's results.
+        run_id: id of the run.
+    """
 
     def __init__(self, results_uri: str, run_id: str) -> None:
         self._results_uri = results_uri
@@ -98,37 +108,37 @@ class Staging:
         storage.write_bytes(self._uri(_RUN_FILE), run.to_json())
 
     def read_run(self) -> Run:
-        """The plan.
+        """Read the plan.
 
         Raises:
-            SetupError: there is none.
+            SetupError: there is none, or an incompatible version of moodlake wrote it.
         """
         data = storage.read_bytes(self._uri(_RUN_FILE))
         if data is None:
-            raise SetupError(f"run {self._run_id} has no plan: planning failed; its log tells why")
+            raise SetupError(f"run {self._run_id} has no plan; see the log of its plan_shards task")
         return Run.from_json(data)
 
     def write_shard(self, shard: Shard) -> None:
         storage.write_bytes(self._uri(f"{shard.id}.json"), shard.to_json())
 
     def read_shard(self, shard_id: str) -> Shard:
-        """What a shard holds.
+        """Read the objects of a shard.
 
         Raises:
-            SetupError: it is gone.
+            SetupError: its file is missing.
         """
         data = storage.read_bytes(self._uri(f"{shard_id}.json"))
         if data is None:
-            raise SetupError(f"the plan of shard {shard_id} is gone; trigger a new run")
+            raise SetupError(f"the file of shard {shard_id} is missing; trigger a new run")
         return Shard.from_json(data)
 
     def write_rows(self, shard_id: str, rows: pa.Table, seconds: Mapping[str, float]) -> None:
-        """Stage rows, and what they took by step; see `total_seconds`."""
+        """Stage the rows of a shard with the seconds they took, by step; see `total_seconds`."""
         rows = rows.replace_schema_metadata({_SECONDS: json.dumps(dict(seconds)).encode()})
         storage.write_bytes(self._uri(f"{shard_id}.arrow"), _to_bytes(rows))
 
     def read_rows(self, shard_id: str) -> pa.Table | None:
-        """The rows of a shard, or None before it was scored; see `digest_of`."""
+        """Read the rows of a shard; None before it is scored. See `digest_of`."""
         data = storage.read_bytes(self._uri(f"{shard_id}.arrow"))
         if data is None:
             return None
@@ -136,29 +146,32 @@ class Staging:
         about = {**(rows.schema.metadata or {}), _DIGEST: hashlib.sha256(data).digest()}
         return rows.replace_schema_metadata(about)
 
-    def waiting(self, run: Run) -> int:
-        """How many images have not been scored: at least one for each shard that was not.
+    def remaining(self, run: Run) -> int:
+        """Estimate the number of images still to be scored, by this run and by later ones.
 
-        Those that later runs have to take count, too. The last shard may hold less than the others.
+        Each shard without rows counts for at least one image; the last shard may be smaller than
+        the others.
         """
         files = storage.list_files(storage.join(self._results_uri, WORK, self._run_id))
         staged = sum(file.uri.endswith(".arrow") for file in files)
-        return max(len(run.shard_ids) - staged, run.waiting - staged * run.params.shard_size)
+        return max(
+            len(run.shard_ids) - staged, run.pending_objects - staged * run.params.shard_size
+        )
 
-    def set_aside(self, shard_id: str, rows: pa.Table, failures: Sequence[Failure]) -> str:
-        """Keep rows that the gate refused, and the reasons; returns where the reasons are."""
-        aside = storage.join(self._results_uri, REFUSED, shard_id)
-        storage.write_bytes(f"{aside}.arrow", _to_bytes(rows))
+    def quarantine(self, shard_id: str, rows: pa.Table, failures: Sequence[Failure]) -> str:
+        """Keep rows that failed the gate, with the failures; return the URI of the failures."""
+        target = storage.join(self._results_uri, QUARANTINE, shard_id)
+        storage.write_bytes(f"{target}.arrow", _to_bytes(rows))
         report = {"run_id": self._run_id, "failures": [asdict(failure) for failure in failures]}
-        storage.write_bytes(f"{aside}.json", json.dumps(report, indent=2).encode())
-        return f"{aside}.json"
+        storage.write_bytes(f"{target}.json", json.dumps(report, indent=2).encode())
+        return f"{target}.json"
 
-    def forget_run(self) -> None:
-        """Remove the plan of an earlier run of this name."""
+    def delete_plan(self) -> None:
+        """Delete the plan that an earlier run with this id left."""
         storage.delete(self._uri(_RUN_FILE))
 
     def clear_shards(self, shard_ids: Iterable[str]) -> None:
-        """Remove what shards hold, and their rows."""
+        """Delete shards and their rows."""
         for shard_id in shard_ids:
             for kind in ("json", "arrow"):
                 storage.delete(self._uri(f"{shard_id}.{kind}"))
@@ -167,20 +180,22 @@ class Staging:
         return storage.join(self._results_uri, WORK, self._run_id, name)
 
 
-def refused_objects(results_uri: str, bucket: str, model_digest: str) -> Iterator[pa.RecordBatch]:
-    """Key and etag of the objects of a bucket whose rows, by this model, the gate refused."""
-    of_them = (pc.field("bucket") == bucket) & (pc.field("model_digest") == model_digest)
-    for file in storage.list_files(storage.join(results_uri, REFUSED)):
+def quarantined_objects(
+    results_uri: str, bucket: str, model_digest: str
+) -> Iterator[pa.RecordBatch]:
+    """Yield key and etag of the objects of a bucket whose rows by this model are quarantined."""
+    wanted = (pc.field("bucket") == bucket) & (pc.field("model_digest") == model_digest)
+    for file in storage.list_files(storage.join(results_uri, QUARANTINE)):
         if file.uri.endswith(".arrow") and (data := storage.read_bytes(file.uri)):
-            rows = pa.ipc.open_file(data).read_all().filter(of_them)
+            rows = pa.ipc.open_file(data).read_all().filter(wanted)
             yield from rows.select(["key", "etag"]).to_batches()
 
 
 def clear_abandoned(results_uri: str, before: datetime) -> int:
-    """Remove the work of runs that nobody has touched since `before`; returns how many.
+    """Delete the staged files of runs inactive since `before`; return the number of runs.
 
-    A run that works writes a plan or rows, so the newest of its files tells when it last did.
-    So does the plan of a published run. What a kill leaves is removed by the next call.
+    An active run writes files, so its newest file dates its last activity. If a kill interrupts
+    the deletion, the next call completes it.
     """
     written: dict[str, datetime] = {}
     for file in storage.list_files(storage.join(results_uri, WORK)):
@@ -193,7 +208,7 @@ def clear_abandoned(results_uri: str, before: datetime) -> int:
 
 
 def total_seconds(staged: Iterable[pa.Table]) -> dict[str, float]:
-    """What shards took, by step: added up over what `Staging.read_rows` returned."""
+    """Sum the seconds of shards, by step. `staged` are tables from `Staging.read_rows`."""
     total = Stopwatch()
     for rows in staged:
         total.add(json.loads((rows.schema.metadata or {}).get(_SECONDS, b"{}")))
@@ -201,7 +216,7 @@ def total_seconds(staged: Iterable[pa.Table]) -> dict[str, float]:
 
 
 def digest_of(staged: pa.Table) -> bytes:
-    """SHA-256 of the file that `Staging.read_rows` returned the rows of."""
+    """Return the SHA-256 of the file from which `Staging.read_rows` read a table."""
     return bytes(staged.schema.metadata[_DIGEST])
 
 

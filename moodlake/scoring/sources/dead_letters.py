@@ -1,4 +1,4 @@
-"""Notifications that could not be used: put aside in a queue of their own, and sent back."""
+"""The dead-letter queue of unusable notifications: sending to it, and replaying it."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moodlake.scoring.sources.objects import SourceError
 
 REASON = "reason"
-"""The attribute of a message that says why it is here."""
+"""Message attribute with the reason why the notification is unusable."""
 _LONGEST_REASON = 256
-_AT_ONCE = 10  # the most that SQS hands out
+_AT_ONCE = 10  # the maximum of SQS
 _SECONDS = 2
-_EMPTY = 2  # answers in a row: one alone may be of servers that have none
+_EMPTY = 2  # empty responses in a row: a single one may miss messages on other servers
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """What could not be used of a message.
+    """An unusable record of a message.
 
     Attributes:
-        body: as SQS would hand it out; of several records in a message only this one.
-        why: in words.
+        body: body of a message with this record alone.
+        reason: reason why it is unusable, as text.
     """
 
     body: str
-    why: str
+    reason: str
 
 
-def put_aside(queue: str, letters: Iterable[DeadLetter]) -> None:
-    """Send them to the queue of that URL.
+def send_dead_letters(queue: str, letters: Iterable[DeadLetter]) -> None:
+    """Send unusable records to the queue with the URL `queue`.
 
     Raises:
-        SourceError: it is out of reach, or refuses.
+        SourceError: the queue is out of reach or denies access.
     """
     try:
-        # boto3 by itself reads AWS_DEFAULT_REGION only.
+        # boto3 itself reads only AWS_DEFAULT_REGION.
         client = boto3.client("sqs", region_name=os.environ.get("AWS_REGION"))
         for letter in letters:
-            reason = {"DataType": "String", "StringValue": letter.why[:_LONGEST_REASON]}
+            reason = {"DataType": "String", "StringValue": letter.reason[:_LONGEST_REASON]}
             client.send_message(
                 QueueUrl=queue, MessageBody=letter.body, MessageAttributes={REASON: reason}
             )
     except (ClientError, BotoCoreError) as error:
         raise SourceError(
-            f"a notification cannot be put aside in {queue}: {error}; check "
+            f"cannot send an unusable notification to {queue}: {error}; check "
             "MOODLAKE_DEAD_LETTERS and the permission sqs:SendMessage"
         ) from error
 
 
 def replay(client: BaseClient, source: str, target: str) -> int:
-    """Send all messages of one queue to another; returns how many.
+    """Move all messages of one queue to another; return the number of messages.
 
-    Each is there before it is deleted here: one that breaks off leaves some twice, and none lost.
-    Those that come meanwhile stay.
+    Each message is sent before it is deleted, so an interruption may duplicate messages but loses
+    none. Messages that arrive during the replay stay.
 
     Args:
-        client: of SQS.
-        source: URL of the queue with what was put aside.
-        target: URL of the queue that is watched.
+        client: SQS client.
+        source: URL of the dead-letter queue.
+        target: URL of the queue of notifications.
     """
     started, moved, empty = time.time() * 1000, 0, 0
     while empty < _EMPTY:

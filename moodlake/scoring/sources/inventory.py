@@ -1,4 +1,4 @@
-"""S3 Inventory: listings that S3 itself writes every day, for buckets too large to be listed.
+"""S3 Inventory: daily listings by S3, for buckets too large to list.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory.html
 """
@@ -21,7 +21,7 @@ from pyarrow import parquet as pq
 from moodlake.scoring.sources import storage
 from moodlake.scoring.sources.objects import LISTING_SCHEMA, SetupError, SourceError
 
-# Columns of a listing, and what the formats call them.
+# Columns of a listing -> their names in the formats.
 _OF_CSV = {
     "key": "Key",
     "version_id": "VersionId",
@@ -42,16 +42,16 @@ _MARKER = {"CSV": "IsDeleteMarker", "Parquet": "is_delete_marker", "ORC": "is_de
 
 
 def inventory_pages(manifest: str, bucket: str, prefix: str = "") -> Iterator[pa.RecordBatch]:
-    """The newest versions of all objects under `prefix`, in LISTING_SCHEMA, in no order.
+    """Yield the newest versions of all objects under `prefix`, in LISTING_SCHEMA, in any order.
 
     Args:
-        manifest: URI of an inventory's manifest.json, in CSV, Parquet or ORC.
-        bucket: that it has to be of.
-        prefix: of the keys.
+        manifest: URI of the manifest.json of an inventory in CSV, Parquet or ORC.
+        bucket: bucket of the inventory.
+        prefix: prefix of the keys.
 
     Raises:
-        SetupError: it is no manifest, of another bucket, or lacks a column.
-        SourceError: a file of it cannot be read.
+        SetupError: the file is not a manifest, is of another bucket, or lacks a column.
+        SourceError: a file of the inventory cannot be read.
     """
     described = _read_manifest(manifest, bucket)
     filesystem, _ = fs.FileSystem.from_uri(manifest)
@@ -63,12 +63,12 @@ def inventory_pages(manifest: str, bucket: str, prefix: str = "") -> Iterator[pa
                 chosen = listing.filter(pc.starts_with(listing["key"], prefix))
                 yield from chosen.combine_chunks().to_batches()
         except (OSError, pa.ArrowException, EOFError) as error:
-            raise SourceError(f"the inventory's file {path} cannot be read: {error}") from error
+            raise SourceError(f"cannot read {path} of the inventory: {error}") from error
 
 
 @dataclass(frozen=True)
 class _Manifest:
-    """What is used of a manifest.json: format, columns, and where its files are."""
+    """The used parts of a manifest.json: format, columns, and location of the files."""
 
     kind: str
     columns: list[str]
@@ -80,9 +80,9 @@ def _read_manifest(manifest: str, bucket: str) -> _Manifest:
     try:
         data = storage.read_bytes(manifest)
     except ValueError as error:  # https, for example
-        raise SetupError(f"{manifest} is no place for an inventory: {error}") from error
+        raise SetupError(f"cannot read an inventory at {manifest}: {error}") from error
     if data is None:
-        raise SetupError(f"there is no inventory at {manifest}; name its manifest.json")
+        raise SetupError(f"there is no inventory at {manifest}; give the URI of its manifest.json")
     try:
         content = json.loads(data)
         source = content["sourceBucket"]
@@ -93,7 +93,9 @@ def _read_manifest(manifest: str, bucket: str) -> _Manifest:
             files=[file["key"] for file in content["files"]],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SetupError(f"{manifest} is no inventory's manifest.json: {error!r}") from error
+        raise SetupError(
+            f"{manifest} is not the manifest.json of an inventory: {error!r}"
+        ) from error
     if described.kind not in _LATEST:
         raise SetupError(f"{manifest} is an inventory in {described.kind}, not CSV, Parquet or ORC")
     if source != bucket:
@@ -101,7 +103,7 @@ def _read_manifest(manifest: str, bucket: str) -> _Manifest:
     names = _names(described.kind)
     if missing := [names[name] for name in _WANTED if names[name] not in described.columns]:
         raise SetupError(
-            f"the inventory {manifest} has no {', '.join(missing)}: add them to its configuration"
+            f"the inventory {manifest} lacks {', '.join(missing)}; add them to its configuration"
         )
     return described
 
@@ -133,31 +135,31 @@ def _batches(
 
 
 def _listing(rows: pa.Table, kind: str) -> pa.Table:
-    """The newest versions among rows of an inventory, in the columns of a listing."""
-    for name, meant in ((_LATEST[kind], "true"), (_MARKER[kind], "false")):
+    """Convert rows of an inventory to LISTING_SCHEMA, keeping only the newest versions."""
+    for name, expected in ((_LATEST[kind], "true"), (_MARKER[kind], "false")):
         if name in rows.column_names:
             value = pc.utf8_lower(rows[name].cast(pa.string()))
-            rows = rows.filter(pc.fill_null(pc.equal(value, meant), False))
+            rows = rows.filter(pc.fill_null(pc.equal(value, expected), False))
     columns = {
         name: rows[place] if place in rows.column_names else pa.nulls(rows.num_rows, pa.string())
         for name, place in _names(kind).items()
     }
-    if kind == "CSV":  # the other formats hold keys and times as they are
-        columns = {name: _none_for_nothing(column) for name, column in columns.items()}
+    if kind == "CSV":  # the other formats encode neither keys nor times
+        columns = {name: _empty_to_null(column) for name, column in columns.items()}
         keys = (key and unquote_plus(key) for key in columns["key"].to_pylist())
         columns["key"] = pa.array(keys, pa.string())
         seconds = pc.replace_substring_regex(columns["last_modified"], r"(\.\d+)?Z$", "")
         columns["last_modified"] = pc.strptime(seconds, "%Y-%m-%dT%H:%M:%S", "us")
     columns["etag"] = pc.utf8_trim(columns["etag"].cast(pa.string()), '"')
     listing = pa.table(columns).select(LISTING_SCHEMA.names).cast(LISTING_SCHEMA)
-    return _whole(listing)
+    return _readable(listing)
 
 
-def _none_for_nothing(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _empty_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(column, ""), None, column)
 
 
-def _whole(listing: pa.Table) -> pa.Table:
-    """The rows that can be asked for: S3 describes what is archived or deleted in part only."""
-    there = [pc.is_valid(listing[name]) for name in _WANTED]
-    return listing.filter(reduce(pc.and_, there))
+def _readable(listing: pa.Table) -> pa.Table:
+    """Drop rows with missing values: S3 describes archived and deleted objects only in part."""
+    complete = [pc.is_valid(listing[name]) for name in _WANTED]
+    return listing.filter(reduce(pc.and_, complete))

@@ -1,4 +1,4 @@
-"""What a person names to be scored: a bucket, a folder, a ZIP, a file."""
+"""Sources named on the command line: buckets, folders, ZIPs and files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def folder_source(folder: Path) -> Source:
-    """All files under `folder`, hidden ones left out, in name order."""
+    """Return a source of all files under `folder`, except hidden ones, in name order."""
     paths = sorted(
         path
         for path in folder.rglob("*")
@@ -28,7 +28,7 @@ def folder_source(folder: Path) -> Source:
 
 
 def files_source(paths: list[Path], folder: Path | None = None) -> Source:
-    """Local files; keys are relative to `folder`, or else their names."""
+    """Return a source of local files, with keys relative to `folder` or else file names."""
     named = {
         _readable(str(path.relative_to(folder) if folder else path.name)): path for path in paths
     }
@@ -54,20 +54,20 @@ def _is_hidden(parts: Iterable[str]) -> bool:
 
 
 def _readable(name: str) -> str:
-    """A file name as text that any table can hold, whatever bytes it is made of."""
+    """Return a file name as valid text, with undecodable bytes escaped."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def zip_source(file: Path | BinaryIO, name: str, methods: Collection[int] | None = None) -> Source:
-    """The files in a ZIP but for hidden ones, read one at a time and never unpacked to disk.
+    """Return a source of the files in a ZIP, except hidden ones; nothing is unpacked to disk.
 
-    Of several members of one name the last counts, as it does for whoever unpacks them. A ZIP in
-    it is not opened.
+    Of several members with the same name the last counts, as when unpacking. Nested ZIPs are not
+    opened.
 
     Args:
-        file: where it is, or its content.
-        name: stands as the bucket of its files.
-        methods: of compression that are read, as `zipfile` numbers them; None for all.
+        file: path or content of the ZIP.
+        name: bucket name for its files.
+        methods: permitted compression methods, as numbered by `zipfile`; None for all.
 
     Raises:
         SourceError: the file is not a ZIP.
@@ -83,13 +83,13 @@ def zip_source(file: Path | BinaryIO, name: str, methods: Collection[int] | None
         if methods is not None and member.compress_type not in methods:
             raise Rejected(
                 Reason.UNSUPPORTED_FORMAT,
-                f"compressed by method {member.compress_type} in the ZIP; use deflate",
+                f"compressed with method {member.compress_type} in the ZIP; use deflate",
             )
         try:
             with archive.open(member) as content:
-                # Not all that is there: it may be more than the ZIP says.
+                # Bounded: the data may be larger than the ZIP declares.
                 data = content.read(member.file_size + 1)
-        except Exception as error:  # each compression method raises errors of its own
+        except Exception as error:  # each compression method raises other errors
             raise Rejected(Reason.TRUNCATED, f"damaged in the ZIP: {error}"[:200]) from error
         if data.startswith(_ZIP_MAGIC):
             raise Rejected(Reason.NOT_AN_IMAGE, "a ZIP inside the ZIP, which is not opened")
@@ -111,10 +111,10 @@ def _zip_date(entry: zipfile.ZipInfo) -> str:
 
 
 def open_source(text: str) -> Source:
-    """The source that a person named: s3://bucket/prefix, a folder, a ZIP or a file.
+    """Open a source by name: s3://bucket/prefix, a folder, a ZIP or a file.
 
     Raises:
-        SourceError: there is nothing at that place.
+        SourceError: there is no such source.
     """
     if text.startswith("s3://"):
         bucket, _, prefix = text.removeprefix("s3://").partition("/")
@@ -123,7 +123,7 @@ def open_source(text: str) -> Source:
     if path.is_dir():
         return folder_source(path)
     if not path.is_file():
-        raise SourceError(f"{text}: no such file or folder (a bucket is written s3://name/prefix)")
+        raise SourceError(f"{text}: no such file or folder (write a bucket as s3://name/prefix)")
     if zipfile.is_zipfile(path):
         return zip_source(path, _readable(str(path)))
     return files_source([path])

@@ -1,6 +1,6 @@
-"""S3's own notifications, as SQS queues hand them out: what was put into a bucket.
+"""S3 notifications of new objects, received through SQS.
 
-Notifications come as S3 sends them (alone or through SNS) or as EventBridge does:
+Three formats are understood: S3's own, S3's through SNS, and EventBridge's:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 """
@@ -26,12 +26,11 @@ _MOST_BYTES = 2**63 - 1
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What messages tell of.
+    """New objects that messages report.
 
     Attributes:
-        listing: the objects that were put into the bucket, each version once; in LISTING_SCHEMA.
-        unused: records that could not be understood, or are of other buckets; their neighbours
-            are kept.
+        listing: objects created in the bucket, each version once, in LISTING_SCHEMA.
+        unused: records that are malformed or of other buckets.
     """
 
     listing: pa.RecordBatch
@@ -39,9 +38,9 @@ class Arrivals:
 
 
 def arrivals(messages: Iterable[str], bucket: str) -> Arrivals:
-    """What was put into `bucket`, by the bodies of SQS messages.
+    """Collect the objects created in `bucket` from the bodies of SQS messages.
 
-    Removals and S3's test message tell of no object.
+    Removals and S3's test message are ignored.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     unused: list[DeadLetter] = []
@@ -49,15 +48,14 @@ def arrivals(messages: Iterable[str], bucket: str) -> Arrivals:
         try:
             created = _created(record)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            why = f"it cannot be understood: {error!r}"
-            unused.append(DeadLetter(_alone(record, message), why))
+            unused.append(DeadLetter(_alone(record, message), f"malformed: {error!r}"))
             continue
         if created is None:
             continue
         name, row = created
         if name != bucket:
-            why = f"of the bucket {name!r}, not {bucket!r}"
-            unused.append(DeadLetter(_alone(record, message), why))
+            reason = f"bucket is {name!r}, not {bucket!r}"
+            unused.append(DeadLetter(_alone(record, message), reason))
         else:
             found[row["key"], row["etag"]] = row
     listing = pa.RecordBatch.from_pylist(list(found.values()), schema=LISTING_SCHEMA)
@@ -65,7 +63,7 @@ def arrivals(messages: Iterable[str], bucket: str) -> Arrivals:
 
 
 def _records(messages: Iterable[str], unused: list[DeadLetter]) -> Iterator[tuple[Any, str]]:
-    """The records of all messages, each with its message; what is none is added to `unused`."""
+    """Yield the records of all messages, each with its message; add malformed ones to `unused`."""
     for message in messages:
         try:
             content = json.loads(message)
@@ -77,16 +75,16 @@ def _records(messages: Iterable[str], unused: list[DeadLetter]) -> Iterator[tupl
             if not isinstance(records, list):
                 raise ValueError("Records is not a list")
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            unused.append(DeadLetter(message, f"it cannot be understood: {error!r}"))
+            unused.append(DeadLetter(message, f"malformed: {error!r}"))
         else:
             yield from ((record, message) for record in records)
 
 
 def _created(record: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """(bucket, row of LISTING_SCHEMA), or None if it tells of no new object.
+    """Return the bucket and the row in LISTING_SCHEMA; None if no object was created.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError, OverflowError: it is not what S3 sends.
+        KeyError, TypeError, ValueError, AttributeError, OverflowError: the record is malformed.
     """
     if record.get("Event") == "s3:TestEvent":
         return None
@@ -114,14 +112,14 @@ def _created(record: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} is no text")
-    value.encode()  # lone surrogates are no text that a table can hold
+        raise ValueError(f"{value!r} is not text")
+    value.encode()  # a table cannot hold lone surrogates
     return value
 
 
 def _size(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST_BYTES:
-        raise ValueError(f"{value!r} is no size")
+        raise ValueError(f"{value!r} is not a size")
     return value
 
 
@@ -131,7 +129,7 @@ def _utc(value: str) -> datetime:
 
 
 def _alone(record: Any, message: str) -> str:
-    """A message of this record alone; the one it came in, where it is nested too deep for that."""
+    """Make a message of one record; return the original if the record is nested too deeply."""
     try:
         return json.dumps({"Records": [record]})
     except RecursionError:

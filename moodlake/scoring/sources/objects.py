@@ -1,4 +1,4 @@
-"""Objects that are scored: which version of what, and how it is read."""
+"""Objects to score and the sources that they are read from."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from moodlake.reasons import Reason, Rejected
 
 
 class SourceError(UserError):
-    """A source that cannot be listed or read; the message says what to do."""
+    """A source cannot be listed or read; the message includes what to do."""
 
 
 class SetupError(SourceError):
-    """A source that trying again will not mend: a missing bucket, refused credentials."""
+    """A permanent error of a source, such as a missing bucket or denied access."""
 
 
 @dataclass(frozen=True)
 class SourceObject:
-    """One version of one object: the identity that is scored once per model.
+    """One version of an object, which a model scores once.
 
     Attributes:
-        bucket: the bucket; for local files the folder or ZIP they came from.
-        key: the object's name, decoded, as S3 lists it.
-        etag: of the content, without quotes; "" for local files until they are read.
-        size: bytes.
-        last_modified: ISO 8601, UTC.
-        version_id: in a versioned bucket, where the listing tells it.
+        bucket: bucket; for local files, their folder or ZIP.
+        key: decoded key, as S3 lists it.
+        etag: ETag without quotes; "" for local files until they are read.
+        size: size in bytes.
+        last_modified: time of the last change: ISO 8601, UTC.
+        version_id: version in a versioned bucket, if the listing includes it.
     """
 
     bucket: str
@@ -54,10 +54,13 @@ class SourceObject:
 
 @dataclass(frozen=True)
 class Source:
-    """Objects, and how to read one of them.
+    """Objects and a function that reads one of them.
 
-    `read` returns the bytes, and raises Rejected (vanished) for an object that is gone or
-    was overwritten since it was listed. `total` is their number, where it is known beforehand.
+    Attributes:
+        objects: objects of the source.
+        read: returns the content of an object. Raises Rejected (vanished) if the object was
+            deleted or overwritten after it was listed.
+        total: number of objects, if known in advance.
     """
 
     objects: Iterable[SourceObject]
@@ -66,7 +69,7 @@ class Source:
 
 
 def check_size(item: SourceObject) -> None:
-    """Raises Rejected for an object that has more bytes than are read of an image."""
+    """Raise Rejected for an object over the size limit of images."""
     if item.size > (limit := Limits().max_bytes):
         raise Rejected(Reason.TOO_LARGE, f"{item.size} bytes; the limit is {limit}")
 
@@ -80,16 +83,16 @@ LISTING_SCHEMA = pa.schema(
         ("last_modified", pa.timestamp("us")),
     ]
 )
-"""Columns of a listing of one bucket, as Arrow; times are UTC."""
+"""Columns of the listing of a bucket; times are UTC."""
 
 
 def objects_of(listing: pa.RecordBatch, bucket: str) -> Iterator[SourceObject]:
-    """The rows of a listing."""
+    """Convert the rows of a listing to objects."""
     for row in listing.to_pylist():
         changed = row.pop("last_modified").replace(tzinfo=UTC).isoformat()
         yield SourceObject(bucket=bucket, last_modified=changed, **row)
 
 
 def content_etag(data: bytes) -> str:
-    """The ETag that S3 gives to an object uploaded in one piece: its MD5."""
+    """Return the ETag that S3 gives an object uploaded in one part: its MD5."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""S3: listing a bucket, reading exactly what was listed, and errors in words."""
+"""S3: listing a bucket, reading the listed versions, and translating errors."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ log = logging.getLogger(__name__)
 DOWNLOAD_THREADS = 16
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 60
-# Of one object, whose answer may break off: boto3 tries again what is refused, but not that.
+# Attempts to read one object: boto3 retries failed requests, but no interrupted responses.
 _READS = 4
 _FAILURES = 50  # in a row
 _LONGEST_WAIT = 0.5
 _GONE = {"NoSuchKey", "404", "412", "PreconditionFailed", "NoSuchVersion"}
 _WITHHELD = {"AccessDenied", "403", "InvalidObjectState", "KMS.DisabledException"}
-_REFUSED = {
+_ACCESS_DENIED = {
     "AccessDenied",
     "403",
     "ExpiredToken",
@@ -59,7 +59,7 @@ _REFUSED = {
 
 
 def s3_client(session: boto3.session.Session | None = None) -> BaseClient:
-    """An S3 client from the standard AWS variables, sized for the download threads."""
+    """Return an S3 client that reads the standard AWS variables, sized for the download threads."""
     config = Config(
         max_pool_connections=DOWNLOAD_THREADS,
         retries={"mode": "standard", "max_attempts": 5},
@@ -70,7 +70,7 @@ def s3_client(session: boto3.session.Session | None = None) -> BaseClient:
 
 
 def _session() -> boto3.session.Session:
-    """One of its own: boto3's shared session keeps the first credentials that it met."""
+    """Return a new session: boto3's default session keeps the first credentials it finds."""
     session = botocore.session.get_session()
     parsers = session.get_component("response_parser_factory")
     parsers.set_parser_defaults(timestamp_parser=_timestamp)
@@ -78,7 +78,7 @@ def _session() -> boto3.session.Session:
 
 
 def _timestamp(text: str) -> datetime:
-    """As listings write it; botocore tries all ways, for four fifths of a listing's time."""
+    """Parse a time of a listing. botocore's own parser takes four fifths of a listing's time."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -86,16 +86,16 @@ def _timestamp(text: str) -> datetime:
 
 
 def list_bucket(client: BaseClient, bucket: str, prefix: str = "") -> Iterator[SourceObject]:
-    """Every object under `prefix`, in key order; raises as `list_pages`."""
+    """Yield every object under `prefix`, in key order; raises as `list_pages`."""
     for page in list_pages(client, bucket, prefix):
         yield from objects_of(page, bucket)
 
 
 def list_pages(client: BaseClient, bucket: str, prefix: str = "") -> Iterator[pa.RecordBatch]:
-    """Every object under `prefix`, in key order, as S3 pages them: in LISTING_SCHEMA.
+    """Yield every object under `prefix`, in key order, in pages of LISTING_SCHEMA.
 
     Raises:
-        SetupError: the bucket is missing or the credentials are wrong.
+        SetupError: the bucket does not exist or denies access.
         SourceError: S3 is out of reach.
     """
     try:
@@ -116,11 +116,11 @@ def list_pages(client: BaseClient, bucket: str, prefix: str = "") -> Iterator[pa
 
 
 class ObjectReader:
-    """Reads objects of a bucket as `read_object` does, at a fifth of its processor time.
+    """Reads objects of a bucket like `read_object`, in a fifth of the processor time.
 
-    boto3 spends 2 ms on each answer. So obstore asks, at the address and with the credentials
-    that boto3 found; whatever comes but the whole object is left to boto3, which asks again and
-    knows what it means.
+    boto3 takes 2 ms per response. obstore therefore sends the requests, with the endpoint and
+    credentials that boto3 found. If it does not get the whole object, boto3 repeats the request
+    and classifies the error.
     """
 
     def __init__(self, bucket: str) -> None:
@@ -143,7 +143,7 @@ class ObjectReader:
             )
 
     def read(self, item: SourceObject) -> bytes:
-        """The bytes of exactly the version that was listed; raises as `read_object`."""
+        """Return the content of the listed version; raises as `read_object`."""
         if self._store:
             try:
                 answer = self._store.get(item.key, options={"if_match": f'"{item.etag}"'})
@@ -152,28 +152,30 @@ class ObjectReader:
                     self._failures = 0
                     return data
             except (NotFoundError, PreconditionError, ValueError):
-                pass  # boto3 tells why; a key with control characters is a ValueError
+                pass  # boto3 finds the cause; obstore takes no control characters in keys
             except (BaseError, OSError) as error:
                 self._failed(error)
         return read_object(self.client, item)
 
     def _failed(self, error: Exception) -> None:
-        """Wait before the next try; leave all to boto3 where this way leads nowhere."""
+        """Wait before the next attempt; after _FAILURES in a row, use only boto3."""
         self._failures += 1
         if self._failures == _FAILURES:
             self._store = None
-            log.warning("objects are read by boto3 alone from now on, after this: %s", error)
+            log.warning(
+                "obstore failed %d times in a row; reading with boto3 only: %s", _FAILURES, error
+            )
         time.sleep(random.uniform(0, _LONGEST_WAIT))
 
 
 def read_object(client: BaseClient, item: SourceObject) -> bytes:
-    """The bytes of exactly the version that was listed.
+    """Return the content of the listed version.
 
     Raises:
-        Rejected: vanished, if that version is no longer there; unreadable, if it was listed
-            but is not handed out (archived, or denied by a policy or key of its own), or not in
-            the length that was listed.
-        SourceError: S3 is out of reach, breaks off its answers or refuses the credentials.
+        Rejected: vanished, if the version no longer exists; unreadable, if S3 does not return it
+            (archived, or denied by a policy or encryption key of the object) or not in the listed
+            length.
+        SourceError: S3 is out of reach, interrupts its responses or denies access.
     """
     problem: SourceError | Rejected | None = None
     for _ in range(_READS):
@@ -185,58 +187,58 @@ def read_object(client: BaseClient, item: SourceObject) -> bytes:
             continue
         if len(data) == item.size:
             return data
-        what = f"{len(data)} bytes came of {item.size} that were listed"
-        problem = Rejected(Reason.UNREADABLE, what)
+        detail = f"S3 returned {len(data)} bytes of {item.size} listed"
+        problem = Rejected(Reason.UNREADABLE, detail)
     assert problem
     raise problem
 
 
 def _open(client: BaseClient, item: SourceObject) -> StreamingBody:
-    """The answer that holds an object, still to be read.
+    """Return the response body of an object, still to be read.
 
-    A version is asked for by its id only when it is the newest no more, for that takes a
-    permission of its own.
+    Only a version that is no longer the newest is requested by its id, which needs a further
+    permission.
     """
-    wanted = {"Bucket": item.bucket, "Key": item.key, "IfMatch": f'"{item.etag}"'}
+    request = {"Bucket": item.bucket, "Key": item.key, "IfMatch": f'"{item.etag}"'}
     try:
         try:
-            answer = client.get_object(**wanted)
+            response = client.get_object(**request)
         except ClientError as error:
             if error.response["Error"]["Code"] not in _GONE or not item.version_id:
                 raise
-            answer = client.get_object(**wanted, VersionId=item.version_id)
+            response = client.get_object(**request, VersionId=item.version_id)
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in _GONE:
-            raise Rejected(Reason.VANISHED, "gone or overwritten since it was listed") from error
+            raise Rejected(Reason.VANISHED, "deleted or overwritten after it was listed") from error
         if code in _WITHHELD:
             message = error.response["Error"].get("Message", "")
-            raise Rejected(Reason.UNREADABLE, f"S3 answers {code}: {message}"[:200]) from error
+            raise Rejected(Reason.UNREADABLE, f"S3 returned {code}: {message}"[:200]) from error
         raise translate_error(error, item.bucket) from error
     except BotoCoreError as error:
         raise translate_error(error, item.bucket) from error
-    return answer["Body"]
+    return response["Body"]
 
 
 def image_of(client: BaseClient, row: Mapping[str, Any]) -> bytes:
-    """What a row of results was read from; raises as `read_object` and `check_size`."""
+    """Return the content of the object of a results row; raises as `read_object`, `check_size`."""
     item = SourceObject(row["bucket"], row["key"], row["etag"], row["size"], "")
     check_size(item)
     return read_object(client, item)
 
 
 def translate_error(error: Exception, bucket: str) -> SourceError:
-    """What went wrong with a bucket and what to do about it."""
+    """Translate an error of a bucket to one that includes what to do."""
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
     if code in ("NoSuchBucket", "404"):
         return SetupError(f"bucket {bucket!r} does not exist; create it or check the name")
-    if code in _REFUSED:
+    if code in _ACCESS_DENIED:
         return SetupError(
-            f"S3 refused the credentials for bucket {bucket!r} ({code}); check "
+            f"S3 denied access to bucket {bucket!r} ({code}); check "
             "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and the bucket's policy"
         )
     if isinstance(error, ParamValidationError):
-        return SetupError(f"{bucket!r} is no name that a bucket can have")
+        return SetupError(f"{bucket!r} is not a valid bucket name")
     if isinstance(error, NoCredentialsError):
         return SetupError("no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     return SourceError(
@@ -245,6 +247,6 @@ def translate_error(error: Exception, bucket: str) -> SourceError:
 
 
 def bucket_source(bucket: str, prefix: str = "") -> Source:
-    """A bucket as a source."""
+    """Return a source of the objects of a bucket."""
     reader = ObjectReader(bucket)
     return Source(list_bucket(reader.client, bucket, prefix), reader.read)

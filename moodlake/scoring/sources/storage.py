@@ -1,4 +1,4 @@
-"""Small whole files in a folder or under an s3:// prefix: plans and staged shards."""
+"""Small files in a folder or under an s3:// prefix, written and read as a whole."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from moodlake.scoring.sources.objects import SourceError
 
 
 def join(uri: str, *parts: str) -> str:
-    """`uri` with path parts added."""
+    """Append path parts to a URI."""
     return "/".join([uri.rstrip("/"), *parts])
 
 
 def _locate(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a URI or local path."""
+    """Return the file system of a URI or local path, and the path in it."""
     if "://" in uri:
         filesystem, path = fs.FileSystem.from_uri(uri)
         return filesystem, path
@@ -27,23 +27,23 @@ def _locate(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write a whole file: readers see all of it or nothing.
+    """Write a file atomically: readers see all of it or nothing.
 
     Raises:
-        SourceError: the place cannot be written.
+        SourceError: the file cannot be written.
     """
     filesystem, path = _locate(uri)
     try:
         if isinstance(filesystem, fs.LocalFileSystem):
             if folder := path.rpartition("/")[0]:
                 filesystem.create_dir(folder, recursive=True)
-            part = f"{path}.{uuid.uuid4().hex}.part"  # others may write the same file now
+            part = f"{path}.{uuid.uuid4().hex}.part"  # another process may be writing the same file
             with filesystem.open_output_stream(part) as stream:
                 stream.write(data)
             filesystem.move(part, path)
             return
-        # An S3 object appears when its upload is completed, whole.
-        kind, _ = mimetypes.guess_type(path)  # by which a browser knows a page
+        # An S3 object appears when its upload is complete.
+        kind, _ = mimetypes.guess_type(path)  # so that a browser shows HTML
         metadata = {"Content-Type": kind} if kind else None
         with filesystem.open_output_stream(path, metadata=metadata) as stream:
             stream.write(data)
@@ -52,10 +52,10 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def read_bytes(uri: str) -> bytes | None:
-    """The file's content, or None if there is no such file.
+    """Return the content of a file; None if it does not exist.
 
     Raises:
-        SourceError: the place cannot be read.
+        SourceError: the file cannot be read.
     """
     filesystem, path = _locate(uri)
     try:
@@ -68,17 +68,17 @@ def read_bytes(uri: str) -> bytes | None:
 
 
 class StoredFile(NamedTuple):
-    """A file and when it was last written."""
+    """A file and the time of its last change."""
 
     uri: str
     modified: datetime
 
 
 def list_files(uri: str) -> list[StoredFile]:
-    """All files under a folder or prefix, at any depth; none if there is no such place.
+    """List all files under a folder or prefix, at any depth; empty if it does not exist.
 
     Raises:
-        SourceError: the place cannot be listed.
+        SourceError: the folder or prefix cannot be listed.
     """
     filesystem, path = _locate(uri)
     try:
@@ -95,16 +95,16 @@ def list_files(uri: str) -> list[StoredFile]:
 
 
 def delete(uri: str) -> None:
-    """Remove a file; one that is absent is no error.
+    """Delete a file, if it exists.
 
     Raises:
-        SourceError: it cannot be removed.
+        SourceError: the file cannot be deleted.
     """
     _remove(uri, lambda filesystem, path: filesystem.delete_file(path))
 
 
 def delete_folder(uri: str) -> None:
-    """Remove a folder and all in it; raises as `delete`."""
+    """Delete a folder with its content; raises as `delete`."""
     _remove(uri, lambda filesystem, path: filesystem.delete_dir(path))
 
 
@@ -116,4 +116,4 @@ def _remove(uri: str, remove: Callable[[fs.FileSystem, str], None]) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise SourceError(f"cannot remove {uri}: {error}") from error
+        raise SourceError(f"cannot delete {uri}: {error}") from error

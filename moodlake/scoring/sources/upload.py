@@ -1,4 +1,4 @@
-"""Local files into a bucket, as `moodlake put` does it."""
+"""Upload of local files to a bucket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_KEY_BYTES = 1024
 
 @dataclass(frozen=True)
 class Upload:
-    """A local file, and the key that it gets."""
+    """A local file and its key in the bucket."""
 
     key: str
     item: SourceObject
@@ -31,14 +31,14 @@ class Upload:
 
 
 def gather(paths: Sequence[Path], prefix: str = "") -> list[Upload]:
-    """Files, and those of folders and ZIPs; hidden ones are left out.
+    """Collect files, and the files in folders and ZIPs, except hidden ones.
 
     Args:
-        paths: of which a folder's or ZIP's files keep their place in it as their key.
-        prefix: goes before each key.
+        paths: files, folders and ZIPs. Files in a folder or ZIP are named by their path in it.
+        prefix: prefix for each key.
 
     Raises:
-        SourceError: there is no file, or two of them would get the same key.
+        SourceError: a path has no files, or two files would get the same key.
     """
     uploads: dict[str, Upload] = {}
     for path in paths:
@@ -48,26 +48,26 @@ def gather(paths: Sequence[Path], prefix: str = "") -> list[Upload]:
             upload = Upload(prefix + item.key, item, source)
             if other := uploads.get(upload.key):
                 raise SourceError(
-                    f"{other} and {upload} would both be {upload.key}; put them one after the "
-                    "other, with a --prefix each"
+                    f"{other} and {upload} would both get the key {upload.key}; upload them "
+                    "separately, each with its own --prefix"
                 )
             uploads[upload.key] = upload
         if len(uploads) == before:
-            raise SourceError(f"there is no file in {path}")
+            raise SourceError(f"no files in {path}")
     return list(uploads.values())
 
 
 def send(
     client: BaseClient, bucket: str, uploads: Sequence[Upload]
 ) -> Iterator[tuple[Upload, str | None]]:
-    """Put files into a bucket; yields each, and why it was not sent (None if it was).
+    """Upload files; yield each with the reason why it was skipped, or None if it was uploaded.
 
     Raises:
-        SetupError: the bucket is missing or the credentials are wrong.
+        SetupError: the bucket does not exist or denies access.
         SourceError: S3 is out of reach.
     """
     try:
-        client.head_bucket(Bucket=bucket)  # some servers make a bucket of a misspelt name
+        client.head_bucket(Bucket=bucket)  # some servers create missing buckets
         for upload in uploads:
             problem = _problem(upload)
             if problem is None:
@@ -82,11 +82,11 @@ def send(
 
 
 def _problem(upload: Upload) -> str | None:
-    """What can be told without reading it. Members of a ZIP may bear any names."""
+    """Return why a file cannot be uploaded. Members of a ZIP may have any name."""
     if len(upload.key.encode()) > _MAX_KEY_BYTES:
-        return f"its key has more than {_MAX_KEY_BYTES} bytes"
+        return f"the key is longer than {_MAX_KEY_BYTES} bytes"
     if any(part in ("", ".", "..") for part in upload.key.split("/")):
-        return f"{upload.key!r} is a key that leads out of the bucket on some servers"
+        return f"the key {upload.key!r} points outside the bucket on some servers"
     if upload.item.size > (limit := Limits().max_bytes):
-        return f"it has {upload.item.size} bytes; images of more than {limit} are not scored"
+        return f"the file has {upload.item.size} bytes; the limit for images is {limit}"
     return None

@@ -1,4 +1,4 @@
-"""How rows get into the table of results: each identity once, whoever else writes meanwhile."""
+"""Commits to the results table: each identity once, whatever other writers commit meanwhile."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from deltalake import (
 from deltalake.exceptions import DeltaError
 
 from moodlake.scoring.sources.objects import SetupError
-from moodlake.scoring.tables.delta import scan, until_won
+from moodlake.scoring.tables.delta import retry_conflicts, scan
 from moodlake.scoring.tables.duckdb_spill import database, fill, in_chunks
 from moodlake.scoring.tables.schema import IDENTITY, RETRYABLE
 
 _PARTITION = "data_date"
 _DATES_AT_ONCE = 100
-"""In one commit. delta-rs holds the file of each open, with 0.3 MB of buffers."""
+"""Dates per commit: delta-rs keeps a file open for each, with 0.3 MB of buffers."""
 _SAME = ", ".join(IDENTITY)
 
 
 @dataclass(frozen=True)
 class CommitSnapshot:
-    """How many commits there were, at some time, of a bucket and model."""
+    """Number of commits of a bucket and model at some time."""
 
     bucket: str
     model_digest: str
@@ -43,7 +43,7 @@ class CommitSnapshot:
 
 
 def commits_of(table: DeltaTable, bucket: str, model_digest: str) -> int:
-    """How many commits of a bucket and model the table has had."""
+    """Return the number of commits of a bucket and model so far."""
     return table.transaction_version(_counter(bucket, model_digest)) or 0
 
 
@@ -52,17 +52,17 @@ def commit_parts(
     parts: Callable[[], Iterable[pa.Table]],
     schema: pa.Schema,
     shard_ids: Sequence[str],
-    seen: CommitSnapshot | None = None,
+    snapshot: CommitSnapshot | None = None,
 ) -> int:
-    """Add rows that the table at `uri` lacks; see `ResultsTable.commit_parts`."""
+    """Add the rows that the table at `uri` lacks; see `ResultsTable.commit_parts`."""
     written = 0
 
     def write() -> None:
         nonlocal written
         table = DeltaTable.create(uri, schema, partition_by=[_PARTITION], mode="ignore")
         _check_types(table, schema)
-        if seen and commits_of(table, seen.bucket, seen.model_digest) == seen.commits:
-            owners = [(seen.bucket, seen.model_digest)]
+        if snapshot and _is_current(snapshot, table):
+            owners = [(snapshot.bucket, snapshot.model_digest)]
             for added in _append(table, parts(), schema, owners, shard_ids):
                 written += added
             return
@@ -71,41 +71,47 @@ def commit_parts(
                 "SELECT DISTINCT bucket, model_digest FROM sought"
             ).fetchall()
             replacing = (_replacing(connection, part) for part in parts())
-            # A merge reads the table: rather few and large ones.
+            # Each merge reads the table, so there should be few and large ones.
             for rows in in_chunks(batch for part in replacing for batch in part.to_batches()):
                 written += _replace(table, rows, owners)
             missing = (_missing(connection, part) for part in parts())
             for added in _append(table, missing, schema, owners, shard_ids):
                 written += added
 
-    until_won(write)
+    retry_conflicts(write)
     return written
+
+
+def _is_current(snapshot: CommitSnapshot, table: DeltaTable) -> bool:
+    return commits_of(table, snapshot.bucket, snapshot.model_digest) == snapshot.commits
 
 
 @contextmanager
 def _present(table: DeltaTable, parts: Iterable[pa.Table]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database with `sought`, the identities of the parts, and `present`, those of the table.
+    """Open a database with the identities of the parts, `sought`, and of the table, `present`.
 
-    The table is read once, in a stream, as far as it must.
+    The table is streamed once; files and rows that cannot match are skipped.
     """
     with database() as connection:
         sought = (batch for part in parts for batch in part.select(IDENTITY).to_batches())
         fill(connection, "sought", pa.schema([(name, pa.string()) for name in IDENTITY]), sought)
         columns = {name: pc.field(name) for name in IDENTITY}
-        columns["passing"] = pc.field("reason").isin(RETRYABLE)
-        stored = scan(table, columns, _about(connection), uses=["reason"])
-        connection.execute("CREATE TABLE present AS SELECT *, true AS passing FROM sought LIMIT 0")
+        columns["retryable"] = pc.field("reason").isin(RETRYABLE)
+        stored = scan(table, columns, _bounds(connection), uses=["reason"])
+        connection.execute(
+            "CREATE TABLE present AS SELECT *, true AS retryable FROM sought LIMIT 0"
+        )
         for chunk in in_chunks(stored.to_batches()):
             connection.register("chunk", chunk)
             connection.execute(
-                f"INSERT INTO present SELECT {_SAME}, passing FROM chunk SEMI JOIN sought "
+                f"INSERT INTO present SELECT {_SAME}, retryable FROM chunk SEMI JOIN sought "
                 f"USING ({_SAME})"
             )
         yield connection
 
 
-def _about(connection: duckdb.DuckDBPyConnection) -> pc.Expression:
-    """What files and rows without any of the sought identities do not meet."""
+def _bounds(connection: duckdb.DuckDBPyConnection) -> pc.Expression:
+    """Return a condition that holds for every row with one of the sought identities."""
     ((buckets, digests, first, last),) = connection.execute(
         "SELECT list(DISTINCT bucket), list(DISTINCT model_digest), min(key), max(key) FROM sought"
     ).fetchall()
@@ -118,14 +124,14 @@ def _about(connection: duckdb.DuckDBPyConnection) -> pc.Expression:
 
 
 def _missing(connection: duckdb.DuckDBPyConnection, part: pa.Table) -> pa.Table:
-    """The rows whose identity the table lacks."""
+    """Return the rows whose identity the table lacks."""
     return _joined(connection, part, f"ANTI JOIN present USING ({_SAME})")
 
 
 def _replacing(connection: duckdb.DuckDBPyConnection, part: pa.Table) -> pa.Table:
-    """The rows that take the place of one with a passing reason."""
+    """Return the rows that replace one with a retryable reason."""
     part = part.filter(pc.invert(pc.is_in(part["reason"], pa.array(RETRYABLE))))
-    return _joined(connection, part, f"SEMI JOIN (FROM present WHERE passing) USING ({_SAME})")
+    return _joined(connection, part, f"SEMI JOIN (FROM present WHERE retryable) USING ({_SAME})")
 
 
 def _joined(connection: duckdb.DuckDBPyConnection, part: pa.Table, join: str) -> pa.Table:
@@ -136,7 +142,7 @@ def _joined(connection: duckdb.DuckDBPyConnection, part: pa.Table, join: str) ->
 
 
 def _replace(table: DeltaTable, rows: pa.Table, owners: Sequence[tuple[str, str]]) -> int:
-    """Put rows in the place of those that had a passing reason."""
+    """Replace rows that have a retryable reason; return the number of rows."""
     if rows.num_rows:
         same = " AND ".join(f"t.{name} = s.{name}" for name in IDENTITY)
         merger = table.merge(
@@ -160,7 +166,7 @@ def _append(
     owners: Sequence[tuple[str, str]],
     shard_ids: Sequence[str],
 ) -> Iterator[int]:
-    """Add rows in a commit, or in several if they are of many dates; yields how many it added."""
+    """Append rows in one commit, or several for many dates; yield the number of rows of each."""
     for _, group in itertools.groupby(_dated(parts), key=lambda pair: pair[0]):
         stream = _Stream(part for _, part in group)
         transactions = _counted(table, owners)
@@ -171,17 +177,17 @@ def _append(
                 pa.RecordBatchReader.from_batches(schema, stream.batches()),
                 mode="append",
                 schema_mode="merge",
-                writer_properties=_writing(schema),
+                writer_properties=_writer_properties(schema),
                 commit_properties=CommitProperties(app_transactions=transactions),
             )
         yield stream.rows
 
 
 class _Stream:
-    """Rows on their way to delta-rs, which reads them in a thread of its own.
+    """A stream of rows that delta-rs reads in another thread.
 
     Attributes:
-        rows: how many went.
+        rows: number of rows read so far.
     """
 
     def __init__(self, parts: Iterable[pa.Table]) -> None:
@@ -200,7 +206,7 @@ class _Stream:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise what the parts raised: delta-rs tells it as an error of its own."""
+        """Raise the error of the parts instead of the DeltaError that delta-rs makes of it."""
         try:
             yield
         except DeltaError as error:
@@ -210,13 +216,13 @@ class _Stream:
 
 
 def _dated(parts: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
-    """Rows of one date at a time, and which commit they go into."""
+    """Yield rows of one date at a time, each with the number of the commit they belong to."""
     dates: set[date] = set()
     window = 0
     for part in parts:
         start, part = 0, part.sort_by(_PARTITION)
-        for day, same in itertools.groupby(part[_PARTITION].to_pylist()):
-            count = sum(1 for _ in same)
+        for day, rows in itertools.groupby(part[_PARTITION].to_pylist()):
+            count = sum(1 for _ in rows)
             if len(dates | {day}) > _DATES_AT_ONCE:
                 dates, window = set(), window + 1
             dates.add(day)
@@ -224,22 +230,22 @@ def _dated(parts: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
             start += count
 
 
-def _writing(schema: pa.Schema) -> WriterProperties:
-    """How rows become Parquet: with dictionaries of what is alike in many rows, and of no more.
+def _writer_properties(schema: pa.Schema) -> WriterProperties:
+    """Return Parquet settings: dictionaries only for text columns with few distinct values.
 
-    delta-rs' own way, a dictionary for each column, took six times the memory for an open file,
-    and a tenth more on disk. `maintain` makes larger groups of rows.
+    delta-rs' default, a dictionary for each column, took six times the memory for an open file,
+    and a tenth more on disk. `maintain` writes larger row groups.
     """
-    alike = [
+    repetitive = [
         field.name
         for field in schema
         if pa.types.is_string(field.type) and field.name not in ("key", "etag")
     ]
     return WriterProperties(
-        compression="SNAPPY",  # without a word, properties leave it out
+        compression="SNAPPY",  # WriterProperties otherwise disable it
         max_row_group_size=8192,
         default_column_properties=ColumnProperties(dictionary_enabled=False),
-        column_properties={name: ColumnProperties(dictionary_enabled=True) for name in alike},
+        column_properties={name: ColumnProperties(dictionary_enabled=True) for name in repetitive},
     )
 
 
@@ -248,17 +254,17 @@ def _counter(bucket: str, model_digest: str) -> str:
 
 
 def _counted(table: DeltaTable, owners: Sequence[tuple[str, str]]) -> list[Transaction]:
-    """The next commit of each bucket and model: of two writers that read the same, one loses."""
+    """Count one more commit of each bucket and model: of two concurrent writers, one fails."""
     return [Transaction(_counter(*owner), commits_of(table, *owner) + 1) for owner in owners]
 
 
 def _check_types(table: DeltaTable, schema: pa.Schema) -> None:
-    """Columns that the table lacks are added to it; but delta-rs would cast one of another type."""
-    there = {field.name: field.type for field in table.schema().fields}
+    """Check that no column changes its type: delta-rs adds missing columns, but casts others."""
+    existing = {field.name: field.type for field in table.schema().fields}
     for column in Schema.from_arrow(schema).fields:
-        if there.get(column.name, column.type) != column.type:
+        if existing.get(column.name, column.type) != column.type:
             raise SetupError(
-                f"column {column.name!r} of {table.table_uri} is {there[column.name]}, and this "
-                f"version of moodlake writes {column.type}; let MOODLAKE_RESULTS_URI name another "
-                "place, or copy the table with the column's type changed"
+                f"column {column.name!r} of {table.table_uri} has type {existing[column.name]}, "
+                f"but this version of moodlake writes {column.type}; set MOODLAKE_RESULTS_URI to "
+                "another location, or copy the table with the column's type changed"
             )

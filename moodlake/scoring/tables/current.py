@@ -1,8 +1,8 @@
-"""The table in order; and its current view, of each object and model the newest row.
+"""The results table in order, and its current view: the newest row of each object and model.
 
-Older rows are those of versions that were overwritten since. A row with a passing reason tells of
-no version that there is: it is not current, and hides none that is. What is put back as it was
-before has its row already, as of then: the row of what was there meanwhile stays the current one.
+Other rows belong to versions that were overwritten. A row with a retryable reason describes no
+existing version: it is never current, and hides no other row. An object that gets back earlier
+content keeps the earlier row of that content, so the row of the content in between stays current.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _CHANGED = "last_modified"
 
 
 def current_sql(columns: Sequence[str]) -> str:
-    """SQL for the identities of the current rows of `results`, which has these columns."""
-    # Older tables do not tell when an object was changed.
+    """Return SQL for the identities of the current rows of `results`, which has these columns."""
+    # Tables of older versions lack the column.
     newest = f"{_CHANGED} DESC NULLS LAST, " if _CHANGED in columns else ""
-    passing = ", ".join(map(repr, RETRYABLE))
+    retryable = ", ".join(map(repr, RETRYABLE))
     return f"""
-SELECT {", ".join(IDENTITY)} FROM results WHERE coalesce(reason, '') NOT IN ({passing})
+SELECT {", ".join(IDENTITY)} FROM results WHERE coalesce(reason, '') NOT IN ({retryable})
 QUALIFY row_number() OVER (
     PARTITION BY bucket, key, model_digest ORDER BY {newest}scored_at DESC, etag) = 1"""
 
@@ -36,20 +36,20 @@ QUALIFY row_number() OVER (
 def ordered_rows(
     table: DeltaTable, run_id: str | None = None, *, current: bool = False, batch_rows: int = 2000
 ) -> Iterator[tuple[int, pa.RecordBatchReader]]:
-    """How many rows there are, and the rows, ordered by bucket, key, model and time.
+    """Provide the number of rows, and the rows ordered by bucket, key, model and time.
 
-    They are found on disk: memory does not grow with the table.
+    Rows are sorted on disk, so memory does not grow with the table.
 
     Args:
-        table: of results.
-        run_id: only those that this run wrote.
-        current: only the current ones.
-        batch_rows: how many come in a batch.
+        table: results table.
+        run_id: take only rows that this run wrote.
+        current: take only current rows.
+        batch_rows: rows per batch.
     """
     schema = table.to_pyarrow_dataset().schema
     wrote = "" if run_id is None else "WHERE run_id = $run_id"
     given = {} if run_id is None else {"run_id": run_id}
-    # What is current hangs on the rows of other runs, too.
+    # Whether a row is current depends on the rows of other runs, too.
     needed = None if run_id is None or current else pc.field("run_id") == run_id
     newest = f"SEMI JOIN ({current_sql(schema.names)}) USING ({', '.join(IDENTITY)})"
     chosen = f"FROM results {newest if current else ''} {wrote}"
@@ -58,13 +58,13 @@ def ordered_rows(
         count = connection.sql(f"SELECT count(*) {chosen}", params=given).fetchall()[0][0]
         ordered = f"SELECT * {chosen} ORDER BY bucket, key, model_digest, scored_at, etag"
         batches = connection.sql(ordered, params=given).to_arrow_reader(batch_rows)
-        # DuckDB names time zones in its own way.
-        told = (batch.cast(schema) for batch in batches)
-        yield count, pa.RecordBatchReader.from_batches(schema, told)
+        # DuckDB names time zones differently.
+        cast = (batch.cast(schema) for batch in batches)
+        yield count, pa.RecordBatchReader.from_batches(schema, cast)
 
 
 def current_identities(rows: pa.Table) -> set[tuple[str, ...]]:
-    """Which of a few rows are current, all rows of their objects being there; as IDENTITY."""
+    """Return the identities of the current ones among all rows of a few objects."""
     with database() as connection:
         connection.register("results", rows)
         return set(connection.execute(current_sql(rows.column_names)).fetchall())

@@ -1,4 +1,4 @@
-"""Writing to Delta tables as several writers may: who loses a race reads anew and tries again."""
+"""Access to Delta tables with several writers: the loser of a race reads again and retries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def open_table(uri: str) -> DeltaTable | None:
-    """The table as it is now, or None before its first commit."""
+    """Open the current version of a table; None before its first commit."""
     try:
         return DeltaTable(uri)
     except TableNotFoundError:
@@ -33,17 +33,16 @@ def scan(
     where: pc.Expression | None = None,
     uses: Sequence[str] = (),
 ) -> ds.Scanner:
-    """Rows of a table, to be taken once, in batches; little is read ahead, to save memory.
+    """Scan rows of a table once, in batches, with little read-ahead, to save memory.
 
-    Files are left out by Delta's statistics, rows when they have been read: in the files that
-    delta-rs merges, strings have a type that Arrow reads but does not compare (apache/arrow
-    issue 49368).
+    Delta's statistics skip files; rows are filtered after reading. In files that delta-rs merges,
+    strings have a type that Arrow reads but cannot compare (apache/arrow issue 49368).
 
     Args:
-        table: to read.
-        columns: names, or names and what they are computed of; None for all.
-        where: which rows.
-        uses: columns that `where` or what is computed takes besides.
+        table: table to read.
+        columns: names, or names with the expressions that compute them; None for all.
+        where: condition on rows.
+        uses: further columns that `where` or the expressions need.
     """
     dataset = table.to_pyarrow_dataset()
     names = dataset.schema.names
@@ -58,19 +57,19 @@ def scan(
 
 
 def starts_with(column: str, prefix: str) -> pc.Expression:
-    """Texts of a column that begin so; its bounds let files be left out by their statistics."""
+    """Return the condition that a text starts with `prefix`, with bounds that skip files."""
     text = pc.field(column)
     found = (text >= prefix) & pc.starts_with(text, prefix)
     last = ord(prefix[-1])
-    # The least text above all of them; beyond this, the next code point may be none.
+    # The smallest text above all matches. Beyond 0xD7FF the next code point may not exist.
     return found & (text < prefix[:-1] + chr(last + 1)) if last < 0xD7FF else found
 
 
-def until_won(write: Callable[[], Result]) -> Result:
-    """Call `write`, which reads the table and commits to it, until no other writer came between.
+def retry_conflicts(write: Callable[[], Result]) -> Result:
+    """Call `write`, which reads a table and commits to it, until no other writer interferes.
 
     Raises:
-        CommitFailedError: others won too many times.
+        CommitFailedError: other writers committed first in each of _ATTEMPTS attempts.
     """
     for attempt in range(1, _ATTEMPTS):
         try:

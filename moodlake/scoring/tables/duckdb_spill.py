@@ -1,4 +1,4 @@
-"""DuckDB as a tool: joins of more than memory holds."""
+"""Temporary DuckDB databases, for joins larger than memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CHUNK_ROWS = 10_000
 
 @contextmanager
 def database(folder: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database of its own, which takes so much memory, spills the rest, and is gone in the end.
+    """Open a temporary database that uses up to _MEMORY and spills the rest to disk.
 
     Args:
-        folder: where its files lie meanwhile; the system's own place if None.
+        folder: folder for its files; by default the system's folder for temporary files.
 
     Raises:
         SourceError: the disk is full, or the folder cannot be written.
@@ -32,16 +32,16 @@ def database(folder: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
             own = stack.enter_context(tempfile.TemporaryDirectory(dir=place))
             connection = stack.enter_context(_connect(Path(own)))
         except (duckdb.Error, OSError) as error:
-            raise _explained(error, place) from error
+            raise _translate(error, place) from error
         try:
             yield connection
         except duckdb.Error as error:
-            raise _explained(error, place) from error
+            raise _translate(error, place) from error
 
 
-def _explained(error: Exception, place: Path) -> SourceError:
+def _translate(error: Exception, place: Path) -> SourceError:
     return SourceError(
-        f"joining on disk in {place} failed ({error}); free space there, or let TMPDIR name "
+        f"joining on disk in {place} failed ({error}); free space there, or set TMPDIR to "
         "another folder"
     )
 
@@ -53,9 +53,9 @@ def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
             "memory_limit": _MEMORY,
             "temp_directory": str(folder),
             "preserve_insertion_order": False,
-            # Each takes memory of its own, and a second saves little time.
+            # Each thread takes memory, and a second one saves little time.
             "threads": 1,
-            # Nothing is fetched from anywhere.
+            # Never download extensions.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         },
@@ -70,7 +70,7 @@ def fill(
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
 ) -> None:
-    """A table of what the batches hold; what they raise is raised as it is."""
+    """Create a table from batches. Errors of the iterable pass through unchanged."""
     connection.register("chunk", schema.empty_table())
     connection.execute(f"CREATE TABLE {name} AS FROM chunk")
     for chunk in in_chunks(batches):
@@ -80,13 +80,17 @@ def fill(
 
 
 def in_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in larger pieces: a stream that fails in DuckDB's hands fails as DuckDB's."""
-    waiting, rows = [], 0
+    """Group batches into tables of about _CHUNK_ROWS rows.
+
+    DuckDB gets whole tables: it would turn an error of a stream into one of its own.
+    """
+    buffered: list[pa.RecordBatch] = []
+    rows = 0
     for batch in batches:
-        waiting.append(batch)
+        buffered.append(batch)
         rows += batch.num_rows
         if rows >= _CHUNK_ROWS:
-            yield pa.Table.from_batches(waiting)
-            waiting, rows = [], 0
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+            yield pa.Table.from_batches(buffered)
+            buffered, rows = [], 0
+    if buffered:
+        yield pa.Table.from_batches(buffered)

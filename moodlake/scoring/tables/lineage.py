@@ -1,4 +1,4 @@
-"""From a row of results back to the run, the model, the data and the parameters behind it."""
+"""Lineage of a results row: the run, model, training data and parameters behind it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from moodlake.scoring.tables.runs import publishing_run
 from moodlake.scoring.tables.schema import IDENTITY
 from moodlake.settings import Settings
 
-_ALIKE = 3
+_MAX_SUGGESTIONS = 3
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """One row and what made it.
+    """A row and its origin.
 
     Attributes:
-        row: of the results.
-        current: it is in the current view: this model has read no newer version of the object.
-        run: of the table of runs; None if the row was written without one, by hand.
-        params: what was asked of the run.
-        provenance: what the model was made from: data, digests, parameters, metrics.
+        row: row of the results table.
+        current: whether this model has scored no newer version of the object.
+        run: row of the runs table; None if no run wrote the row.
+        params: parameters of the run.
+        provenance: origin of the model: data, digests, parameters, metrics.
     """
 
     row: dict[str, Any]
@@ -39,7 +39,7 @@ class Lineage:
     provenance: dict[str, Any]
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """What is known, for people: title -> name -> value."""
+        """Return the known facts for display: title -> name -> value."""
         row, run, made = self.row, self.run or {}, self.provenance
         sections: dict[str, dict[str, Any]] = {
             "object": {
@@ -48,13 +48,13 @@ class Lineage:
                 "bytes": row["size"],
                 "last changed (UTC date)": row["data_date"],
                 "read as": row["face_mode"],
-                "rejected because": row.get("detail"),
+                "rejection detail": row.get("detail"),
             },
             "run": {
                 "id": row["run_id"],
                 "shard": row["shard_id"],
                 "scored at": row["scored_at"],
-                "started by": run.get("started_by") or "hand, without a record",
+                "started by": run.get("started_by") or "hand, without a run record",
                 "git commit": run.get("git_commit"),
                 "dvc.lock": run.get("dvc_lock"),
                 "problem": run.get("problem"),
@@ -74,15 +74,15 @@ class Lineage:
 
 
 def trace(key: str, settings: Settings, bucket: str | None = None) -> list[Lineage]:
-    """All rows of an object, the newest first: one for each of its versions and models.
+    """Return all rows of an object, newest first: one per version and model.
 
     Args:
-        key: of the object.
-        settings: where the tables are.
-        bucket: None for all buckets.
+        key: key of the object.
+        settings: settings with the locations of the tables.
+        bucket: bucket of the object; None for all buckets.
 
     Raises:
-        UserError: there is none; the message names keys that end like this one.
+        UserError: there is no row; the message suggests keys that end in `/{key}`.
     """
     table = ResultsTable(settings.results_table)
     stored = table.find(key, bucket)
@@ -109,18 +109,18 @@ def _not_found(key: str, bucket: str | None, uri: str) -> UserError:
     where = f" of bucket {bucket!r}" if bucket else ""
     message = f"no row of {key!r}{where} in {uri}"
     like = (pc.field("key") == key) | pc.ends_with(pc.field("key"), f"/{key}")
-    alike: set[str] = set()
+    similar: set[str] = set()
     for batch in scan(DeltaTable(uri), ["bucket", "key"], like).to_batches():
-        alike.update(f"{row['key']!r} of bucket {row['bucket']!r}" for row in batch.to_pylist())
-        if len(alike) >= _ALIKE:
+        similar.update(f"{row['key']!r} of bucket {row['bucket']!r}" for row in batch.to_pylist())
+        if len(similar) >= _MAX_SUGGESTIONS:
             break
-    if alike:
-        message += f"; there is {', '.join(sorted(alike)[:_ALIKE])}"
+    if similar:
+        message += f"; did you mean {', '.join(sorted(similar)[:_MAX_SUGGESTIONS])}?"
     return UserError(message)
 
 
 def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested parameters as `section.name`."""
+    """Flatten nested parameters to names such as `section.name`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):

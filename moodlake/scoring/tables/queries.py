@@ -1,7 +1,7 @@
-"""Questions to the results table: which rows, what they say together, and the first of them.
+"""Queries of the results table: filters, aggregates over the chosen rows, and the first of them.
 
-Filters go down to the table's files, whose statistics leave out those that hold nothing of them.
-Rows come in a stream and are counted in DuckDB: memory does not grow with their number.
+Filters use the statistics of the table's files to skip files without matching rows. DuckDB
+aggregates a stream of rows, so memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from moodlake.scoring.tables.duckdb_spill import database
 from moodlake.scoring.tables.schema import IDENTITY, emotion_columns
 
 BINS = 20
-"""Of the histograms of confidence and of entropy."""
+"""Number of bins in the histograms of confidence and entropy."""
 _MODEL = ("model_digest", "model_name", "model_version", "label_space")
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which rows; what is None, or empty, chooses all.
+    """Conditions on rows; None or "" matches all rows.
 
     Attributes:
-        bucket: this one.
-        prefix: keys that start with it.
-        first_day, last_day: UTC dates on which the objects were changed, both included.
-        model: its digest.
-        run: its id.
-        emotion: the dominant one.
-        least_sure, most_sure: probability of the dominant emotion, 0 to 1, both included.
+        bucket: bucket of the object.
+        prefix: prefix of the key.
+        first_day, last_day: inclusive range of the UTC date on which the object last changed.
+        model: digest of the model.
+        run: id of the run.
+        emotion: dominant emotion.
+        min_confidence, max_confidence: inclusive range of the dominant emotion's probability.
         outcome: `scored`, `rejected` or the reason of a rejection.
     """
 
@@ -51,20 +51,20 @@ class Filter:
     model: str | None = None
     run: str | None = None
     emotion: str | None = None
-    least_sure: float = 0.0
-    most_sure: float = 1.0
+    min_confidence: float = 0.0
+    max_confidence: float = 1.0
     outcome: str | None = None
 
     def conditions(self) -> Iterator[tuple[str, pc.Expression]]:
-        """Columns, and what has to be true of each."""
-        same = {
+        """Yield columns with the condition on each."""
+        equal = {
             "bucket": self.bucket,
             "model_digest": self.model,
             "run_id": self.run,
             "dominant": self.emotion,
             "reason" if self.outcome in list(Reason) else "status": self.outcome,
         }
-        for name, value in same.items():
+        for name, value in equal.items():
             if value is not None:
                 yield name, pc.field(name) == value
         if self.prefix:
@@ -73,25 +73,25 @@ class Filter:
             yield "data_date", pc.field("data_date") >= self.first_day
         if self.last_day:
             yield "data_date", pc.field("data_date") <= self.last_day
-        if self.least_sure > 0:
-            yield "confidence", pc.field("confidence") >= self.least_sure
-        if self.most_sure < 1:
-            yield "confidence", pc.field("confidence") <= self.most_sure
+        if self.min_confidence > 0:
+            yield "confidence", pc.field("confidence") >= self.min_confidence
+        if self.max_confidence < 1:
+            yield "confidence", pc.field("confidence") <= self.max_confidence
 
 
 @dataclass(frozen=True)
 class Overview:
-    """What the rows of a filter say together.
+    """Aggregates over the rows of a filter.
 
     Attributes:
-        rows: how many.
-        scored: of these.
-        mean: emotion -> its mean probability, over what is scored.
-        dominant: emotion -> how often it is the most probable.
-        reasons: of rejections -> how often.
-        by_day: UTC date on which the objects were changed -> how many were scored, and `mean`.
-        confidence, entropy: (BINS,) counts of what is scored, in equal steps up to 1 and up to
-            `most_entropy`.
+        rows: number of rows.
+        scored: number of scored rows.
+        mean: emotion -> its mean probability over scored rows.
+        dominant: emotion -> number of rows in which it is the most probable.
+        reasons: reason -> number of rows rejected for it.
+        by_day: UTC date of the objects' last change -> number of scored rows, and `mean`.
+        confidence, entropy: (BINS,) counts of scored rows, in equal steps from 0 to 1 and from 0
+            to `most_entropy`.
     """
 
     rows: int
@@ -105,12 +105,12 @@ class Overview:
 
 
 def overview(table: DeltaTable, chosen: Filter, most_entropy: float) -> Overview:
-    """Count the rows of a filter, in one pass.
+    """Aggregate the rows of a filter in one pass.
 
     Args:
-        table: of results.
-        chosen: which rows.
-        most_entropy: the upper end of its histogram, in nats.
+        table: results table.
+        chosen: filter.
+        most_entropy: upper end of the entropy histogram, in nats.
     """
     emotions = emotion_columns(table.to_pyarrow_dataset().schema)
     columns = ("data_date", "dominant", "reason", "confidence", "entropy", *emotions)
@@ -128,7 +128,7 @@ def overview(table: DeltaTable, chosen: Filter, most_entropy: float) -> Overview
             found = connection.execute(query).fetchall()
             return {value: count for value, count in found if value is not None}
 
-        def told(means: Sequence[float | None]) -> dict[str, float]:
+        def by_emotion(means: Sequence[float | None]) -> dict[str, float]:
             pairs = zip(emotions, means, strict=True)
             return {name: mean for name, mean in pairs if mean is not None}
 
@@ -144,17 +144,17 @@ def overview(table: DeltaTable, chosen: Filter, most_entropy: float) -> Overview
         return Overview(
             rows=rows,
             scored=scored,
-            mean=told(mean),
+            mean=by_emotion(mean),
             dominant=counts("dominant"),
             reasons=counts("reason"),
-            by_day={day: (count, told(means)) for day, count, *means in days},
+            by_day={day: (count, by_emotion(means)) for day, count, *means in days},
             confidence=[confidence.get(index, 0) for index in range(BINS)],
             entropy=[entropy.get(index, 0) for index in range(BINS)],
         )
 
 
 def _bin(column: str, most: float) -> str:
-    """SQL for the place of a value in equal steps up to `most`; the last holds what is above."""
+    """Return SQL for the bin of a value, in equal steps up to `most`; the last bin is open."""
     place = f"least({BINS - 1}, floor({column} / {most} * {BINS}))::INT"
     return f"CASE WHEN {column} IS NOT NULL THEN {place} END AS {column}_bin"
 
@@ -165,8 +165,8 @@ ORDERS = {
     "newest": "last_modified DESC",
     "key": "bucket, key",
 }
-"""Names of orders -> SQL."""
-_TOLD = (
+"""Name of an order -> SQL."""
+_FIRST_ROWS_COLUMNS = (
     *IDENTITY,
     *("status", "reason", "dominant", "confidence", "entropy"),
     *("model_version", "last_modified", "data_date"),
@@ -174,9 +174,9 @@ _TOLD = (
 
 
 def first_rows(table: DeltaTable, chosen: Filter, order: str, count: int) -> pa.Table:
-    """The first rows of a filter in one of ORDERS: IDENTITY and what tells most."""
+    """Return the first rows of a filter in one of ORDERS, with their most important columns."""
     query = f"FROM results ORDER BY {ORDERS[order]}, bucket, key, etag LIMIT {count}"
-    with _rows(table, _TOLD, chosen) as connection:
+    with _rows(table, _FIRST_ROWS_COLUMNS, chosen) as connection:
         return connection.sql(query).to_arrow_table()
 
 
@@ -184,7 +184,7 @@ def first_rows(table: DeltaTable, chosen: Filter, order: str, count: int) -> pa.
 def _rows(
     table: DeltaTable, columns: Sequence[str], chosen: Filter
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database in which `results` is a stream of these columns, to be read once."""
+    """Open a database in which `results` is a stream of columns that can be read once."""
     conditions = list(chosen.conditions())
     where = reduce(and_, (condition for _, condition in conditions)) if conditions else None
     rows = scan(table, columns, where, uses=[name for name, _ in conditions])
@@ -195,13 +195,13 @@ def _rows(
 
 @dataclass(frozen=True)
 class Choices:
-    """What a table can be filtered by.
+    """Values that a table can be filtered by.
 
     Attributes:
-        buckets: in the order of their names.
-        models: the one that scored last before the others.
-        emotions: of all models.
-        days: the first and the last date on which objects were changed.
+        buckets: names of buckets, sorted.
+        models: models, the one that scored last first.
+        emotions: emotions of all models.
+        days: first and last UTC date on which objects changed.
     """
 
     buckets: tuple[str, ...]
@@ -211,7 +211,7 @@ class Choices:
 
 
 def choices(table: DeltaTable) -> Choices | None:
-    """What the table can be filtered by; None if it has no rows."""
+    """Return the values that the table can be filtered by; None if it has no rows."""
     buckets: set[str] = set()
     for batch in scan(table, ["bucket"]).to_batches():
         buckets.update(pc.unique(batch["bucket"]).to_pylist())
@@ -226,7 +226,7 @@ def choices(table: DeltaTable) -> Choices | None:
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """A model that has rows in the table; `last_scored` is the time of its newest one."""
+    """A model with rows in the table; `last_scored` is the time of the newest one."""
 
     digest: str
     name: str
@@ -239,7 +239,7 @@ class ScoredModel:
 
 
 def models_in(table: DeltaTable, where: pc.Expression | None = None) -> list[ScoredModel]:
-    """The models of the rows chosen, the one that scored last before the others."""
+    """Return the models of the chosen rows, the one that scored last first."""
     last: dict[str, ScoredModel] = {}
     uses = () if where is None else ("bucket", "key")
     for batch in scan(table, [*_MODEL, "scored_at"], where, uses).to_batches():

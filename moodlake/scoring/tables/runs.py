@@ -1,4 +1,4 @@
-"""The table of runs: one row for each, beside the results."""
+"""The runs table: one row per run, beside the results table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from moodlake.scoring.tables.delta import open_table, scan, until_won
+from moodlake.scoring.tables.delta import open_table, retry_conflicts, scan
 from moodlake.scoring.tables.schema import UTC_TIME
 
 RUNS_SCHEMA = pa.schema(
@@ -48,7 +48,7 @@ RUNS_SCHEMA = pa.schema(
 
 
 def record_run(uri: str, record: dict[str, Any]) -> None:
-    """Add one run to the Delta table of runs; a run that is there already stays as it is."""
+    """Add a run to the runs table, unless it is recorded already."""
     rows = pa.Table.from_pylist([record], schema=RUNS_SCHEMA)
 
     def write() -> None:
@@ -57,13 +57,13 @@ def record_run(uri: str, record: dict[str, Any]) -> None:
             once = CommitProperties(max_commit_retries=0)
             write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=once)
 
-    until_won(write)
+    retry_conflicts(write)
 
 
 def publishing_run(uri: str, run_id: str, scored_at: datetime) -> dict[str, Any] | None:
-    """The run that published what was scored then: the first of this name that ended later.
+    """Return the run that published a row: the first run with this id that ended after scoring.
 
-    If the clock was set back meanwhile and none did, it is the last.
+    If none did, because the clock was set back, return the last run.
     """
     runs = _named(uri, run_id)
     later = (run for run in runs if run["ended_at"] >= scored_at)
@@ -71,7 +71,7 @@ def publishing_run(uri: str, run_id: str, scored_at: datetime) -> dict[str, Any]
 
 
 def latest_run(uri: str, run_id: str) -> dict[str, Any] | None:
-    """The last run of this name, if there is one."""
+    """Return the last run with this id, if there is one."""
     return next(reversed(_named(uri, run_id)), None)
 
 
@@ -84,7 +84,7 @@ def _named(uri: str, run_id: str) -> list[dict[str, Any]]:
 
 
 def last_runs(uri: str, bucket: str, model_digest: str, since: datetime) -> list[dict[str, Any]]:
-    """`params` and `profile` of the runs of a bucket and model that ended later than `since`."""
+    """Return `params` and `profile` of the runs of a bucket and model that ended after `since`."""
     table = open_table(uri)
     if table is None or "profile" not in table.to_pyarrow_dataset().schema.names:
         return []
@@ -98,23 +98,26 @@ def last_runs(uri: str, bucket: str, model_digest: str, since: datetime) -> list
 
 
 def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:
-    """The record of a run, if it was written; a run that was cleared in Airflow starts anew."""
+    """Return the record of a run, if there is one.
+
+    A run that is cleared in Airflow keeps its id and gets another start time.
+    """
     table = open_table(uri)
     if table is None:
         return None
     same = (pc.field("run_id") == run_id) & (pc.field("started_at") == started_at)
-    if not scan(table, ["run_id"], same, ["started_at"]).to_table().num_rows:  # not all columns
+    if not scan(table, ["run_id"], same, ["started_at"]).to_table().num_rows:  # cheap: few columns
         return None
     return next(iter(scan(table, where=same).to_table().to_pylist()), None)
 
 
 def newest_runs(uri: str, count: int) -> list[dict[str, Any]]:
-    """The last runs, the newest first, without what takes long to read; `find_run` has it."""
+    """Return the last runs, newest first, without their long columns; see `find_run`."""
     table = open_table(uri)
     if table is None:
         return []
-    there = table.to_pyarrow_dataset().schema.names
+    existing = table.to_pyarrow_dataset().schema.names
     long = ("provenance", "params", "profile", "drift", "seconds")
-    columns = [name for name in RUNS_SCHEMA.names if name in there and name not in long]
+    columns = [name for name in RUNS_SCHEMA.names if name in existing and name not in long]
     rows = scan(table, columns).to_table().sort_by([("ended_at", "descending")])
     return rows.slice(0, count).to_pylist()

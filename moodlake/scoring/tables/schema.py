@@ -1,4 +1,4 @@
-"""A row of results: its columns, and how one is made of a prediction. The one place for them."""
+"""Columns of the results table, and the conversion of predictions to rows and back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from moodlake.scoring.sources.objects import SourceObject
 IDENTITY = ("bucket", "key", "etag", "model_digest")
 """One row per object version and model: no two rows share these."""
 RETRYABLE = tuple(str(reason) for reason in Reason if reason.is_retryable)
-"""Reasons of rows that give way to a later one: there was nothing to read, or no way to."""
+"""Reasons of rows that a later row may replace: the object was missing or could not be read."""
 UTC_TIME = pa.timestamp("us", tz="UTC")
 
 _PLACE = pa.struct([("x", pa.float32()), ("y", pa.float32())])
@@ -66,10 +66,10 @@ _OUTCOME_FIELDS = [
 
 
 def results_schema(space: LabelSpace) -> pa.Schema:
-    """Columns of the results table: source and image, one per emotion, outcome and lineage.
+    """Return the columns of the results table: source, image, emotions, outcome and lineage.
 
     Raises:
-        ValueError: an emotion bears the name of another column.
+        ValueError: an emotion has the name of another column.
     """
     taken = {name for name, _ in [*_SOURCE_FIELDS, *_OUTCOME_FIELDS]} & set(space.emotions)
     if taken:
@@ -79,7 +79,7 @@ def results_schema(space: LabelSpace) -> pa.Schema:
 
 
 def emotion_columns(schema: pa.Schema) -> tuple[str, ...]:
-    """The columns that hold probabilities: those that belong to no other part of the schema."""
+    """Return the columns that hold probabilities: those outside the fixed part of the schema."""
     others = {name for name, _ in [*_SOURCE_FIELDS, *_OUTCOME_FIELDS]}
     return tuple(name for name in schema.names if name not in others)
 
@@ -94,7 +94,7 @@ def make_row(
     run_id: str,
     shard_id: str,
 ) -> dict[str, Any]:
-    """One row of the results table."""
+    """Make a row of the results table from a prediction."""
     modified = datetime.fromisoformat(item.last_modified)
     distribution = prediction.distribution or dict.fromkeys(space.emotions)
     outcome = vars(prediction)
@@ -121,7 +121,7 @@ def make_row(
 
 
 def _face_row(face: FacePrediction) -> dict[str, Any]:
-    """An element of `face_boxes`."""
+    """Convert a face to an element of `face_boxes`."""
     return {
         **vars(face),
         "landmarks": {name: {"x": x, "y": y} for name, (x, y) in face.landmarks.items()},
@@ -130,24 +130,24 @@ def _face_row(face: FacePrediction) -> dict[str, Any]:
 
 
 def faces_in(row: dict[str, Any], emotions: Sequence[str]) -> tuple[FacePrediction, ...]:
-    """The faces of a row, as they were predicted; distributions run over `emotions`."""
+    """Return the faces of a row, with distributions over `emotions`."""
     return tuple(_face_of(box, emotions) for box in row["face_boxes"] or ())
 
 
 def _face_of(box: dict[str, Any], emotions: Sequence[str]) -> FacePrediction:
-    """The inverse of `_face_row`. Older rows tell no landmarks."""
+    """Invert `_face_row`. Rows of older versions have no landmarks."""
     landmarks = {name: (place["x"], place["y"]) for name, place in (box["landmarks"] or {}).items()}
-    told = box["distribution"] and dict(zip(emotions, box["distribution"], strict=True))
-    return FacePrediction(**{**box, "landmarks": landmarks, "distribution": told})
+    shares = box["distribution"] and dict(zip(emotions, box["distribution"], strict=True))
+    return FacePrediction(**{**box, "landmarks": landmarks, "distribution": shares})
 
 
 def to_table(rows: Sequence[dict[str, Any]], space: LabelSpace) -> pa.Table:
-    """Rows of `make_row` as an Arrow table in the schema of `space`."""
+    """Convert rows of `make_row` to an Arrow table in the schema of `space`."""
     return pa.Table.from_pylist(list(rows), schema=results_schema(space))
 
 
 def count_outcomes(rows: pa.Table) -> tuple[int, int, dict[str, int]]:
-    """(scored, rejected, rejected by reason)."""
+    """Return the number of scored rows, of rejected rows, and of rejected rows by reason."""
     scored = pc.sum(pc.equal(rows["status"], str(Status.SCORED))).as_py() or 0
     counts = rows["reason"].drop_null().value_counts().to_pylist()
     reasons = {entry["values"]: entry["counts"] for entry in counts}

@@ -1,4 +1,4 @@
-"""What is told of many rows, added up a few at a time: memory does not grow with their number."""
+"""Summaries of many rows, accumulated in parts: memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _EXAMPLES_OF_A_REASON = 3
 
 
 class Examples:
-    """A few of many rows.
+    """Example rows: the most certain, the most ambiguous, and some rejected ones.
 
     Args:
-        count: how many of the most certain and of the most ambiguous ones.
+        count: number of most certain and of most ambiguous rows.
 
     Attributes:
-        emotions: the columns of their distributions.
-        rejected: reason -> keys.
+        emotions: columns of the distributions.
+        rejected: reason -> some keys.
     """
 
     def __init__(self, count: int) -> None:
@@ -38,7 +38,7 @@ class Examples:
         self._kept: dict[str, pa.Table] = {}
 
     def add(self, rows: pa.Table) -> None:
-        """Look at rows of results; no more of them is kept than may be shown."""
+        """Consider more rows of results."""
         self.emotions = tuple(
             name
             for name in emotion_columns(rows.schema)
@@ -57,12 +57,12 @@ class Examples:
 
     @property
     def certain(self) -> list[dict[str, Any]]:
-        """Rows of the lowest entropy, the most extreme first."""
+        """Rows of lowest entropy, lowest first."""
         return self._rows("ascending")
 
     @property
     def ambiguous(self) -> list[dict[str, Any]]:
-        """Rows of the highest entropy, the most extreme first."""
+        """Rows of highest entropy, highest first."""
         return self._rows("descending")
 
     def _rows(self, order: str) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ class Examples:
 
 
 def examples_of(batches: Iterable[pa.RecordBatch], count: int) -> Examples:
-    """Those to show of rows that come in batches; see `Examples`."""
+    """Choose example rows from batches; see `Examples`."""
     examples = Examples(count)
     for batch in batches:
         examples.add(pa.Table.from_batches([batch]))
@@ -78,19 +78,19 @@ def examples_of(batches: Iterable[pa.RecordBatch], count: int) -> Examples:
 
 
 class Summary:
-    """What the record and the page of a run tell of its rows.
+    """Aggregates over the rows of a run, for its record and its report.
 
     Args:
-        space: the label space of the run's model.
-        examples: see `Examples`.
+        space: label space of the run's model.
+        examples: number of examples; see `Examples`.
 
     Attributes:
         objects: number of rows.
-        bytes: of the objects that they are about.
-        scored: rows with a distribution.
-        reasons: reason -> rows that were rejected for it.
-        profile: of all rows.
-        examples: some of them.
+        bytes: total size of their objects.
+        scored: number of rows with a distribution.
+        reasons: reason -> number of rows rejected for it.
+        profile: profile of all rows.
+        examples: example rows.
     """
 
     def __init__(self, space: LabelSpace, examples: int) -> None:
@@ -101,7 +101,7 @@ class Summary:
         self.examples = Examples(examples)
 
     def add(self, rows: pa.Table) -> None:
-        """Count rows of results."""
+        """Add rows of results."""
         scored, _, reasons = count_outcomes(rows)
         self.objects += rows.num_rows
         self.bytes += pc.sum(rows["size"]).as_py() or 0
@@ -112,16 +112,16 @@ class Summary:
 
 
 def profile_of(rows: pa.Table, space: LabelSpace) -> Profile:
-    """The profile of rows of results, all over one label space."""
+    """Compute the profile of rows of results that share a label space."""
     scored, _, reasons = count_outcomes(rows)
-    those = rows.filter(pc.equal(rows["status"], str(Status.SCORED)))
-    distributions = np.stack([those[name].to_numpy() for name in space.emotions], axis=1)
+    kept = rows.filter(pc.equal(rows["status"], str(Status.SCORED)))
+    distributions = np.stack([kept[name].to_numpy() for name in space.emotions], axis=1)
     return Profile.of(
         space,
         distributions,
-        brightness=those["brightness"].drop_null().to_numpy(),
-        sizes=_sizes(those),
-        # What is away, or withheld, is tried again by each run: it would count each time.
+        brightness=kept["brightness"].drop_null().to_numpy(),
+        sizes=_sizes(kept),
+        # Each run retries missing and unreadable objects: they would count each time.
         outcomes={
             str(Status.SCORED): scored,
             **{name: count for name, count in reasons.items() if not Reason(name).is_retryable},
@@ -130,7 +130,7 @@ def profile_of(rows: pa.Table, space: LabelSpace) -> Profile:
 
 
 def _sizes(scored: pa.Table) -> NDArray[np.float64]:
-    """Shorter sides (N,) of what was read: of the largest face's box, or of the image."""
+    """Return the shorter sides (N,) of the scored part: the largest face's box, or the image."""
     whole = pc.equal(scored["face_mode"], str(FaceMode.NONE))
     images, photos = scored.filter(whole), scored.filter(pc.invert(whole))
     largest = pc.list_element(photos["face_boxes"], 0)

@@ -1,4 +1,4 @@
-"""Write results where a person asked for them: CSV, Parquet or Delta, by the name of the path."""
+"""Writers of results: CSV, Parquet or Delta, chosen by the name of the target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from moodlake.scoring.tables.schema import emotion_columns, results_schema, to_t
 
 
 class Writer(Protocol):
-    """Takes rows of `rows.make_row`, a chunk at a time; returns how many were new."""
+    """Writes rows of `schema.make_row` in chunks; `write` returns the number of new rows."""
 
     def write(self, rows: list[dict[str, Any]]) -> int: ...
 
@@ -63,24 +63,24 @@ class _DeltaWriter:
 
 @contextmanager
 def open_writer(target: str, space: LabelSpace) -> Iterator[Writer]:
-    """A writer for `target`: *.csv, *.parquet, or else a Delta table (folder or s3:// prefix).
+    """Open a writer for *.csv, *.parquet, or else a Delta table in a folder or s3:// prefix.
 
-    A file appears whole when the block ends, and not at all if it fails. A Delta table takes each
-    chunk as it comes; writing the same results again adds no row.
+    A file appears when the block ends, and not at all if the block fails. A Delta table gets each
+    chunk at once; writing the same results again adds no rows.
 
     Raises:
-        ValueError: the ending is that of some other format.
-        FileNotFoundError: the folder of the file is not there.
+        ValueError: the name ends in another extension.
+        FileNotFoundError: the folder of the file does not exist.
     """
     suffix = Path(target).suffix.lower()
     if "://" in target or suffix in ("", ".delta"):
         yield _DeltaWriter(target, space)
         return
     if suffix not in (".csv", ".parquet"):
-        raise ValueError(f"{target}: end the name in .csv or .parquet, or in nothing for Delta")
+        raise ValueError(f"{target}: use the extension .csv or .parquet, or none for Delta")
     path = Path(target)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent} is not a folder; make it first")
+        raise FileNotFoundError(f"{path.parent} is not a folder; create it first")
     part = path.with_name(path.name + ".part")
     writer = (_CsvWriter if suffix == ".csv" else _ParquetWriter)(part, space)
     try:
@@ -94,10 +94,10 @@ def open_writer(target: str, space: LabelSpace) -> Iterator[Writer]:
 
 
 def export(rows: pa.RecordBatchReader, target: str) -> int:
-    """Write results that come from a table to `target`, as `open_writer` names formats.
+    """Write rows of a table to `target`; see `open_writer`.
 
     Returns:
-        How many rows there were.
+        The number of rows.
     """
     space, count = LabelSpace("exported", emotion_columns(rows.schema)), 0
     with open_writer(target, space) as writer:

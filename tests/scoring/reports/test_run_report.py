@@ -57,7 +57,7 @@ def record(made: pa.Table, folder: Path, problems: tuple[str, ...] = ()) -> dict
         params=RunParams("bucket", "2026/"),
         shard_ids=("shard",),
         listed=300,
-        waiting=290,
+        pending_objects=290,
         started_at=START.isoformat(),
         reference=reference.to_dict(),
     )

@@ -1,4 +1,4 @@
-"""What a model has still to score: a listing against what is done, oldest first."""
+"""Objects that a model has not scored yet, oldest first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodlake.scoring.run.backlog import KNOWN_SCHEMA, Backlog
+from moodlake.scoring.run.backlog import EXISTING_SCHEMA, Backlog
 from moodlake.scoring.sources.objects import LISTING_SCHEMA
 
 START = datetime(2026, 1, 2, 3, 4, 5)
@@ -38,9 +38,9 @@ def pages(listed: list[dict], size: int = 7) -> list[pa.RecordBatch]:
     ]
 
 
-def done(finished: list[dict], again: bool = False) -> list[pa.RecordBatch]:
-    kept = [{"key": row["key"], "etag": row["etag"], "again": again} for row in finished]
-    return pa.Table.from_pylist(kept, schema=KNOWN_SCHEMA).to_batches()
+def done(finished: list[dict], retry: bool = False) -> list[pa.RecordBatch]:
+    kept = [{"key": row["key"], "etag": row["etag"], "retry": retry} for row in finished]
+    return pa.Table.from_pylist(kept, schema=EXISTING_SCHEMA).to_batches()
 
 
 @settings(deadline=None, max_examples=30)
@@ -52,7 +52,7 @@ def test_a_backlog_is_what_is_listed_and_not_done_oldest_first(
     left = [row for row in listed if row not in finished]
     with Backlog("bucket", pages(listed), done(finished)) as backlog:
         found = list(backlog.oldest(most))
-    assert (backlog.listed, backlog.objects) == (len(listed), len(left))
+    assert (backlog.listed, backlog.pending_objects) == (len(listed), len(left))
     assert [item.bucket for item in found] == ["bucket"] * min(most, len(left))
     assert {(item.key, item.etag, item.size) for item in found} <= {
         (row["key"], row["etag"], row["size"]) for row in left
@@ -78,18 +78,18 @@ def test_a_pattern_chooses_keys(keys: set[str], pattern: str) -> None:
     assert found == {key for key in keys if fnmatchcase(key, pattern)}
 
 
-def test_what_was_tried_before_keeps_nothing_else_waiting() -> None:
+def test_retried_objects_delay_no_new_ones() -> None:
     listed = [
         {"key": f"{n}", "etag": "e", "size": 1, "version_id": None}
         | {"last_modified": START + timedelta(hours=n)}
         for n in range(6)
     ]
-    refused = [page.select(["key", "etag"]) for page in pages(listed[5:])]
-    tried = done(listed[:3], again=True)
-    with Backlog("bucket", pages(listed), tried, refused=refused) as backlog:
+    quarantined = [page.select(["key", "etag"]) for page in pages(listed[5:])]
+    retried = done(listed[:3], retry=True)
+    with Backlog("bucket", pages(listed), retried, quarantined=quarantined) as backlog:
         assert [item.key for item in backlog.oldest(5)] == ["3", "4"]
-        assert [item.key for item in backlog.oldest(3, again=True)] == ["5", "0", "1"]
-        assert backlog.objects == 6
+        assert [item.key for item in backlog.oldest(3, retried=True)] == ["5", "0", "1"]
+        assert backlog.pending_objects == 6
 
 
 def test_keys_of_any_kind_are_kept() -> None:

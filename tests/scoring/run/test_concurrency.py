@@ -41,10 +41,10 @@ def test_large_requests_do_not_pass_for_slow_ones() -> None:
 def test_a_refusal_halves_it_once_for_all_that_were_in_flight() -> None:
     pace = ConcurrencyLimit(MOST, start=16)
     for _ in range(8):
-        pace.refused(1.0)
+        pace.throttled(1.0)
     assert pace.limit == 8
     for _ in range(5):
-        pace.refused(-1.0)  # begun later than the one before
+        pace.throttled(-1.0)  # begun later than the one before
     assert pace.limit == 1
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from moodlake.reasons import Reason
-from moodlake.scoring.run.gate import audit, refused
+from moodlake.scoring.run.gate import audit, audit_shards
 from moodlake.scoring.run.policy import Gate
 from tests.scoring.rows import MODEL, SPACE, row, table
 
@@ -19,23 +19,23 @@ def test_good_rows_pass() -> None:
     ("changes", "expectation"),
     [
         ({"fear": 0.9}, "distributions sum to 1"),
-        ({"fear": -0.5}, "fear lies between 0 and 1"),
-        ({"brightness": 1.5}, "brightness lies between 0 and 1"),
-        ({"fear": None}, "a probability for every emotion"),
-        ({"reason": "empty"}, "a reason where rejected and only there"),
+        ({"fear": -0.5}, "fear is between 0 and 1"),
+        ({"brightness": 1.5}, "brightness is between 0 and 1"),
+        ({"fear": None}, "every emotion has a probability"),
+        ({"reason": "empty"}, "rejected rows have a reason and no others do"),
         ({"reason": "boredom"}, "reason is known"),
         ({"status": "maybe"}, "status is known"),
-        ({"status": "rejected", "reason": "empty"}, "no distribution where rejected"),
-        ({"key": "good"}, "one row per identity"),
-        ({"etag": None}, "etag is there"),
-        ({"model_digest": "other"}, "the model is the one the run was planned for"),
+        ({"status": "rejected", "reason": "empty"}, "rejected rows have no distribution"),
+        ({"key": "good"}, "each identity has one row"),
+        ({"etag": None}, "etag is present"),
+        ({"model_digest": "other"}, "the model is the planned one"),
     ],
 )
 def test_a_bad_row_is_named(changes: dict[str, Any], expectation: str) -> None:
     failures = audit(table(row("good"), row("bad") | changes), SPACE, MODEL.digest)
-    told = [failure for failure in failures if expectation in failure.expectation]
-    assert told, failures
-    assert changes.get("key", "bad") in told[0].examples
+    named = [failure for failure in failures if expectation in failure.expectation]
+    assert named, failures
+    assert changes.get("key", "bad") in named[0].examples
 
 
 @pytest.mark.parametrize(("broken", "held_back"), [(18, False), (19, True)])
@@ -54,13 +54,13 @@ def test_few_broken_files_and_many_without_a_face_pass() -> None:
         assert audit(table(*rows), SPACE, MODEL.digest, Gate(0.9, 20)) == []
 
 
-def test_a_bad_shard_is_refused_alone() -> None:
+def test_a_bad_shard_does_not_affect_the_others() -> None:
     staged = {
         name: table(row(name) | {"shard_id": name} | changes)
         for name, changes in {"good": {}, "bad": {"fear": 0.9}, "fine": {}}.items()
     }
     staged["older"] = table(row("older") | {"shard_id": "older"}).drop_columns(["anger"])
-    found = refused(staged, SPACE, MODEL.digest)
+    found = audit_shards(staged, SPACE, MODEL.digest)
     assert sorted(found) == ["bad", "older"]
     assert "sum to 1" in str(found["bad"][0])
     assert "anger" in str(found["older"][0])

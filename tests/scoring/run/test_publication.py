@@ -26,17 +26,17 @@ def two_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def staged(folder: Path, shard_ids: tuple[str, ...] = SHARDS) -> Staging:
-    work = Staging(str(folder), "run")
+    files = Staging(str(folder), "run")
     for shard_id in shard_ids:
         rows = [{**row(f"{shard_id}-{key}"), "shard_id": shard_id} for key in "abc"]
-        work.write_rows(shard_id, table(*rows), {"read": 0.5})
-    return work
+        files.write_rows(shard_id, table(*rows), {"read": 0.5})
+    return files
 
 
-def publish(folder: Path, work: Staging) -> Publication:
+def publish(folder: Path, files: Staging) -> Publication:
     results = ResultsTable(str(folder / "results"))
-    run = planned(shard_ids=SHARDS, tried=("again",), listed=12, waiting=12)
-    made = Publication(run, work, results.uri, Policy())
+    run = planned(shard_ids=SHARDS, retried=("again",), listed=12, pending_objects=12)
+    made = Publication(run, files, results.uri, Policy())
     made.publish()
     return made
 
@@ -55,12 +55,12 @@ def test_what_is_new_is_one_commit_however_many_shards(tmp_path: Path) -> None:
     opened = ResultsTable(str(tmp_path / "results")).open()
     assert opened is not None
     writes = [entry for entry in opened.history() if entry["operation"] == "WRITE"]
-    assert len(writes) == 2  # one of what is new, one of what was tried before
+    assert len(writes) == 2  # one of new rows, one of retried rows
 
 
-def test_publishing_again_changes_nothing_and_tells_the_same(tmp_path: Path) -> None:
-    work = staged(tmp_path)
-    first, again = publish(tmp_path, work), publish(tmp_path, work)
+def test_publishing_again_changes_nothing_and_reports_the_same(tmp_path: Path) -> None:
+    files = staged(tmp_path)
+    first, again = publish(tmp_path, files), publish(tmp_path, files)
     assert stored(tmp_path).num_rows == 12
     assert first.summary.profile == again.summary.profile
     assert first.seconds == again.seconds
@@ -73,7 +73,7 @@ def test_what_others_committed_meanwhile_is_left_out(tmp_path: Path) -> None:
     assert len(keys) == len(set(keys)) == 13
 
 
-def test_what_was_tried_before_takes_the_place_of_its_row(tmp_path: Path) -> None:
+def test_a_retried_object_replaces_its_row(tmp_path: Path) -> None:
     away = [row(f"again-{key}", reason=Reason.VANISHED) for key in "abc"]
     ResultsTable(str(tmp_path / "results")).commit(table(*away), ["before"])
     publish(tmp_path, staged(tmp_path))
@@ -83,33 +83,33 @@ def test_what_was_tried_before_takes_the_place_of_its_row(tmp_path: Path) -> Non
 def test_rows_that_change_after_their_audit_are_not_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A try of a scoring task that was taken for dead may still stage what it read."""
-    work = staged(tmp_path)
+    """A task attempt presumed dead may still stage rows."""
+    files = staged(tmp_path)
     odd = {"shard_id": "two", "happiness": 2.0}
     changed = table(*({**row(f"two-{key}"), **odd} for key in "abc"))
-    audit = publication.refused
+    audit = publication.audit_shards
 
     def overwritten_later(*arguments: Any) -> Any:
         failures = audit(*arguments)
         if "three" in arguments[0]:
-            work.write_rows("two", changed, {})
+            files.write_rows("two", changed, {})
         return failures
 
-    monkeypatch.setattr(publication, "refused", overwritten_later)
+    monkeypatch.setattr(publication, "audit_shards", overwritten_later)
     with pytest.raises(SourceError, match="rows of shard two changed"):
-        publish(tmp_path, work)
+        publish(tmp_path, files)
     assert stored(tmp_path).num_rows == 0
     monkeypatch.undo()
-    assert "shard two failed the gate" in publish(tmp_path, work).problems[0]
+    assert "shard two failed the gate" in publish(tmp_path, files).problems[0]
     assert stored(tmp_path).num_rows == 9
 
 
-def test_shards_that_are_missing_or_refused_keep_the_others_from_nothing(tmp_path: Path) -> None:
-    work = staged(tmp_path, ("one", "again"))
+def test_missing_or_quarantined_shards_do_not_affect_the_others(tmp_path: Path) -> None:
+    files = staged(tmp_path, ("one", "again"))
     other = [{**row(f"two-{key}", digest="e" * 64), "shard_id": "two"} for key in "abc"]
-    work.write_rows("two", table(*other), {})
-    made = publish(tmp_path, work)
+    files.write_rows("two", table(*other), {})
+    made = publish(tmp_path, files)
     assert stored(tmp_path).num_rows == made.summary.objects == 6
-    refused, missing = made.problems
-    assert "shard two failed the gate: the model is the one" in refused
+    quarantined, missing = made.problems
+    assert "shard two failed the gate: the model is the planned one" in quarantined
     assert "shard three was not scored" in missing

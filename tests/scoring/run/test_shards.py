@@ -70,5 +70,5 @@ def test_a_shard_survives_being_stored(items: list[SourceObject]) -> None:
 
 
 def test_an_empty_shard_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least 1"):
         list(pack([], model_digest="m", shard_size=0))

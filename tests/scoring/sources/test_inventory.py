@@ -105,7 +105,7 @@ def test_a_prefix_chooses(manifest: str) -> None:
     ("changed", "words"),
     [
         ({"sourceBucket": "others"}, "of bucket 'others', not 'photos'"),
-        ({"fileSchema": "Bucket, Key, Size"}, "has no ETag, LastModifiedDate"),
+        ({"fileSchema": "Bucket, Key, Size"}, "lacks ETag, LastModifiedDate"),
         ({"fileFormat": "XML"}, "in XML"),
         ({"files": None}, "manifest"),
         ({"files": [{}]}, "manifest"),
@@ -131,7 +131,7 @@ def test_a_manifest_that_is_absent_is_told(tmp_path: Path) -> None:
 
 
 def test_an_address_of_the_web_is_no_inventory() -> None:
-    with pytest.raises(SetupError, match="no place for an inventory"):
+    with pytest.raises(SetupError, match="cannot read an inventory at"):
         read("https://example.com/manifest.json")
 
 

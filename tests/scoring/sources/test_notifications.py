@@ -1,4 +1,4 @@
-"""Notifications of S3: what they say is read, whatever lies between."""
+"""S3 notifications in each of their formats, with malformed ones in between."""
 
 from __future__ import annotations
 
@@ -74,12 +74,10 @@ def test_what_tells_of_no_new_object_is_passed_over() -> None:
     assert (found.listing.num_rows, found.unused) == (0, ())
 
 
-def test_objects_of_other_buckets_are_put_aside() -> None:
+def test_objects_of_other_buckets_are_unused() -> None:
     found = arrivals([message(record("one"), record("two"))], "elsewhere")
     assert found.listing.num_rows == 0
-    assert [letter.why for letter in found.unused] == 2 * [
-        "of the bucket 'photos', not 'elsewhere'"
-    ]
+    assert [letter.reason for letter in found.unused] == 2 * ["bucket is 'photos', not 'elsewhere'"]
     assert keys(*(letter.body for letter in found.unused)) == ["one", "two"]
 
 

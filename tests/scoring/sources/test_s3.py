@@ -45,7 +45,7 @@ def test_one_object_that_is_withheld_is_its_own_matter(
 
 def test_an_object_of_another_length_than_was_listed_is_not_taken_for_it(store: object) -> None:
     item = SourceObject("bucket", "sound.jpg", "etag", 8, "2026-01-02T03:04:05+00:00")
-    with pytest.raises(Rejected, match="7 bytes came of 8") as caught:
+    with pytest.raises(Rejected, match="S3 returned 7 bytes of 8") as caught:
         ObjectReader(item.bucket).read(item)
     assert caught.value.reason is Reason.UNREADABLE
 
@@ -67,7 +67,7 @@ def test_a_way_that_leads_nowhere_is_left(
     monkeypatch.setattr(s3, "_LONGEST_WAIT", 0)
     reader = ObjectReader("bucket")
     for number in range(3):
-        assert ("boto3 alone" in caplog.text) == (number == 2)
+        assert ("boto3 only" in caplog.text) == (number == 2)
         with pytest.raises(SourceError, match="InvalidRequest"):
             reader.read(item_of("broken.jpg"))
     assert reader.read(item_of("sound.jpg")) == b"content"

@@ -63,18 +63,20 @@ def test_two_files_of_one_key_are_refused_before_any_is_sent(
     for folder in ("jan", "feb"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "001.jpg").write_bytes(folder.encode())
-    with pytest.raises(SourceError, match=r"jan/001.jpg and .*feb/001.jpg would both be 001.jpg"):
+    with pytest.raises(
+        SourceError, match=r"jan/001.jpg and .*feb/001.jpg would both get the key 001.jpg"
+    ):
         put(tmp_path / "jan", tmp_path / "feb")
     assert store == {}
 
 
 def test_a_folder_without_files_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no file in"):
+    with pytest.raises(SourceError, match="no files in"):
         gather([tmp_path])
 
 
 @pytest.mark.parametrize(
-    ("bucket", "words"), [("absent", "does not exist"), ("my bucket", "no name")]
+    ("bucket", "words"), [("absent", "does not exist"), ("my bucket", "not a valid bucket name")]
 )
 def test_a_bucket_that_is_none_is_told(
     store: dict[str, bytes], tmp_path: Path, bucket: str, words: str

@@ -80,7 +80,7 @@ def test_the_newest_real_row_of_each_object_and_model_is_current(
 def test_a_key_without_rows_is_told_with_those_that_end_like_it(tmp_path: Path) -> None:
     place = Settings(results_uri=str(tmp_path))
     write_deltalake(place.results_table, table(row("2026/cat.jpg"), row("copycat.jpg")))
-    alike = "there is '2026/cat.jpg' of bucket 'bucket'"
+    alike = "did you mean '2026/cat.jpg' of bucket 'bucket'[?]"
     with pytest.raises(UserError, match=f"no row of 'cat.jpg' in .*; {alike}$"):
         trace("cat.jpg", place)
     with pytest.raises(UserError, match=r"'cat.jpg' of bucket 'other' in .*2026/cat.jpg"):

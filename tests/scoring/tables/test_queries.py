@@ -63,10 +63,10 @@ def expected(frame: pd.DataFrame, chosen: Filter) -> pd.DataFrame:
         kept = kept[kept["data_date"] >= chosen.first_day]
     if chosen.last_day:
         kept = kept[kept["data_date"] <= chosen.last_day]
-    if chosen.least_sure > 0:
-        kept = kept[kept["confidence"] >= chosen.least_sure]
-    if chosen.most_sure < 1:
-        kept = kept[kept["confidence"] <= chosen.most_sure]
+    if chosen.min_confidence > 0:
+        kept = kept[kept["confidence"] >= chosen.min_confidence]
+    if chosen.max_confidence < 1:
+        kept = kept[kept["confidence"] <= chosen.max_confidence]
     return kept
 
 
@@ -81,8 +81,8 @@ def filters() -> st.SearchStrategy[Filter]:
         model=st.sampled_from([None, MODEL.digest, OTHER]),
         run=st.sampled_from([None, "run", "none"]),
         emotion=st.sampled_from([None, *SPACE.emotions]),
-        least_sure=st.sampled_from([0.0, 0.3]),
-        most_sure=st.sampled_from([1.0, 0.6]),
+        min_confidence=st.sampled_from([0.0, 0.3]),
+        max_confidence=st.sampled_from([1.0, 0.6]),
         outcome=st.sampled_from([None, *Status, Reason.NO_FACE, Reason.EMPTY]),
     )
 

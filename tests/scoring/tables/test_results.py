@@ -33,9 +33,9 @@ def results(tmp_path: Path) -> ResultsTable:
 
 
 def done(results: ResultsTable) -> list[tuple[str, str]]:
-    known = results.known("bucket", MODEL.digest).objects
+    known = results.existing_rows("bucket", MODEL.digest).objects
     rows = [row for batch in known for row in batch.to_pylist()]
-    return sorted((row["key"], row["etag"]) for row in rows if not row["again"])
+    return sorted((row["key"], row["etag"]) for row in rows if not row["retry"])
 
 
 def add(results: ResultsTable, parts: list[pa.Table], seen: CommitSnapshot) -> int:
@@ -61,7 +61,7 @@ def test_rows_that_come_twice_in_one_commit_are_added_once(results: ResultsTable
 
 
 def test_what_was_committed_since_the_plan_is_seen(results: ResultsTable) -> None:
-    seen = results.known("bucket", MODEL.digest).seen
+    seen = results.existing_rows("bucket", MODEL.digest).snapshot
     assert add(results, [table(row("a")), table(row("b"))], seen) == 2
     assert add(results, [table(row("b")), table(row("c"))], seen) == 1
     assert results.read()["key"].to_pylist() == ["a", "b", "c"]
@@ -72,7 +72,7 @@ def test_a_commit_that_nobody_interrupted_reads_no_rows(
 ) -> None:
     rejected = (row("A", reason=Reason.EMPTY), row("z", reason=Reason.UNSUPPORTED_FORMAT))
     results.commit(table(*rejected, row("a")), ["one"])
-    seen = results.known("bucket", MODEL.digest).seen
+    seen = results.existing_rows("bucket", MODEL.digest).snapshot
     for file in tmp_path.rglob("*.parquet"):
         file.write_bytes(b"cannot be read")
     assert add(results, [table(row("b"))], seen) == 1
@@ -81,10 +81,10 @@ def test_a_commit_that_nobody_interrupted_reads_no_rows(
 
 
 def test_another_buckets_commits_do_not_count(results: ResultsTable) -> None:
-    seen = results.known("other", MODEL.digest).seen
+    seen = results.existing_rows("other", MODEL.digest).snapshot
     results.commit(table(row("a")), ["one"])
-    assert results.known("other", MODEL.digest).seen == seen
-    assert results.known("bucket", MODEL.digest).seen.commits == seen.commits + 1
+    assert results.existing_rows("other", MODEL.digest).snapshot == seen
+    assert results.existing_rows("bucket", MODEL.digest).snapshot.commits == seen.commits + 1
 
 
 def test_only_passing_rows_are_replaced_and_once(results: ResultsTable) -> None:
@@ -122,7 +122,7 @@ def test_racing_commits_add_each_object_once(
 
 
 def test_of_racing_runs_one_appends(results: ResultsTable) -> None:
-    seen = results.known("bucket", MODEL.digest).seen
+    seen = results.existing_rows("bucket", MODEL.digest).snapshot
     parts = [table(*(row(f"{part}-{number}") for number in range(5))) for part in range(4)]
     with ThreadPoolExecutor(6) as pool:
         tries = [pool.submit(add, results, parts, seen) for _ in range(6)]
@@ -135,9 +135,9 @@ def test_rows_of_many_dates_go_in_a_few_commits(results: ResultsTable) -> None:
     days = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(250)]
     dates = [row(f"{day:%j}", modified=day.isoformat()) for day in days]
     parts = [table(*dates[150:], *dates[:50]), table(*dates[50:150])]
-    seen = results.known("bucket", MODEL.digest).seen
+    seen = results.existing_rows("bucket", MODEL.digest).snapshot
     assert [add(results, parts, seen) for _ in range(2)] == [250, 0]
-    assert results.known("bucket", MODEL.digest).seen.commits == 3
+    assert results.existing_rows("bucket", MODEL.digest).snapshot.commits == 3
     assert len(done(results)) == 250
 
 
@@ -164,7 +164,7 @@ def test_what_others_commit_between_two_commits_of_a_run_is_left_out(
                 raced.append(other.submit(results.commit, table(second[70]), ["other"]).result())
         yield table(*second[50:])
 
-    seen = results.known("bucket", MODEL.digest).seen
+    seen = results.existing_rows("bucket", MODEL.digest).snapshot
     assert results.commit_parts(parts, SCHEMA, ["mine"], seen) == 199
     assert raced == [1]
     history = DeltaTable(results.uri).history()
@@ -177,7 +177,7 @@ def test_what_others_commit_between_two_commits_of_a_run_is_left_out(
 def test_a_run_that_was_overtaken_reads_the_table_once(
     results: ResultsTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = results.known("bucket", MODEL.digest).seen
+    seen = results.existing_rows("bucket", MODEL.digest).snapshot
     results.commit(table(row("1-1"), row("2-2", reason=Reason.VANISHED)), ["other"])
     looks: list[Any] = []
     monkeypatch.setattr(commits, "scan", lambda *a, **k: looks.append(a) or scan(*a, **k))
@@ -192,7 +192,7 @@ def test_an_append_whose_rows_cannot_be_read_adds_nothing(results: ResultsTable)
         yield table(row("a"))
         raise SourceError("the store is away")
 
-    seen = results.known("bucket", MODEL.digest).seen
+    seen = results.existing_rows("bucket", MODEL.digest).snapshot
     with pytest.raises(SourceError, match="the store is away"):
         results.commit_parts(parts, SCHEMA, ["one"], seen)
     assert done(results) == []
@@ -236,7 +236,7 @@ def test_an_object_that_is_back_replaces_its_vanished_row(results: ResultsTable)
 
 def test_a_row_scored_meanwhile_takes_the_place_of_a_passing_one(results: ResultsTable) -> None:
     results.commit(table(row("z")), ["before"])
-    planned = results.known("bucket", MODEL.digest).seen
+    planned = results.existing_rows("bucket", MODEL.digest).snapshot
     add(results, [table(row("a", reason=Reason.VANISHED))], planned)
     assert add(results, [table(row("a"), row("b"))], planned) == 2
     assert results.read()["status"].to_pylist() == ["scored"] * 3

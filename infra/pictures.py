@@ -19,6 +19,15 @@ from moodlake.settings import PROJECT_ROOT
 
 _DOCS = PROJECT_ROOT / "docs"
 _SIZE = {"width": 1160, "height": 900}
+_IS_DRAWN = """() => {
+    const app = document.querySelector("[data-testid=stApp]");
+    const charts = [...document.querySelectorAll("[data-testid=stVegaLiteChart]")];
+    const drawn = chart => chart.querySelector("canvas, svg");
+    return app?.dataset.testScriptState === "notRunning" && charts.every(drawn);
+}"""
+_NEXT_FRAMES = """() => new Promise(
+    done => requestAnimationFrame(() => requestAnimationFrame(done))
+)"""
 
 
 def take(url: str, folder: Path) -> None:
@@ -56,12 +65,12 @@ def _runs(page: Page) -> None:
 
 
 def screenshot(page: Page, path: Path) -> None:
-    """Take a screenshot of the page in its full height."""
-    page.wait_for_timeout(1500)  # charts are drawn after their text
+    """Take a screenshot of the page in its full height, once it is drawn completely."""
+    page.wait_for_function(_IS_DRAWN)
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     assert page.viewport_size
     page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
-    page.wait_for_timeout(500)
+    page.evaluate(_NEXT_FRAMES)
     page.screenshot(path=path)
 
 

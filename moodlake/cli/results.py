@@ -183,9 +183,9 @@ def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
     shown = Table(
         Column("image", overflow="fold", min_width=24),
         *([Column("model", no_wrap=True)] if several else ()),
-        Column("reads as", no_wrap=True),
-        Column("sure", justify="right", no_wrap=True),
-        Column("or", no_wrap=True),
+        Column("dominant\nemotion", no_wrap=True),
+        Column("confidence", justify="right", no_wrap=True),
+        Column("second\nemotion", no_wrap=True),
         Column("entropy", justify="right", no_wrap=True),
     )
     emotions = emotion_columns(rows.schema)

@@ -1,10 +1,10 @@
-"""Commands for those who operate an installation; entry points add them to `moodlake`."""
+"""Commands that operate an installation; an entry point adds them to `moodlake`."""
 
 from __future__ import annotations
 
 import typer
 
-from infra.cli import app as page
+from infra.cli import app as web_app
 from infra.cli import cloud, doctor, local, serve, versions
 
 
@@ -18,7 +18,7 @@ def add_commands(app: typer.Typer) -> None:
         local.env,
         local.status,
         local.down,
-        page.app,
+        web_app.app,
         serve.serve,
         doctor.doctor,
     ):

@@ -7,7 +7,11 @@ EXTRAS := train,serve,schedule,local,page,demo,dev
 FER := .bench/fer
 EMULATOR := $(VENV)/emulator
 
-.PHONY: install demo test bench bench-fer soak lint clean
+# Two cores: while one test waits for a server, another one computes.
+WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+
+.PHONY: install demo test test-quick bench bench-fer soak lint clean
 
 install: $(VENV)/installed
 
@@ -21,10 +25,15 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/moodlake demo
 
+# All tests, against real servers and a real browser.
 test: install $(EMULATOR)/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-# AWS for the tests. It wants versions of its own.
+# The tests that start no server and no browser and train nothing.
+test-quick: install
+	$(PYTEST) -m "not slow and not e2e"
+
+# An emulator of AWS for the tests; its pinned dependencies conflict with ours.
 $(EMULATOR)/installed: infra/aws/emulator.txt
 	$(PYTHON) -m venv $(EMULATOR)
 	$(EMULATOR)/bin/pip install --quiet -r infra/aws/emulator.txt
@@ -47,7 +56,9 @@ $(FER)/installed: infra/bench/research/fer_constraints.txt
 	$(FER)/bin/pip install --quiet -c infra/bench/research/fer_constraints.txt fer
 	touch $@
 
+# Long runs that repeat what single tests prove: kills at random times, and a server under load.
 soak: install
+	$(BIN)/python -m tests.chaos.soak --kills 50 --seed 7
 	$(BIN)/python -m infra.bench.soak
 
 lint: install

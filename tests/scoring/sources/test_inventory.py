@@ -135,7 +135,7 @@ def test_an_address_of_the_web_is_no_inventory() -> None:
         read("https://example.com/manifest.json")
 
 
-@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"", mtime=0)], ids=["empty", "gzip"])
 def test_an_empty_file_lists_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "one").write_bytes(content)

@@ -1,6 +1,6 @@
-"""What managed Airflow (MWAA) is given, built from the project and put into its bucket.
+"""Build the files of managed Airflow (MWAA) from the project, and upload them to its bucket.
 
-On each of its machines MWAA unpacks plugins.zip, runs startup.sh and installs requirements.txt.
+MWAA unpacks plugins.zip, runs startup.sh and installs requirements.txt on each of its machines.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ from moodlake.scoring.run.code_version import COMMIT_VARIABLE, LOCK_VARIABLE, dv
 from moodlake.settings import PROJECT_ROOT
 
 AIRFLOW_VERSION = "3.0.6"
-"""The newest that MWAA runs, on Python 3.12."""
+"""The newest Airflow of MWAA, on Python 3.12."""
 CONSTRAINTS = Path(__file__).with_name("mwaa_constraints.txt")
-"""What is added to MWAA's image, or newer than in it; all else stays as it is there."""
+"""Pins of the packages that are missing or older in MWAA's image."""
 DAGS, REQUIREMENTS, PLUGINS, STARTUP = "dags", "requirements.txt", "plugins.zip", "startup.sh"
 UNPACKED = Path("/usr/local/airflow/plugins")
-"""Where MWAA unpacks plugins.zip."""
-_ELSEWHERE = {"retrain.py"}
-"""DAGs that need DVC, PyTorch and a checkout."""
+"""The folder into which MWAA unpacks plugins.zip."""
+_EXCLUDED = {"retrain.py"}
+"""DAGs that need DVC, PyTorch and a checkout, which MWAA lacks."""
 _VERSIONS = {
     "RequirementsVersion": REQUIREMENTS,
     "PluginsVersion": PLUGINS,
     "StartupVersion": STARTUP,
 }
 _STARTUP = r"""#!/bin/sh
-# Options of Airflow are all that MWAA lets one set: moodlake.x is MOODLAKE_X for the tasks.
+# MWAA only allows options of Airflow: export the option moodlake.x as MOODLAKE_X for the tasks.
 eval "$(env | sed -n \
     's/^AIRFLOW__MOODLAKE__\([A-Z_]*\)=.*/export MOODLAKE_\1="$AIRFLOW__MOODLAKE__\1"/p')"
 """
 _SOURCES = ("pyproject.toml", "README.md", "LICENSE")
-"""Of the wheel, beside its packages."""
+"""Files of the wheel besides its packages."""
 _TYPES = {".py": "text/x-python", ".sh": "text/x-shellscript", ".txt": "text/plain"}
 _DIGEST = "sha256"
 _OLDEST = (1980, 1, 1, 0, 0, 0)
-"""The first time that a ZIP can tell."""
+"""The earliest time that a ZIP file can store."""
 _OLDEST_SECONDS = "315532800"
 _BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 
 @dataclass(frozen=True)
 class Uploaded:
-    """What the bucket holds now.
+    """The result of an upload.
 
     Attributes:
-        changed: keys of what was not there as it is now.
-        removed: keys of DAGs that are no longer there.
-        versions: of the objects that MWAA takes by version, named as the template's parameters:
+        changed: keys of new or changed objects.
+        removed: keys of deleted DAGs.
+        versions: versions of the objects that MWAA uses by version, by template parameter:
             RequirementsVersion, PluginsVersion, StartupVersion.
     """
 
@@ -70,10 +70,10 @@ class Uploaded:
 
 
 def build(folder: Path) -> None:
-    """Write dags/, requirements.txt, plugins.zip and startup.sh; the same tree, the same bytes.
+    """Write dags/, requirements.txt, plugins.zip and startup.sh, reproducibly.
 
     Args:
-        folder: gets them; made if absent.
+        folder: where to write them; created if absent.
 
     Raises:
         CloudError: the wheel cannot be built.
@@ -81,7 +81,7 @@ def build(folder: Path) -> None:
     dags = folder / DAGS
     dags.mkdir(parents=True, exist_ok=True)
     for source in sorted((PROJECT_ROOT / "dags").glob("*.py")):
-        if source.name not in _ELSEWHERE:
+        if source.name not in _EXCLUDED:
             shutil.copyfile(source, dags / source.name)
     with tempfile.TemporaryDirectory() as temporary:
         wheel = _wheel(Path(temporary))
@@ -91,24 +91,24 @@ def build(folder: Path) -> None:
             f"moodlake[managed] @ file://{UNPACKED / wheel.name}\n",
             "utf-8",
         )
-    (folder / STARTUP).write_text(_STARTUP + _source(), "utf-8")
+    (folder / STARTUP).write_text(_STARTUP + _export_code_version(), "utf-8")
 
 
-def _source() -> str:
-    """Of the code in the wheel, for the table of runs."""
-    told = {COMMIT_VARIABLE: git_commit(*_SOURCES, *_packages()), LOCK_VARIABLE: dvc_lock()}
-    return "".join(f"export {name}={value}\n" for name, value in told.items() if value)
+def _export_code_version() -> str:
+    """Return the startup commands that export the wheel's code version, for the table of runs."""
+    variables = {COMMIT_VARIABLE: git_commit(*_SOURCES, *_packages()), LOCK_VARIABLE: dvc_lock()}
+    return "".join(f"export {name}={value}\n" for name, value in variables.items() if value)
 
 
 def _packages() -> list[str]:
-    """The folders of the wheel's packages."""
+    """Return the folders of the wheel's packages."""
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))
     patterns: list[str] = project["tool"]["setuptools"]["packages"]["find"]["include"]
     return [pattern.removesuffix("*") for pattern in patterns]
 
 
 def _wheel(folder: Path) -> Path:
-    """The project's wheel, built from a copy: a checkout may hold remains of earlier builds."""
+    """Build the project's wheel from a copy: a checkout may contain remains of earlier builds."""
     copy, out = folder / "source", folder / "wheel"
     copy.mkdir()
     for name in _SOURCES:
@@ -129,7 +129,7 @@ def _wheel(folder: Path) -> Path:
         check=False,
     )
     if done.returncode:
-        raise CloudError(f"moodlake's wheel cannot be built: {done.stderr[-500:]}")
+        raise CloudError(f"building moodlake's wheel failed: {done.stderr[-500:]}")
     return next(out.glob("*.whl"))
 
 
@@ -142,46 +142,45 @@ def _write_zip(path: Path, files: list[Path]) -> None:
 
 
 def compare(client: BaseClient, bucket: str, folder: Path) -> Uploaded:
-    """What `upload` would do; of what it would put there, the version is `new`.
+    """Return what `upload` would change; versions of changed objects are `new`.
 
     Args:
-        client: of S3.
-        bucket: that of DAGs.
-        folder: as `build` left it.
+        client: S3 client.
+        bucket: bucket of managed Airflow's files.
+        folder: output of `build`.
 
     Raises:
-        CloudError: AWS refuses.
+        CloudError: AWS rejects a request.
     """
     files = dict(_files(folder))
     with translate_errors():
-        known = {key: _known(client, bucket, key, path) for key, path in files.items()}
+        known = {key: _current_version(client, bucket, key, path) for key, path in files.items()}
     return Uploaded(
         tuple(key for key, version in known.items() if version is None),
-        tuple(_others(client, bucket, files)),
+        tuple(_stale_dags(client, bucket, files)),
         {name: known[key] or "new" for name, key in _VERSIONS.items()},
     )
 
 
 def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> Uploaded:
-    """Put what `build` wrote into the bucket, but for what is there already.
-
-    DAGs that `build` wrote no more are taken away; the bucket keeps their versions.
+    """Upload the new and changed files of `build`, and delete DAGs that it did not write.
 
     Args:
-        client: of S3.
-        bucket: with versions, as MWAA wants it.
-        folder: as `build` left it.
-        dags: also the DAGs, which count at once; all else counts when MWAA is told its version.
+        client: S3 client.
+        bucket: bucket of managed Airflow's files, with versioning.
+        folder: output of `build`.
+        dags: upload DAGs, too. They take effect at once; other files take effect when MWAA is
+            deployed with their versions.
 
     Raises:
-        CloudError: AWS refuses, or the bucket keeps no versions.
+        CloudError: AWS rejects a request, or the bucket has no versioning.
     """
     changed: list[str] = []
     versions: dict[str, str] = {}
     for key, path in _files(folder):
         if dags or not key.startswith(f"{DAGS}/"):
             with translate_errors():
-                version = _known(client, bucket, key, path)
+                version = _current_version(client, bucket, key, path)
                 if version is None:
                     changed.append(key)
                     version = client.put_object(
@@ -193,8 +192,8 @@ def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> 
                     ).get("VersionId", "")
             versions[key] = version
     if not all(versions.values()):
-        raise CloudError(f"{bucket} keeps no versions; managed Airflow wants a bucket that does")
-    removed = _others(client, bucket, versions) if dags else []
+        raise CloudError(f"{bucket} has no versioning, which managed Airflow requires; enable it")
+    removed = _stale_dags(client, bucket, versions) if dags else []
     with translate_errors():
         for key in removed:
             client.delete_object(Bucket=bucket, Key=key)
@@ -204,7 +203,7 @@ def upload(client: BaseClient, bucket: str, folder: Path, dags: bool = True) -> 
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    """Key and path of each file that `build` wrote."""
+    """Return key and path of each file that `build` wrote."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return [(path.relative_to(folder).as_posix(), path) for path in files]
 
@@ -213,16 +212,16 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _others(client: BaseClient, bucket: str, kept: Container[str]) -> list[str]:
-    """Keys in the folder of DAGs beside these."""
+def _stale_dags(client: BaseClient, bucket: str, kept: Container[str]) -> list[str]:
+    """Return the other keys in the folder of DAGs."""
     with translate_errors():
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{DAGS}/")
         found = [item["Key"] for page in pages for item in page.get("Contents", ())]
     return [key for key in found if key not in kept]
 
 
-def _known(client: BaseClient, bucket: str, key: str, path: Path) -> str | None:
-    """The version of the object where it is this file, else None; "" where there are none."""
+def _current_version(client: BaseClient, bucket: str, key: str, path: Path) -> str | None:
+    """Return the object's version if it equals the file, else None; "" without versioning."""
     try:
         known = client.head_object(Bucket=bucket, Key=key)
     except client.exceptions.ClientError as error:
@@ -234,15 +233,15 @@ def _known(client: BaseClient, bucket: str, key: str, path: Path) -> str | None:
 
 
 def set_pool(client: BaseClient, environment: str, slots: int) -> None:
-    """Give the pool that scoring tasks take one slot for each worker of TorchServe.
+    """Set the slots of the pool of scoring tasks, one for each worker of TorchServe.
 
     Args:
-        client: of MWAA.
-        environment: its name; it has to be there.
-        slots: from 1 on.
+        client: MWAA client.
+        environment: name of the existing environment.
+        slots: at least 1.
 
     Raises:
-        CloudError: AWS or Airflow refuses.
+        CloudError: AWS or Airflow rejects a request.
     """
     with translate_errors():
         try:

@@ -1,4 +1,4 @@
-"""moodlake on AWS, as a whole: its stacks in their order, and what they hold that is not theirs."""
+"""An installation on AWS: its stacks, and the contents of its buckets and repositories."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from botocore.exceptions import UnknownRegionError
 
 from infra.aws.artifacts import Uploaded, build, compare, set_pool, upload
 from infra.aws.stack import Change, CloudError, CloudStack, translate_errors
-from infra.aws.template import NAME_PATTERN, NAME_WORDS, STACKS, body, refusal, required, template
+from infra.aws.template import (
+    NAME_PATTERN,
+    NAME_RULE,
+    STACKS,
+    body,
+    invalid_value,
+    required,
+    template,
+)
 from moodlake import __version__
 from moodlake.scoring.sources.dead_letters import replay
 from moodlake.settings import Settings
 
 _SERVICES = {
     "base": ("cloudformation", "s3", "sqs", "glue", "athena", "ecr", "secretsmanager"),
-    # Budgets and Route 53 are everywhere.
+    # Budgets and Route 53 are available everywhere.
     "run": (
         "application-autoscaling",
         "autoscaling",
@@ -36,32 +44,32 @@ _SERVICES = {
     ),
 }
 SERVER_WAIT = 900
-"""Seconds for a server that begins from none: its start, its image's download, its model."""
+"""Seconds for a server to start from zero: task start, image download, model loading."""
 METRICS = "moodlake"
-"""The namespace that Airflow's role may write to."""
+"""The namespace of metrics that Airflow's role may write to."""
 _EMPTIED = ("QueryResults", "Dags")
-"""Outputs of base: buckets that go with it, for what they hold can be made again."""
+"""Outputs of base: buckets that are deleted with it, because their content can be rebuilt."""
 
 
 class Cloud:
     """An installation on AWS.
 
     Args:
-        name: what the names of everything begin with.
-        region: where it is; that of the credentials if None.
-        poll_seconds: between two looks at what AWS is doing.
+        name: prefix of all resource names.
+        region: AWS region; None for that of the environment.
+        poll_seconds: interval of polling AWS.
 
     Raises:
-        CloudError: a name that nothing can have, no region, or one that does not exist.
+        CloudError: the name is invalid, or there is no region or no such region.
     """
 
     def __init__(
         self, name: str, region: str | None = None, poll_seconds: float | None = None
     ) -> None:
         if not re.fullmatch(NAME_PATTERN, name):
-            raise CloudError(f"{name!r} is no name: it takes {NAME_WORDS}")
+            raise CloudError(f"{name!r} is not a valid name: use {NAME_RULE}")
         self.name = name
-        # boto3 by itself reads AWS_DEFAULT_REGION only.
+        # boto3 itself only reads AWS_DEFAULT_REGION.
         region = region or os.environ.get("AWS_REGION")
         with translate_errors():
             self._session = boto3.session.Session(region_name=region)
@@ -70,13 +78,13 @@ class Cloud:
         self.stacks = {part: CloudStack(client, f"{name}-{part}", poll_seconds) for part in STACKS}
 
     def identity(self) -> dict[str, str]:
-        """`Account` and `Arn` of who is signed in; raises CloudError where nobody is."""
+        """Return `Account` and `Arn` of the credentials; raise CloudError without valid ones."""
         with translate_errors():
-            told = self._session.client("sts").get_caller_identity()
-        return {name: str(told[name]) for name in ("Account", "Arn")}
+            caller = self._session.client("sts").get_caller_identity()
+        return {name: str(caller[name]) for name in ("Account", "Arn")}
 
     def check(self, parts: Iterable[str]) -> None:
-        """Raises CloudError where the region lacks a service that these of STACKS need."""
+        """Raise CloudError if the region lacks a service that these stacks need."""
         partition = self._session.get_partition_for_region(self.region)
         for part in parts:
             lacking = [
@@ -85,44 +93,47 @@ class Cloud:
                 if self.region not in self._session.get_available_regions(service, partition)
             ]
             if lacking:
-                without = "" if part == "base" else ", or do without it (--only base)"
+                alternative = "" if part == "base" else f", or omit {part} (--only base)"
                 raise CloudError(
-                    f"{self.region} has no {', '.join(lacking)}, which {part} needs; "
-                    f"choose another region{without}"
+                    f"{self.region} does not offer {', '.join(lacking)}, which {part} needs; "
+                    f"choose another region{alternative}"
                 )
 
     def lacking(self, part: str, given: Mapping[str, str]) -> set[str]:
-        """Parameters of one of STACKS that neither have a value nor get one from those before."""
+        """Return the parameters of a stack that have no value, not even from an earlier stack."""
         return required(template(part)) - self._values(part, given).keys()
 
     def check_image(self, given: Mapping[str, str]) -> str:
-        """The tag of the server's image.
+        """Return the tag of the server's image.
 
         Args:
-            given: as for `plan`.
+            given: parameters, as for `plan`.
 
         Raises:
-            CloudError: it was not pushed, and the server's tasks would not start.
+            CloudError: the image was not pushed; the server's tasks would not start.
         """
         values = self._values("run", given)
         registry, tag = values.get("Registry"), values["ServerTag"]
         if registry is None:
-            return tag  # `plan` tells of that
+            return tag  # `plan` reports that
         with translate_errors():
             found = self._session.client("ecr").batch_get_image(
                 repositoryName=registry.split("/", 1)[1], imageIds=[{"imageTag": tag}]
             )
         if not found["images"]:
             raise CloudError(
-                f"there is no image {registry}:{tag} yet; push it (docs/cloud.md tells how), "
-                "then deploy again, or give another --server-tag"
+                f"there is no image {registry}:{tag}; push it (see docs/cloud.md) and deploy "
+                "again, or choose another --server-tag"
             )
         return tag
 
     @contextlib.contextmanager
     def airflow_files(self) -> Iterator[tuple[Callable[[], Uploaded], Callable[[bool], Uploaded]]]:
-        """The files of managed Airflow, built: what compares them with its bucket, as
-        `artifacts.compare`, and what puts them there, as `artifacts.upload`.
+        """Build the files of managed Airflow.
+
+        Yields:
+            Two functions: one compares the files with the bucket (`artifacts.compare`), the other
+            uploads them (`artifacts.upload`).
 
         Raises:
             CloudError: base is not deployed.
@@ -134,27 +145,27 @@ class Cloud:
             yield lambda: compare(s3, bucket, folder), lambda dags: upload(s3, bucket, folder, dags)
 
     def set_pool(self) -> None:
-        """Let managed Airflow score as much at once as its servers have workers."""
+        """Give Airflow's pool a slot for each worker of the servers."""
         with translate_errors():
             set_pool(self._session.client("mwaa"), self.name, int(self.outputs()["Slots"]))
 
     def plan(self, part: str, given: Mapping[str, str]) -> list[Change]:
-        """What deploying one of STACKS would change.
+        """Return the changes that deploying a stack would make.
 
         Args:
             part: one of STACKS.
-            given: parameters of the templates, of which it takes its own; the others stay as they
-                are.
+            given: template parameters; others keep their values, and those of other stacks are
+                ignored.
 
         Raises:
-            CloudError: AWS refuses it, or what it has to know is not there yet.
+            CloudError: AWS rejects the template, or a parameter is invalid or missing.
         """
-        if refused := refusal(template(part), given):
-            raise CloudError(refused)
+        if problem := invalid_value(template(part), given):
+            raise CloudError(problem)
         if lacking := self.lacking(part, given):
             raise CloudError(
-                f"{part} has to know {', '.join(sorted(lacking))}: what is deployed and uploaded "
-                "before it"
+                f"{part} needs {', '.join(sorted(lacking))}; deploy the earlier stacks and upload "
+                "the files of Airflow first"
             )
         values = self._values(part, given)
         place = {"AWS::AccountId": self.identity()["Account"], "AWS::Region": self.region}
@@ -162,26 +173,26 @@ class Cloud:
         return self.stacks[part].plan(body(part, values | place), values, tags)
 
     def _values(self, part: str, given: Mapping[str, str]) -> dict[str, str]:
-        """Of a template's parameters, those that are known."""
+        """Return the known values of a template's parameters."""
         account = self.identity()["Account"]
-        usual = {
+        defaults = {
             "Name": self.name,
             "ImagesBucket": f"{self.name}-images-{account}-{self.region}",
             "ServerTag": __version__,
         }
-        found = usual | self.stacks[part].parameters() | self._before(part) | dict(given)
+        found = defaults | self.stacks[part].parameters() | self._before(part) | dict(given)
         own = template(part)["Parameters"]
         return {name: value for name, value in found.items() if name in own}
 
     def _before(self, part: str) -> dict[str, str]:
-        """What the stacks before this one give out."""
+        """Return the outputs of the earlier stacks."""
         earlier = STACKS[: STACKS.index(part)]
         return {
             name: value for each in earlier for name, value in self.stacks[each].outputs().items()
         }
 
     def settings(self) -> Settings:
-        """Where its parts are.
+        """Return the settings for clients of this installation.
 
         Raises:
             CloudError: it is not deployed.
@@ -199,20 +210,20 @@ class Cloud:
         )
 
     def outputs(self) -> dict[str, str]:
-        """Of all stacks, by name."""
+        """Return the outputs of all stacks, by name."""
         return {
             name: value for each in self.stacks.values() for name, value in each.outputs().items()
         }
 
     def destroy(self, parts: Collection[str] = STACKS) -> Iterator[str]:
-        """Take these of STACKS down, the last first; yields a line for each step.
+        """Delete stacks, the last first; yield a line for each step.
 
         Raises:
-            CloudError: nothing is deployed, or what stands on one of them is left.
+            CloudError: nothing is deployed, or a stack that stays depends on one of them.
         """
         outputs = self.deployed()
         if "run" not in parts and self.stacks["run"].status():
-            raise CloudError("run stands on base; take it down first, or both")
+            raise CloudError("run depends on base; destroy run first, or both")
         for part in reversed(STACKS):
             if part not in parts:
                 continue
@@ -223,49 +234,51 @@ class Cloud:
             yield from self.stacks[part].delete()
 
     def kept(self) -> list[str]:
-        """The buckets that stay when all else is taken down."""
+        """Return the buckets that remain when all else is deleted."""
         outputs = self.outputs()
         return [outputs[part] for part in ("Images", "Results", "Remote") if part in outputs]
 
     def replay(self) -> int:
-        """Send what was put aside back to the queue of arrivals; returns how many there were."""
+        """Send the dead letters back to the queue of new objects; return their number."""
         outputs = self.base()
         with translate_errors():
             sqs = self._session.client("sqs")
             return replay(sqs, outputs["DeadLetters"], outputs["Arrivals"])
 
     def base(self) -> dict[str, str]:
-        """The outputs of all stacks; raises CloudError where base gives out none."""
+        """Return the outputs of all stacks; raise CloudError if base is not deployed."""
         outputs = self.deployed()
         if not self.stacks["base"].outputs():
             raise CloudError(
-                f"{self.name}'s base is not deployed; `moodlake cloud deploy --only base`"
+                f"{self.name}'s base is not deployed; run `moodlake cloud deploy --only base`"
             )
         return outputs
 
     def deployed(self) -> dict[str, str]:
-        """The outputs; raises CloudError where nothing is deployed."""
+        """Return the outputs of all stacks; raise CloudError if nothing is deployed."""
         if not any(stack.status() for stack in self.stacks.values()):
-            raise CloudError(f"there is no {self.name} in {self.region}; `moodlake cloud deploy`")
+            raise CloudError(
+                f"{self.name} is not deployed in {self.region}; run `moodlake cloud deploy`"
+            )
         return self.outputs()
 
     def _empty(self, bucket: str) -> None:
-        """A bucket has to be empty, of old versions too, before it can go."""
+        """Delete all objects and versions: only an empty bucket can be deleted."""
         with translate_errors():
             s3 = self._session.client("s3")
-            with contextlib.suppress(s3.exceptions.NoSuchBucket):  # gone at an earlier try
+            with contextlib.suppress(s3.exceptions.NoSuchBucket):  # deleted by an earlier attempt
                 for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-                    gone = [
+                    batch = [
                         {"Key": each["Key"], "VersionId": each["VersionId"]}
                         for each in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
                     ]
-                    if gone:
-                        s3.delete_objects(Bucket=bucket, Delete={"Objects": gone, "Quiet": True})
+                    if batch:
+                        s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
 
     def _checked_region(self) -> str:
         region = self._session.region_name
         if not region:
-            raise CloudError("no region; give --region, or set AWS_REGION")
+            raise CloudError("no region is configured; give --region or set AWS_REGION")
         try:
             self._session.get_partition_for_region(region)
         except UnknownRegionError as error:

@@ -1,4 +1,4 @@
-"""One CloudFormation stack: what would change, changing it, and taking it down."""
+"""Plan, deploy and delete a CloudFormation stack."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from moodlake.errors import UserError
 _CHANGES = "moodlake"
 _POLL_SECONDS = 2.0
 _ONLY_PLANNED = "REVIEW_IN_PROGRESS"
-"""The state of a stack that was never deployed."""
-_NOT_BEGUN = "ROLLBACK_COMPLETE"
-"""Its first deployment failed, and nothing of it is left."""
+"""The status of a stack that has a plan but was never deployed."""
+_CREATION_FAILED = "ROLLBACK_COMPLETE"
+"""The status after a failed first deployment, with nothing left of it."""
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId")
 
 
 class CloudError(UserError):
-    """What AWS refused, and what to do about it."""
+    """AWS rejected a request; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a deployment does to one resource.
+    """A change that a deployment makes to a resource.
 
     Attributes:
         action: Add, Modify, Remove or Import.
-        name: in the template.
-        kind: such as AWS::S3::Bucket.
-        replaced: a new one takes its place: True, False, or None where AWS cannot tell beforehand.
+        name: logical id in the template.
+        kind: resource type, such as AWS::S3::Bucket.
+        replaced: whether a new resource replaces it; None if AWS cannot predict that.
     """
 
     action: str
@@ -47,12 +47,12 @@ class Change:
 
 
 class CloudStack:
-    """A stack by its name, in the region of the client.
+    """A stack in the region of the client.
 
     Args:
-        client: of CloudFormation.
-        name: of the stack.
-        poll_seconds: between two looks at what AWS is doing.
+        client: CloudFormation client.
+        name: name of the stack.
+        poll_seconds: interval of polling AWS.
     """
 
     def __init__(self, client: BaseClient, name: str, poll_seconds: float | None = None) -> None:
@@ -62,33 +62,35 @@ class CloudStack:
         self._poll = _POLL_SECONDS if poll_seconds is None else poll_seconds
 
     def status(self) -> str | None:
-        """Such as CREATE_COMPLETE; None where there is no such stack."""
-        told = self._told()
-        return told["StackStatus"] if told else None
+        """Return the status, such as CREATE_COMPLETE; None if the stack does not exist."""
+        found = self._describe()
+        return found["StackStatus"] if found else None
 
     def outputs(self) -> dict[str, str]:
-        """What the template gives out, by name; empty where there is no such stack."""
-        told = self._told()
-        return {item["OutputKey"]: item["OutputValue"] for item in (told or {}).get("Outputs", ())}
+        """Return the outputs by name; empty if the stack does not exist."""
+        found = self._describe() or {}
+        return {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", ())}
 
     def parameters(self) -> dict[str, str]:
-        """As it was deployed last; empty where it never was."""
-        told = self._told()
-        if told is None or told["StackStatus"] in (_ONLY_PLANNED, _NOT_BEGUN):
+        """Return the parameters of the last deployment; empty if there was none."""
+        found = self._describe()
+        if found is None or found["StackStatus"] in (_ONLY_PLANNED, _CREATION_FAILED):
             return {}
-        return {item["ParameterKey"]: item["ParameterValue"] for item in told.get("Parameters", ())}
+        return {
+            item["ParameterKey"]: item["ParameterValue"] for item in found.get("Parameters", ())
+        }
 
     def plan(
         self, body: str, parameters: Mapping[str, str], tags: Mapping[str, str]
     ) -> list[Change]:
-        """What deploying the template would change; nothing is changed yet.
+        """Return the changes that deploying the template would make, without making them.
 
         Raises:
-            CloudError: AWS refuses the template, or the stack is in no state to be changed.
+            CloudError: AWS rejects the template, or the stack cannot be changed in its status.
         """
         status = self.status()
         self._check(status)
-        if status == _NOT_BEGUN:
+        if status == _CREATION_FAILED:
             for _ in self.delete():
                 pass
             status = None
@@ -104,7 +106,7 @@ class CloudStack:
             ],
             Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
             Capabilities=["CAPABILITY_NAMED_IAM"],
-            # Buckets that an earlier deployment left behind are taken up again.
+            # Adopts buckets that an earlier deployment retained.
             ImportExistingResources=new,
         )["Id"]
         return self._changes()
@@ -117,10 +119,10 @@ class CloudStack:
             time.sleep(self._poll)
         if found["Status"] == "FAILED":
             self.forget_plan()
-            why = found.get("StatusReason", "")
-            if any(words in why for words in _UNCHANGED):
+            reason = found.get("StatusReason", "")
+            if any(text in reason for text in _UNCHANGED):
                 return []
-            raise CloudError(f"{self.name} cannot be deployed: {why}{_hint(why)}")
+            raise CloudError(f"{self.name} cannot be deployed: {reason}{_hint(reason)}")
         changes = list(found["Changes"])
         while token := found.get("NextToken"):
             found = self._ask("describe_change_set", ChangeSetName=self._plan, NextToken=token)
@@ -128,14 +130,14 @@ class CloudStack:
         return [_change(item["ResourceChange"]) for item in changes]
 
     def forget_plan(self) -> None:
-        """Leave no plan behind; nor a stack that has nothing but its plan."""
+        """Delete the plan, and the stack if it was never deployed."""
         self._delete_plan()
         if self.status() == _ONLY_PLANNED:
             for _ in self.delete():
                 pass
 
     def _delete_plan(self) -> None:
-        if self._told() is None:
+        if self._describe() is None:
             return
         with (
             translate_errors(),
@@ -144,49 +146,49 @@ class CloudStack:
             self._client.delete_change_set(StackName=self.name, ChangeSetName=_CHANGES)
 
     def apply(self) -> Iterator[str]:
-        """Do what `plan` told, and nothing that another one planned since; a line for each step.
+        """Make exactly the changes that `plan` returned; yield a line for each step.
 
         Raises:
-            CloudError: a resource could not be made or changed; what was done is taken back.
+            CloudError: a resource could not be created or changed; the changes are rolled back.
         """
         since = self._newest_event()
         self._ask("execute_change_set", ChangeSetName=self._plan)
         yield from self._follow(since, ("CREATE_COMPLETE", "UPDATE_COMPLETE"))
 
     def delete(self) -> Iterator[str]:
-        """Take all of it down but for what the template retains; yields a line for each step."""
-        told = self._told()
-        if told is None:
+        """Delete the stack except for retained resources; yield a line for each step."""
+        found = self._describe()
+        if found is None:
             return
         since = self._newest_event()
         self._ask("delete_stack")
-        # By its id it is found when it is gone, too.
-        yield from self._follow(since, ("DELETE_COMPLETE",), told["StackId"])
+        # Only its id finds a deleted stack.
+        yield from self._follow(since, ("DELETE_COMPLETE",), found["StackId"])
 
     def _follow(
         self, since: str | None, wanted: tuple[str, ...], by: str | None = None
     ) -> Iterator[str]:
         problems: list[str] = []
-        begun = False
+        started = False
         while True:
-            # A status that was read before an event was seen may be that of before, and an event
-            # that comes with the last status is seen only after it.
-            told, counts = self._told(by), begun
+            # A status read before the first event may predate the operation, and the last events
+            # may only appear after the final status.
+            found, is_current = self._describe(by), started
             for event in self._events_after(since, by):
-                since, begun = event["EventId"], True
-                status, why = event["ResourceStatus"], event.get("ResourceStatusReason", "")
-                if status.endswith("FAILED") and "cancelled" not in why:
-                    problems.append(f"{event['LogicalResourceId']}: {why}")
+                since, started = event["EventId"], True
+                status, reason = event["ResourceStatus"], event.get("ResourceStatusReason", "")
+                if status.endswith("FAILED") and "cancelled" not in reason:
+                    problems.append(f"{event['LogicalResourceId']}: {reason}")
                 yield f"{status:<28} {event['LogicalResourceId']}"
-            status = told["StackStatus"] if told else "DELETE_COMPLETE"
-            if counts and not status.endswith("_IN_PROGRESS"):
+            status = found["StackStatus"] if found else "DELETE_COMPLETE"
+            if is_current and not status.endswith("_IN_PROGRESS"):
                 break
             time.sleep(self._poll)
         if status not in wanted:
             raise CloudError(_failure(self.name, status, problems))
 
     def _events_after(self, since: str | None, by: str | None) -> list[dict[str, Any]]:
-        """Oldest first."""
+        """Return the later events, the oldest first."""
         found: list[dict[str, Any]] = []
         pages = self._client.get_paginator("describe_stack_events").paginate(
             StackName=by or self.name
@@ -203,7 +205,7 @@ class CloudStack:
         events = self._events_after(None, None)
         return events[-1]["EventId"] if events else None
 
-    def _told(self, by: str | None = None) -> dict[str, Any] | None:
+    def _describe(self, by: str | None = None) -> dict[str, Any] | None:
         with translate_errors():
             try:
                 return dict(self._client.describe_stacks(StackName=by or self.name)["Stacks"][0])
@@ -214,13 +216,17 @@ class CloudStack:
 
     def _check(self, status: str | None) -> None:
         if status and status.endswith("_IN_PROGRESS") and status != _ONLY_PLANNED:
-            raise CloudError(f"{self.name} is being changed already ({status}); wait for its end")
+            raise CloudError(
+                f"{self.name} is already being changed ({status}); wait until that ends"
+            )
         if status in ("DELETE_FAILED", "ROLLBACK_FAILED"):
-            raise CloudError(f"{self.name} is half taken down ({status}): `moodlake cloud destroy`")
+            raise CloudError(
+                f"{self.name} is partly deleted ({status}); run `moodlake cloud destroy`"
+            )
         if status == "UPDATE_ROLLBACK_FAILED":
             raise CloudError(
-                f"{self.name} could not be set back ({status}); mend what its events tell of, then "
-                f"`aws cloudformation continue-update-rollback --stack-name {self.name}`"
+                f"{self.name} could not be rolled back ({status}); fix the cause in its events, "
+                f"then run `aws cloudformation continue-update-rollback --stack-name {self.name}`"
             )
 
     def _ask(self, operation: str, **values: Any) -> dict[str, Any]:
@@ -229,43 +235,44 @@ class CloudStack:
             return call(StackName=self.name, **values)
 
 
-def _change(told: Mapping[str, Any]) -> Change:
-    replaced = {"True": True, "Conditional": None}.get(told.get("Replacement", ""), False)
-    return Change(told["Action"], told["LogicalResourceId"], told["ResourceType"], replaced)
+def _change(item: Mapping[str, Any]) -> Change:
+    replaced = {"True": True, "Conditional": None}.get(item.get("Replacement", ""), False)
+    return Change(item["Action"], item["LogicalResourceId"], item["ResourceType"], replaced)
 
 
 def _failure(name: str, status: str, problems: list[str]) -> str:
-    told = "; ".join(problems) or "its events tell why"
-    back = ", and what was done is taken back" if status.endswith("ROLLBACK_COMPLETE") else ""
-    return f"{name} ended as {status}{back}: {told}{_hint(told)}"
+    reasons = "; ".join(problems) or "see its events"
+    rolled_back = " and was rolled back" if status.endswith("ROLLBACK_COMPLETE") else ""
+    return f"{name} ended as {status}{rolled_back}: {reasons}{_hint(reasons)}"
 
 
-def _hint(why: str) -> str:
-    """What to do, where that is known."""
-    if "already exist" in why:
-        return ". A name is taken: give another --name, or another --images-bucket"
-    if "service linked role" in why.lower():
-        return ". ECS makes that role at its first use in an account: deploy again in a minute"
-    if "AccessDenied" in why or "not authorized" in why:
-        return ". Let an administrator deploy it, or allow that action to these credentials"
+def _hint(reason: str) -> str:
+    """Return what to do about a known cause, else ""."""
+    if "already exist" in reason:
+        return ". The name is taken: choose another --name or --images-bucket"
+    if "service linked role" in reason.lower():
+        return ". ECS creates that role on first use in an account: deploy again in a minute"
+    if "AccessDenied" in reason or "not authorized" in reason:
+        return ". Ask an administrator to deploy, or to allow that action for these credentials"
     return ""
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn what AWS refuses into CloudError, with what to do about it."""
+    """Turn errors of AWS into CloudError, with what to do."""
     try:
         yield
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in _DENIED:
-            raise CloudError(f"AWS refuses: {error}. Ask for that permission") from error
+            raise CloudError(f"AWS denied access: {error}. Request that permission") from error
         if code in _EXPIRED:
-            told = f"the credentials are not valid any more ({code}); sign in again"
-            raise CloudError(told) from error
-        raise CloudError(f"AWS answers: {error}") from error
+            raise CloudError(f"the credentials have expired ({code}); sign in again") from error
+        raise CloudError(f"AWS reported: {error}") from error
     except NoCredentialsError as error:
-        told = "there are no credentials of AWS; sign in (aws sso login, aws configure), or set "
-        raise CloudError(f"{told}AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret") from error
+        raise CloudError(
+            "no AWS credentials found; sign in (aws sso login, aws configure), or set AWS_PROFILE, "
+            "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
     except BotoCoreError as error:
         raise CloudError(f"{error}; check credentials, region and network") from error

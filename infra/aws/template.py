@@ -1,4 +1,4 @@
-"""The templates of infra/aws, each made of the files of one folder."""
+"""The CloudFormation templates of infra/aws, each merged from the files of a folder."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 import yaml
 
 STACKS = ("base", "run")
-"""In the order in which they are deployed; they are taken down in the opposite one."""
+"""The stacks in order of deployment; they are deleted in reverse order."""
 _FOLDER = Path(__file__).parent
 NAME_PATTERN = "[a-z][a-z0-9-]{1,19}"
-NAME_WORDS = "2 to 20 lower-case letters, digits and hyphens, a letter first"
+NAME_RULE = "2 to 20 lowercase letters, digits and hyphens, starting with a letter"
 _NAME = {
     "Type": "String",
     "Default": "moodlake",
     "AllowedPattern": NAME_PATTERN,
-    "ConstraintDescription": NAME_WORDS,
-    "Description": "What the names of everything begin with",
+    "ConstraintDescription": NAME_RULE,
+    "Description": "Name of the installation, the prefix of all resource names",
 }
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms: !Sub is Fn::Sub."""
+    """A YAML loader that understands CloudFormation's short forms: !Sub is Fn::Sub."""
 
 
 def _long_form(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
@@ -46,10 +46,10 @@ _Loader.add_multi_constructor("!", _long_form)
 
 
 def template(name: str) -> dict[str, Any]:
-    """The template of one folder, such as `base`.
+    """Return the template of a folder, such as `base`.
 
     Raises:
-        ValueError: two files define the same.
+        ValueError: two files define the same name.
     """
     whole: dict[str, Any] = {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -60,54 +60,54 @@ def template(name: str) -> dict[str, Any]:
         for section, content in yaml.load(path.read_text("utf-8"), _Loader).items():
             known = whole.setdefault(section, {})
             if twice := known.keys() & content:
-                raise ValueError(f"{path.name}: {', '.join(sorted(twice))} is defined twice")
+                raise ValueError(f"{path.name}: {', '.join(sorted(twice))} defined twice")
             known |= content
     return whole
 
 
 def required(whole: Mapping[str, Any]) -> set[str]:
-    """The parameters of a template that have no value of their own."""
+    """Return the parameters of a template without a default."""
     return whole["Parameters"].keys() - optional(whole)
 
 
 def optional(whole: Mapping[str, Any]) -> set[str]:
-    """The parameters of a template that have a value of their own."""
+    """Return the parameters of a template with a default."""
     return {name for name, each in whole["Parameters"].items() if "Default" in each}
 
 
-def refusal(whole: Mapping[str, Any], given: Mapping[str, str]) -> str | None:
-    """Why CloudFormation would refuse one of these values, by what its parameter says; or None."""
+def invalid_value(whole: Mapping[str, Any], given: Mapping[str, str]) -> str | None:
+    """Return why a value violates its parameter's rule, or None if all are valid."""
     for name, value in given.items():
         parameter = whole["Parameters"].get(name, {})
         allowed = parameter.get("AllowedValues")
         pattern = parameter.get("AllowedPattern", ".*")
         if allowed and value not in allowed:
-            return f"{name} is {value!r}; it is one of {', '.join(allowed)}"
+            return f"{name} is {value!r}, but must be one of {', '.join(allowed)}"
         if not re.fullmatch(pattern, value):
-            return f"{name} is {value!r}; it is {parameter['ConstraintDescription']}"
+            return f"{name} is {value!r}, but must be {parameter['ConstraintDescription']}"
     return None
 
 
 def body(name: str, known: Mapping[str, str]) -> str:
-    """The template as CloudFormation takes it.
+    """Return the template as JSON for CloudFormation.
 
-    Buckets that outlive a deployment get their names as words, for CloudFormation takes up again
-    only what it knows by a word; nothing else is kept and taken up again.
+    Retained buckets get literal names, because CloudFormation only imports existing resources by
+    literal names.
 
     Args:
-        name: of the template.
+        name: folder of the template.
         known: values of parameters, and of AWS::AccountId and AWS::Region.
     """
     whole = template(name)
     for resource in whole["Resources"].values():
         if resource["Type"] == "AWS::S3::Bucket" and "DeletionPolicy" in resource:
             properties = resource["Properties"]
-            properties["BucketName"] = _in_words(properties["BucketName"], known)
+            properties["BucketName"] = _resolve(properties["BucketName"], known)
     return json.dumps(whole, separators=(",", ":"))
 
 
-def _in_words(value: Mapping[str, str], known: Mapping[str, str]) -> str:
-    """What Ref or Fn::Sub stands for."""
+def _resolve(value: Mapping[str, str], known: Mapping[str, str]) -> str:
+    """Return the value of a Ref or Fn::Sub."""
     ((function, text),) = value.items()
     if function == "Ref":
         return known[text]

@@ -1,1 +1,1 @@
-"""Benchmarks of parts: choices that were made by measuring."""
+"""Benchmarks whose results docs/measurements.md records."""

@@ -1,4 +1,4 @@
-"""Photos with a face, for measuring: shifted cuts of those that ship inside wheels."""
+"""Photos with a face for benchmarks: shifted crops of photos in installed wheels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CUT = (440, 330)
 
 
 def photos_with_faces(count: int) -> list[Image.Image]:
-    """RGB images of 400 x 300 pixels, no two alike."""
+    """Return distinct RGB images of 400 x 300 pixels."""
     rng = np.random.default_rng(0)
     sources = [
         Image.open(io.BytesIO(photos()[f"photos/{name}"])).convert("RGB")
@@ -29,7 +29,7 @@ def photos_with_faces(count: int) -> list[Image.Image]:
 
 
 def encoded(image: Image.Image, format: str = "JPEG") -> bytes:
-    """The file."""
+    """Encode an image as a file."""
     buffer = io.BytesIO()
     image.save(buffer, format, quality=90)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""The page beside what it stands on: a photo's way to its bars, and a filter over many rows.
+"""Benchmark of the web app: the upload of a photo, and filters over a large table.
 
-The browser is Debian's Chromium. Photo: seconds from the choice of a file to the bars on the page,
-beside those of the bare request. Filter: seconds and peak memory of a chart of 1,000,000 rows.
+Upload: seconds from choosing a file to its bars, compared with the bare request to the server, in
+Debian's Chromium. Filters: seconds and peak memory of the charts of 1,000,000 rows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ROWS, _COMMITS, _DAYS = 1_000_000, 20, 30
 _SPACE = label_space("ferplus")
 _FILTERS = {
     "all rows": Filter(),
-    "one emotion, surer than 60 %": Filter(emotion="happiness", min_confidence=0.6),
+    "one emotion, confidence over 60 %": Filter(emotion="happiness", min_confidence=0.6),
     "a prefix": Filter(prefix="camera-07/"),
     "three days": Filter(
         first_day=datetime(2026, 1, 3, tzinfo=UTC).date(),
@@ -51,7 +51,7 @@ _FILTERS = {
 
 
 def photo(number: int) -> bytes:
-    """A JPEG of 12 megapixels with one face, different for each number."""
+    """Return a JPEG of 12 megapixels with one face, different for each number."""
     whole = Image.open(io.BytesIO(photos()["photos/astronaut.png"])).convert("RGB")
     width, height = _PIXELS
     image = whole.resize((height, height)).crop((0, 0, width, height))
@@ -62,7 +62,7 @@ def photo(number: int) -> bytes:
 
 
 def upload(announce: Callable[[str], None], out: Table) -> None:
-    """By turns the bare request and the page, each with a photo that it has not seen."""
+    """Measure the bare request and the web app in turns, each with a new photo."""
     files = [photo(number) for number in range(_TURNS + 1)]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -88,7 +88,7 @@ def upload(announce: Callable[[str], None], out: Table) -> None:
 def _by_turns(server: Server, url: str, files: list[bytes]) -> tuple[list[float], list[float]]:
     bare, shown = [], []
     with tempfile.TemporaryDirectory() as temporary, chromium() as browser:
-        context = browser.new_context()  # with its cache, as a person's browser has it
+        context = browser.new_context()  # with a cache, like a user's browser
         for number, data in enumerate(files):
             path = Path(temporary, f"{number}.jpg")
             path.write_bytes(data)
@@ -114,25 +114,25 @@ def _until_bars(tab: Page, path: Path) -> float:
 
 
 def filters(announce: Callable[[str], None], out: Table) -> None:
-    """What the page asks of a table of a million rows, for each filter."""
+    """Measure the queries of the web app on a table of a million rows, for each filter."""
     announce(f"{_ROWS:,} rows")
     with tempfile.TemporaryDirectory() as folder:
         for number in range(_COMMITS):
             rows = made_rows(_ROWS // _COMMITS, number)
             write_deltalake(folder, rows, mode="append", partition_by=["data_date"])
         DeltaTable(folder).optimize.compact()
-        # In a process that has made no rows, for its memory counts.
-        with multiprocessing.get_context("spawn").Pool(1) as asking:
-            for row in asking.apply(_asked, (folder,)):
+        # A new process, so that its peak memory excludes the creation of rows.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            for row in pool.apply(_query, (folder,)):
                 out.add_row(*row)
 
 
-def _asked(folder: str) -> list[tuple[str, str, str]]:
-    """What the page asks of the table, timed."""
-    table, told = DeltaTable(folder), []
+def _query(folder: str) -> list[tuple[str, str, str]]:
+    """Time the queries of the web app; return rows of the result table."""
+    table, timings = DeltaTable(folder), []
     started = time.perf_counter()
     choices(table)
-    told.append(("what a table can be filtered by", f"{time.perf_counter() - started:.2f} s", ""))
+    timings.append(("values to filter by", f"{time.perf_counter() - started:.2f} s", ""))
     for name, chosen in _FILTERS.items():
         started = time.perf_counter()
         found = overview(table, chosen, math.log(len(_SPACE)))
@@ -141,13 +141,13 @@ def _asked(folder: str) -> list[tuple[str, str, str]]:
         ended = time.perf_counter()
         what = f"{name}: {found.rows:,} of {_ROWS:,} rows"
         taken = f"charts {middle - started:.2f} s, rows {ended - middle:.2f} s"
-        told.append((what, taken, "at most 2 s"))
-    told.append(("peak memory of that process", f"{peak_memory():.0f} MB", "at most 1,000 MB"))
-    return told
+        timings.append((what, taken, "at most 2 s"))
+    timings.append(("peak memory of that process", f"{peak_memory():.0f} MB", "at most 1,000 MB"))
+    return timings
 
 
 def made_rows(count: int, seed: int) -> pa.Table:
-    """Made-up rows of results, with what the page reads: of _DAYS dates and 50 prefixes."""
+    """Return synthetic rows of results with _DAYS dates and 50 prefixes."""
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet(np.full(len(_SPACE), 0.4), count)
     first = datetime(2026, 1, 1, tzinfo=UTC)
@@ -185,14 +185,14 @@ def made_rows(count: int, seed: int) -> pa.Table:
 
 if __name__ == "__main__":
     console = Console()
-    results = Table("what", "measured", "goal", title="page")
+    results = Table("", "measured", "goal", title="moodlake bench: web app")
 
-    def told(line: str) -> None:
+    def announce(line: str) -> None:
         console.print(f"[dim]›[/] {line}")
 
-    filters(told, results)
+    filters(announce, results)
     if CHROMIUM:
-        upload(told, results)
+        upload(announce, results)
     else:
-        console.print(f"the photo was not measured: {MISSING}")
+        console.print(f"upload was not measured: {MISSING}")
     console.print(results)

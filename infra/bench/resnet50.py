@@ -1,4 +1,4 @@
-"""A model as large as those that others serve: ResNet-50 at 224 x 224, its weights drawn."""
+"""A ResNet-50 at 224 x 224 pixels with random weights, as a model of common size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.params import load_params
 
 
 def resnet50_archive(folder: Path) -> Path:
-    """Its archive in an empty folder; what it answers means nothing."""
+    """Write the archive to an empty folder; its predictions are meaningless."""
     params = load_params(PROJECT_ROOT / "params.yaml")
     model = replace(params.model, architecture="resnet50", size=224, channels=3, weights="none")
     params = replace(params, model=model)

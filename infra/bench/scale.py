@@ -1,8 +1,8 @@
-"""What grows with the number of images and what does not: time, memory, planning.
+"""Benchmark of growth with the number of images: time, memory, planning.
 
-`python -m infra.bench.scale` starts its own services, and stops them. Goals: the time of 1,000 to
-100,000 small images grows with an exponent of at most 1.05 and the peak memory of a task by less
-than 10 %; a run with nothing to do over 1,000,000 scored keys plans in under a minute.
+`python -m infra.bench.scale` starts and stops its own services. Goals: from 1,000 to 100,000 small
+images, time grows with an exponent of at most 1.05, and the peak memory of a task by less than
+10 %; planning a run over 1,000,000 scored keys takes less than a minute.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def grow(announce: Callable[[str], None], out: Table) -> None:
-    """Score ever more small images, each number with fresh processes."""
+    """Score growing numbers of small images, each number with new processes."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (_DISTINCT, _SIZE, _SIZE), dtype=np.uint8)
     images = [encoded(Image.fromarray(pixels)) for pixels in noise]
     taken: list[Taken] = []
     for count in _COUNTS:
         prefix = f"{count}/"
-        announce(f"{count:,} small images are put into the bucket")
+        announce(f"uploading {count:,} small images")
         fill(prefix, images, count)
         with tasks() as processes:
-            # Imports and the first requests are no work that grows.
+            # Exclude imports and first requests, which do not grow.
             fill(f"warm-{prefix}", images, 64)
             params = RunParams(BUCKET, prefix, faces="none", batch_size=64)
             warm = replace(params, prefix=f"warm-{prefix}", shard_size=16)
@@ -62,7 +62,7 @@ def grow(announce: Callable[[str], None], out: Table) -> None:
         announce(f"{count:,} in {taken[-1].seconds:.1f} s")
         out.add_row(f"{count:,} small images, s", f"{taken[-1].seconds:.1f}")
         planning = json.loads(taken[-1].record["seconds"])["plan"]
-        out.add_row("  of these listing and planning, s", f"{planning:.1f}")
+        out.add_row("  including listing and planning, s", f"{planning:.1f}")
     seconds = [each.seconds for each in taken]
     slope = np.polyfit(np.log(_COUNTS), np.log(seconds), 1)[0]
     out.add_row("exponent of the time (goal at most 1.05)", f"{slope:.3f}")
@@ -73,18 +73,18 @@ def grow(announce: Callable[[str], None], out: Table) -> None:
 
 
 def plan_known(announce: Callable[[str], None], out: Table) -> None:
-    """Plan over an S3 Inventory whose keys all have a row."""
+    """Plan from an S3 Inventory whose keys all have a row."""
     model = connect(Settings.from_environment())
     table = ResultsTable(Settings.from_environment().results_table)
-    announce(f"{_KNOWN:,} rows and their inventory are made")
+    announce(f"creating {_KNOWN:,} rows and their inventory")
     for start in range(0, _KNOWN, _COMMIT):
         table.commit(_rows(start, model), [])
     manifest = _write_inventory()
     with multiprocessing.get_context("spawn").Pool(1, as_airflow) as pool:
         shards, seconds, memory = pool.apply(_plan, (manifest,))
-    assert not shards, "all of it has a row"
+    assert not shards, "every key has a row"
     out.add_row(f"planning over {_KNOWN:,} scored keys, s (goal below 60)", f"{seconds:.1f}")
-    out.add_row("  its peak memory, MB", f"{memory:.0f}")
+    out.add_row("  peak memory, MB", f"{memory:.0f}")
 
 
 def _plan(manifest: str) -> tuple[list[str], float, float]:
@@ -96,7 +96,7 @@ def _plan(manifest: str) -> tuple[list[str], float, float]:
 
 
 def _listing(start: int) -> dict[str, pa.Array]:
-    """Keys, ETags, sizes and times of one commit's objects."""
+    """Return keys, ETags, sizes and times of the objects of one commit."""
     numbers = range(start, start + _COMMIT)
     return {
         "key": pa.array([f"known/{number:08d}.jpg" for number in numbers]),
@@ -107,10 +107,10 @@ def _listing(start: int) -> dict[str, pa.Array]:
 
 
 def _rows(start: int, model: ServerClient) -> pa.Table:
-    """Rows of results over these objects, with what planning and commits look at."""
+    """Return result rows of these objects, with the columns that planning and commits read."""
     listing, schema = _listing(start), results_schema(model.space)
     day = listing["changed"].cast(pa.timestamp("us", "UTC"))
-    there = {
+    known = {
         **{name: listing[name] for name in ("key", "etag", "size")},
         "bucket": pa.array([BUCKET] * _COMMIT),
         "status": pa.array(["scored"] * _COMMIT),
@@ -118,12 +118,12 @@ def _rows(start: int, model: ServerClient) -> pa.Table:
         "scored_at": day,
         "data_date": day.cast(pa.date32()),
     }
-    columns = [there.get(field.name, pa.nulls(_COMMIT, field.type)) for field in schema]
+    columns = [known.get(field.name, pa.nulls(_COMMIT, field.type)) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _write_inventory() -> str:
-    """An inventory in Parquet, as S3 writes it; returns the URI of its manifest."""
+    """Write an inventory in Parquet, as S3 does; return the URI of its manifest."""
     client, files = s3_client(), []
     for start in range(0, _KNOWN, _COMMIT):
         listing = _listing(start)
@@ -153,8 +153,8 @@ def _write_inventory() -> str:
 
 
 def measure(announce: Callable[[str], None]) -> Table:
-    """Run everything; returns the table of results."""
-    out = Table("what", "measured", title="moodlake bench: growth")
+    """Run the benchmark; return the table of results."""
+    out = Table("", "measured", title="moodlake bench: growth")
     with services(announce):
         grow(announce, out)
         plan_known(announce, out)

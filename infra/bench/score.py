@@ -1,7 +1,7 @@
-"""What the pipeline costs over the model server: ratios measured by turns in one run.
+"""Benchmark of the pipeline against the model server alone, measured in turns.
 
-`python -m infra.bench.score` starts its own services, and stops them. Goal: from bucket to
-committed table at 0.9 of the rate at which the server answers the same images sent from memory.
+`python -m infra.bench.score` starts and stops its own services. Goal: from bucket to committed
+table at 0.9 of the rate at which the server answers the same images from memory.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ _PUTS_AT_ONCE = 16
 
 @contextmanager
 def services(announce: Callable[[str], None]) -> Iterator[Stack]:
-    """All services on free ports, with this process led to them."""
+    """Run all services on free ports, and point this process at them."""
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder), Ports.free())
         try:
             stack.start(announce)
             stack.point_here()
-            os.environ["AIRFLOW_HOME"] = str(stack.airflow.folder)  # imported, it makes folders
+            os.environ["AIRFLOW_HOME"] = str(
+                stack.airflow.folder
+            )  # importing Airflow creates folders
             s3_client().create_bucket(Bucket=BUCKET)
             yield stack
         finally:
@@ -55,7 +57,7 @@ def services(announce: Callable[[str], None]) -> Iterator[Stack]:
 
 
 def fill(prefix: str, images: list[bytes], count: int) -> None:
-    """Put `count` objects into the bucket."""
+    """Upload `count` objects to the bucket."""
     client = s3_client()
 
     def put(index: int) -> None:
@@ -69,10 +71,10 @@ def fill(prefix: str, images: list[bytes], count: int) -> None:
 def over_the_server(
     stack: Stack, processes: Tasks, images: list[bytes], announce: Callable[[str], None], out: Table
 ) -> None:
-    """Images per second from bucket to table, against those of the server alone.
+    """Measure images per second from bucket to table, and of the server alone.
 
-    The server is measured before and after each turn, and its mean taken: a machine that becomes
-    slower or faster meanwhile does so for both.
+    The server's rate is the mean of measurements before and after each turn, so that a change in
+    the machine's speed affects both.
     """
     server = Server((HOST, stack.ports.gateway), stack.gateway.token)
     batches = [images[start : start + _BATCH] for start in range(0, _SERVER_IMAGES, _BATCH)]
@@ -92,13 +94,13 @@ def over_the_server(
     out.add_row("bucket to committed table, images/s", f"{table:.1f}")
     spread = f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     out.add_row("ratio (goal 0.9)", spread)
-    out.add_row("of the last turn's seconds", f"{taken.seconds:.1f}")
+    out.add_row("last turn, s", f"{taken.seconds:.1f}")
     for step, seconds in json.loads(taken.record["seconds"]).items():
         out.add_row(f"  {step}, all tasks and threads", f"{seconds:.1f}")
 
 
 def over_the_tasks(stack: Stack, processes: Tasks, images: list[bytes], out: Table) -> None:
-    """What Airflow takes for each shard: a run of shards of one image, with it and without."""
+    """Measure Airflow's overhead per shard: runs of shards of one image, with and without it."""
     for prefix in ("bare/", "airflow/"):
         fill(prefix, images, _SHARDS)
     bare = processes.score_bucket(RunParams(BUCKET, "bare/", shard_size=1)).seconds
@@ -108,14 +110,14 @@ def over_the_tasks(stack: Stack, processes: Tasks, images: list[bytes], out: Tab
     scheduled = time.perf_counter() - started
     out.add_row(f"{_SHARDS} shards of one image without Airflow, s", f"{bare:.1f}")
     out.add_row(f"{_SHARDS} shards of one image as a DAG, s", f"{scheduled:.1f}")
-    out.add_row("Airflow's overhead a shard, s", f"{(scheduled - bare) / _SHARDS:.2f}")
+    out.add_row("Airflow's overhead per shard, s", f"{(scheduled - bare) / _SHARDS:.2f}")
 
 
 def measure(announce: Callable[[str], None]) -> Table:
-    """Run everything; returns the table of results."""
+    """Run the benchmark; return the table of results."""
     distinct = [encoded(photo) for photo in photos_with_faces(_DISTINCT)]
     images = [distinct[index % len(distinct)] for index in range(_TURN_IMAGES)]
-    out = Table("what", "measured", title="moodlake bench: from bucket to table")
+    out = Table("", "measured", title="moodlake bench: from bucket to table")
     with services(announce) as stack, tasks() as processes:
         over_the_server(stack, processes, images, announce, out)
         announce("shards of one image")

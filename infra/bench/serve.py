@@ -1,8 +1,8 @@
-"""What the model server costs over the engine it runs: ratios measured by turns in one run.
+"""Benchmark of the model server against the in-process engine, measured in turns.
 
-For the released model and for a ResNet-50. `python -m infra.bench.serve` starts its own servers,
-and stops them. Goals: 0.95 for requests of 16 images, 0.9 for single images with 32 in flight; at
-half of the peak load, a 99th percentile under 4 times the median of an idle server.
+Measures the released model and a ResNet-50. `python -m infra.bench.serve` starts and stops its own
+servers. Goals: a ratio of 0.95 for requests of 16 images, and of 0.9 for single images with 32 in
+flight; at half of the peak load, a 99th percentile below 4 times the median of an idle server.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Score = Callable[[Sequence[bytes]], object]
 
 
 class Server:
-    """The model server, asked by the plainest client there is, a connection a thread.
+    """A minimal client of the model server, with a connection per thread.
 
-    What is measured is the server, and both share the machine's cores.
+    It shares the machine's cores with the server, so it does as little as possible.
     """
 
     def __init__(self, address: tuple[str, int], token: str) -> None:
@@ -48,7 +48,7 @@ class Server:
         self._local = threading.local()
 
     def score(self, images: Sequence[bytes]) -> None:
-        """One request: a single image as the body, several as the parts of a form."""
+        """Send one request: a single image as the body, several as the parts of a form."""
         if not hasattr(self._local, "connection"):
             self._local.connection = http.client.HTTPConnection(*self._address)
         kind, body = ("image/jpeg", images[0]) if len(images) == 1 else as_form(images)
@@ -61,7 +61,7 @@ class Server:
 
 
 def rate(score: Score, batches: Sequence[Sequence[bytes]], threads: int) -> float:
-    """Images per second of so many threads that score one batch after the other."""
+    """Return images per second of a number of threads that score batches."""
     with ThreadPoolExecutor(threads) as pool:
         started = time.perf_counter()
         list(pool.map(score, batches))
@@ -71,7 +71,7 @@ def rate(score: Score, batches: Sequence[Sequence[bytes]], threads: int) -> floa
 def by_turns(
     engine: Score, server: Score, images: Sequence[bytes], size: int, in_flight: int
 ) -> tuple[float, float, list[float]]:
-    """Median images per second of both, and the ratio of every turn."""
+    """Return the median images per second of both, and the ratio of every turn."""
     cores = os.cpu_count() or 1
     batches = [images[start : start + size] for start in range(0, len(images), size)]
     rate(engine, batches[:8], cores)
@@ -84,34 +84,34 @@ def by_turns(
 
 
 def latencies(score: Score, images: Sequence[bytes], per_second: float) -> np.ndarray:
-    """Seconds of single requests sent at a steady rate, whether or not earlier ones are done."""
+    """Return the seconds of single requests sent at a steady rate, independent of earlier ones."""
     taken: list[float] = []
     lock = threading.Lock()
 
-    def ask(due: float, image: bytes) -> None:
+    def send(due: float, image: bytes) -> None:
         score([image])
         with lock:
             taken.append(time.perf_counter() - due)
 
     with ThreadPoolExecutor(_IN_FLIGHT) as pool:
         started = time.perf_counter()
-        asked = []
+        sent = []
         for number in range(_LATENCY_REQUESTS):
             due = started + number / per_second
             time.sleep(max(0.0, due - time.perf_counter()))
-            asked.append(pool.submit(ask, due, images[number % len(images)]))
-        for request in asked:
+            sent.append(pool.submit(send, due, images[number % len(images)]))
+        for request in sent:
             request.result()
     return np.array(taken)
 
 
 def measure(archive: Path, announce: Callable[[str], None]) -> Table:
-    """Run everything; returns the table of results."""
+    """Run the benchmark; return the table of results."""
     distinct = [encoded(photo) for photo in photos_with_faces(_DISTINCT)]
     images = [distinct[index % len(distinct)] for index in range(_TURN_IMAGES[archive.stem])]
     cores = os.cpu_count() or 1
     model = Model.load(archive, streams=cores)
-    results = Table("what", "engine, images/s", "server, images/s", "ratio", title=archive.stem)
+    results = Table("", "engine, images/s", "server, images/s", "ratio", title=archive.stem)
     with tempfile.TemporaryDirectory() as folder, ModelServer(Path(folder), archive) as started:
         server = Server(started.address, started.token)
         peak = 0.0
@@ -127,7 +127,7 @@ def measure(archive: Path, announce: Callable[[str], None]) -> Table:
         loaded = latencies(server.score, images, peak / 2)
     median, p99 = float(np.median(idle)), float(np.quantile(loaded, 0.99))
     results.add_row(
-        "p99 at half of the peak over the idle median",
+        "latency: idle median, p99 at half of the peak, ratio",
         f"{median * 1e3:.1f} ms",
         f"{p99 * 1e3:.1f} ms",
         f"{p99 / median:.1f}",
@@ -142,7 +142,7 @@ def _timed(score: Score, image: bytes) -> float:
 
 
 if __name__ == "__main__":
-    # It brings PyTorch, which the processes of other measurements must not pay for.
+    # Imports PyTorch, which the processes of other benchmarks must not load.
     from infra.bench.resnet50 import resnet50_archive
 
     console = Console()

@@ -1,9 +1,8 @@
-"""The rates that sizes and the simulation rest on, and whether the simulation is right about a run.
+"""Measure the rates of infra/sizing, and compare simulated with measured runs of Airflow.
 
-`python -m infra.bench.sizing` starts its own services, and stops them; `--write` keeps what it
-measured in infra/sizing/measured.toml. The rates come from the server alone, and from runs without
-Airflow or with next to no images; what they say of whole runs of Airflow is held against such
-runs. Goal: within 15 %.
+`python -m infra.bench.sizing` starts and stops its own services; `--write` stores the results in
+infra/sizing/measured.toml. The rates come from the server alone, and from runs without Airflow or
+with few images; whole runs of Airflow then test the simulation. Goal: within 15 %.
 """
 
 from __future__ import annotations
@@ -42,21 +41,21 @@ _IN_FLIGHT = 4
 _TINY = 20
 _KEYS = 10_000
 _RUNS = ((4_096, 1_024), (2_048, 128))
-"""Images, and images in a shard, of the runs that the simulation is held against."""
+"""Images, and images per shard, of the runs that test the simulation."""
 _TURNS = 2
 _CORES = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of Airflow: seconds of the clock, and of its scheduler at work."""
+    """A run of Airflow: wall seconds, and CPU seconds of its scheduler."""
 
     seconds: float
     scheduler: float
 
 
 class Measurement:
-    """Runs over one stack, each over images that no run has seen."""
+    """Runs on one stack, each over new images."""
 
     def __init__(self, stack: Stack, processes: Tasks, images: list[bytes]) -> None:
         self._stack = stack
@@ -66,19 +65,19 @@ class Measurement:
         self._server = Server((HOST, stack.ports.gateway), stack.gateway.token)
 
     def served(self) -> float:
-        """Images a second of the server alone."""
+        """Return images per second of the server alone."""
         images = [self._images[index % _DISTINCT] for index in range(_SERVED)]
         batches = [images[start : start + _BATCH] for start in range(0, _SERVED, _BATCH)]
         return rate(self._server.score, batches, _IN_FLIGHT)
 
     def bare(self, count: int, shard_size: int) -> Taken:
-        """A run without Airflow."""
+        """Measure a run without Airflow."""
         return self._processes.score_bucket(
             RunParams(BUCKET, self._filled(count), shard_size=shard_size)
         )
 
     def scheduled(self, count: int, shard_size: int) -> Run:
-        """A run of Airflow, from the moment that it is asked for until it has ended."""
+        """Measure a run of Airflow from its trigger to its end."""
         conf = {"bucket": BUCKET, "prefix": self._filled(count), "shard_size": shard_size}
         airflow = self._stack.airflow
         work, started = self._scheduler(), time.perf_counter()
@@ -86,7 +85,7 @@ class Measurement:
         return Run(time.perf_counter() - started, self._scheduler() - work)
 
     def planned(self, count: int) -> float:
-        """Seconds of a plan over so many new keys."""
+        """Return the seconds of planning over `count` new keys."""
         params, started = RunParams(BUCKET, self._filled(count)), time.perf_counter()
         pipeline.plan_run(f"bench-{self._prefixes}", params, Settings.from_environment())
         return time.perf_counter() - started
@@ -98,13 +97,13 @@ class Measurement:
         return prefix
 
     def _scheduler(self) -> float:
-        """Seconds at work so far, without the tasks that it has started."""
+        """Return the CPU seconds of the scheduler so far, without its tasks."""
         times = psutil.Process(self._stack.airflow.children["airflow-scheduler"].pid).cpu_times()
         return float(times.user + times.system)
 
 
 def rates(measured: Measurement, announce: Callable[[str], None]) -> Rates:
-    """From the server alone, runs without Airflow, and runs of next to no images."""
+    """Compute the rates from the server alone, runs without Airflow, and runs of few images."""
     announce("warming up")
     measured.bare(512, 128)
     measured.scheduled(1, 1)
@@ -113,10 +112,10 @@ def rates(measured: Measurement, announce: Callable[[str], None]) -> Rates:
     one, tiny = measured.bare(1, 1), measured.bare(_TINY, 1)
     scored = measured.bare(_SCORED, _SCORED // 4)
     served.append(measured.served())
-    announce("runs of Airflow of next to no images")
+    announce("runs of Airflow with few images")
     empties = [measured.scheduled(1, 1) for _ in range(_TURNS)]
     empty, shards = min(empties, key=lambda run: run.seconds), measured.scheduled(_TINY, 1)
-    announce(f"a plan over {_KEYS:,} keys")
+    announce(f"planning over {_KEYS:,} keys")
     keys = measured.planned(_KEYS)
     image = _CORES / float(np.mean(served))
     shard = _CORES * tiny.steps["score"] / _TINY - image
@@ -142,15 +141,15 @@ def _total(taken: Taken) -> float:
 
 
 def predicted_seconds(found: Rates, images: int, shard_size: int, cores: int = _CORES) -> float:
-    """What the simulation says of a run of Airflow on one machine, in seconds."""
+    """Return the simulated seconds of a run of Airflow on one machine."""
     setup = Setup(found, shard_size=shard_size, slots=POOL_SLOTS, cores=cores)
     return simulate(setup, [(0, images)], until=86_400).ended
 
 
 def measure(announce: Callable[[str], None]) -> tuple[Rates, list[Measured], Table]:
-    """Run everything; returns the rates, the runs that they were held against, and a table."""
+    """Run the benchmark; return the rates, the measured runs, and a table."""
     images = [encoded(photo) for photo in photos_with_faces(_DISTINCT)]
-    out = Table("what", "measured", "simulated", "off by", title="moodlake bench: the simulation")
+    out = Table("", "measured", "simulated", "error", title="moodlake bench: the simulation")
     with services(announce) as stack, tasks() as processes:
         measured = Measurement(stack, processes, images)
         found = rates(measured, announce)
@@ -159,17 +158,19 @@ def measure(announce: Callable[[str], None]) -> tuple[Rates, list[Measured], Tab
         runs = []
         for count, shard_size in _RUNS:
             for _ in range(_TURNS):
-                announce(f"a run of Airflow of {count:,} images in shards of {shard_size:,}")
+                announce(f"run of Airflow with {count:,} images in shards of {shard_size:,}")
                 seconds = measured.scheduled(count, shard_size).seconds
                 runs.append(Measured(count, shard_size, round(seconds, 1)))
-                told = predicted_seconds(found, count, shard_size)
+                predicted = predicted_seconds(found, count, shard_size)
                 what = f"{count:,} images in shards of {shard_size:,}, s (goal within 15 %)"
-                out.add_row(what, f"{seconds:.1f}", f"{told:.1f}", f"{told / seconds - 1:+.1%}")
+                out.add_row(
+                    what, f"{seconds:.1f}", f"{predicted:.1f}", f"{predicted / seconds - 1:+.1%}"
+                )
     return found, runs, out
 
 
 def write(found: Rates, runs: list[Measured]) -> None:
-    """Keep the rates for `Rates.measured`, and the runs for `Measured.runs`."""
+    """Store the rates for `Rates.measured`, and the runs for `Measured.runs`."""
     head = MEASURED.read_text("utf-8").partition("[rates]")[0].splitlines()
     comment = [line for line in head if line.startswith("#")]
     lines = [f"{name} = {value:.6f}" for name, value in asdict(found).items()]
@@ -181,10 +182,12 @@ def write(found: Rates, runs: list[Measured]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="keep the rates")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--write", action="store_true", help="store the rates in infra/sizing/measured.toml"
+    )
+    options = parser.parse_args()
     console = Console()
     found, runs, shown = measure(lambda line: console.print(f"[dim]›[/] {line}"))
     console.print(shown)
-    if asked.write:
+    if options.write:
         write(found, runs)

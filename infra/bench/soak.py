@@ -1,8 +1,8 @@
-"""Does the model server keep its memory and its workers over many requests, a tenth of them bad?
+"""Soak test of the model server: many requests, a tenth of them bad.
 
-`python -m infra.bench.soak` starts its own server, and stops it. It ends with 1 if an answer is
-not the documented one, if a worker was started anew, or if after the last request the memory is
-more than 5 % above what it was after the first tenth.
+`python -m infra.bench.soak` starts and stops its own server. The exit code is 1 if an answer is not
+the documented one, if a worker was restarted, or if memory grew by more than 5 % after the first
+tenth of the requests.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _BAD_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Request:
-    """One request and its documented answer.
+    """A request and its documented answer.
 
     Attributes:
-        status: HTTP status; 0 if the client hangs up before an answer.
-        reasons: of the images, None for one that is scored; empty where none is told.
+        status: HTTP status; 0 if the client disconnects before the answer.
+        reasons: reason of each image, None if scored; empty if the answer has none.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Request:
 
 
 def good_requests() -> list[Request]:
-    """Of every kind, with images of several formats and shapes."""
+    """Return valid requests of every kind, with images of several formats and shapes."""
     photos = photos_with_faces(24)
     small = [encoded(photo.resize((96, 72)), "PNG") for photo in photos[:6]]
     tall = [encoded(photo.resize((240, 480)), "WEBP") for photo in photos[6:12]]
@@ -70,14 +70,14 @@ def good_requests() -> list[Request]:
         for kind, body in (as_form(jpegs[start : start + 4]) for start in range(0, 24, 4))
     ]
     kind, body = as_json(jpegs[:2], faces="all", label_space="mood3", timings="true")
-    described = Request("what is served", b"", address=f"{_ADDRESS}?describe=true")
+    described = Request("description", b"", address=f"{_ADDRESS}?describe=true")
     explained = Request("explanation", jpegs[0], address=f"/explanations/{MODEL_NAME}")
     instances = Request("JSON of two", body, kind=kind, reasons=(None,) * 2)
     return [*singles, *faces, *forms, *[instances] * 3, described, explained]
 
 
 def bad_requests() -> list[Request]:
-    """What strangers send."""
+    """Return invalid requests, and requests with bad images."""
     photo = encoded(photos_with_faces(1)[0], "JPEG")
     kind, body = as_form([photo, b"no image", photo[: len(photo) // 2]])
     bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
@@ -91,27 +91,29 @@ def bad_requests() -> list[Request]:
         Request("no body", b"", 422),
         Request("half a form", body[:-20], 422, kind=kind),
         Request("half a JSON", b'{"instances": [', 422, kind="application/json"),
-        Request("explanation of none", body, 422, address=f"/explanations/{MODEL_NAME}"),
+        Request("explanation of several", body, 422, address=f"/explanations/{MODEL_NAME}"),
         Request("no such option", photo, 422, address=f"{_ADDRESS}?face=all"),
         Request("no such version", photo, 404, address=f"{_ADDRESS}/0.0"),
         Request("no token", photo, 401, token=False),
-        Request("hangs up", photo, 0),
+        Request("disconnect", photo, 0),
     ]
 
 
 @dataclass
 class Soak:
-    """Requests to one server, and what came of them."""
+    """Requests to a server, and the wrong answers."""
 
     server: ModelServer
     wrong: Counter[str] = field(default_factory=Counter)
     _local: threading.local = field(default_factory=threading.local)
 
     def send(self, request: Request) -> None:
-        """Send it, and note what is not as documented."""
+        """Send a request, and count an answer that differs from the documented one."""
         if request.status == 0:
-            with socket.create_connection(self.server.address) as hasty:
-                hasty.sendall(b"POST %b HTTP/1.1\r\nContent-Length: 999\r\n" % _ADDRESS.encode())
+            with socket.create_connection(self.server.address) as connection:
+                connection.sendall(
+                    b"POST %b HTTP/1.1\r\nContent-Length: 999\r\n" % _ADDRESS.encode()
+                )
             return
         if not hasattr(self._local, "connection"):
             self._local.connection = http.client.HTTPConnection(*self.server.address)
@@ -121,11 +123,11 @@ class Soak:
         self._local.connection.request("POST", request.address, request.body, headers)
         answer = self._local.connection.getresponse()
         content = answer.read()
-        if seen := _difference(request, answer.status, content):
-            self.wrong[f"{request.name}: {seen}"] += 1
+        if difference := _difference(request, answer.status, content):
+            self.wrong[f"{request.name}: {difference}"] += 1
 
     def memory(self) -> dict[str, float]:
-        """Resident megabytes of the server's processes by kind."""
+        """Return the resident memory of the server's processes in MB, by kind."""
         children = [
             *self.server.torchserve.children.values(),
             *self.server.gateway.children.values(),
@@ -151,7 +153,7 @@ def _difference(request: Request, status: int, content: bytes) -> str:
 
 
 def soak(archive: Path, count: int, show: Callable[[str], None]) -> tuple[Table, list[str]]:
-    """Send `count` requests; returns the memory after each tenth, and what went wrong."""
+    """Send `count` requests; return the memory after each tenth, and the problems."""
     rng = np.random.default_rng(0)
     good, bad = good_requests(), bad_requests()
     results = Table("requests", *("workers", "TorchServe", "nginx", "all"), title="resident MB")
@@ -171,7 +173,7 @@ def soak(archive: Path, count: int, show: Callable[[str], None]) -> tuple[Table,
                 show("  ".join(row))
         problems = [f"{number} x {what}" for what, number in soaking.wrong.items()]
         if server.workers() != workers:
-            problems.append("a worker was started anew")
+            problems.append("a worker was restarted")
     if totals[-1] > _MOST_GROWTH * totals[0]:
         problems.append(f"memory grew from {totals[0]:.0f} to {totals[-1]:.0f} MB")
     return results, problems

@@ -1,4 +1,4 @@
-"""The tasks of the DAG `score_images` in processes of their own, as Airflow runs them."""
+"""Run the tasks of the DAG `score_images` in separate processes, as Airflow does."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ KINDS = ("plan", "score", "publish")
 
 @dataclass
 class Taken:
-    """What a scoring of a bucket took.
+    """The measurements of scoring a bucket.
 
     Attributes:
         seconds: from the first plan to the last commit.
-        objects: that it brought into the table.
-        memory: peak resident memory in MB, by kind of task. Airflow gives each task a process of
-            its own; so for scoring it is that of a process after its first shard.
-        record: of the last run.
+        objects: number of scored objects.
+        memory: peak resident memory in MB, by kind of task. Airflow runs each task in a new
+            process, so for scoring it is measured after the first shard of a process.
+        record: record of the last run.
         steps: seconds of all runs by kind of task.
     """
 
@@ -43,13 +43,13 @@ class Taken:
 
 
 class Tasks:
-    """Processes for planning and publishing, and one for each slot of the pool for scoring."""
+    """Processes for planning and publishing, and one scoring process per slot of the pool."""
 
     def __init__(self, plan: Pool, score: Pool, publish: Pool) -> None:
         self._pools = {"plan": plan, "score": score, "publish": publish}
 
     def score_bucket(self, params: RunParams) -> Taken:
-        """Runs over a bucket until nothing waits any more."""
+        """Run until no object of a bucket is pending."""
         taken, started = Taken(), time.perf_counter()
         first_shards: dict[int, float] = {}
         while True:
@@ -79,7 +79,7 @@ class Tasks:
 
 @contextmanager
 def tasks() -> Iterator[Tasks]:
-    """Fresh processes, which the environment of now leads to the services."""
+    """Start new processes, which the current environment points at the services."""
     spawn = multiprocessing.get_context("spawn")
     with (
         spawn.Pool(1, as_airflow) as plan,
@@ -90,10 +90,10 @@ def tasks() -> Iterator[Tasks]:
 
 
 def as_airflow() -> None:
-    """Load what Airflow has loaded when a task begins."""
+    """Import the modules that Airflow has loaded when a task starts."""
     import airflow.sdk.execution_time.task_runner  # noqa: F401
 
-    logging.disable(logging.INFO)  # which it has switched on
+    logging.disable(logging.INFO)  # the import enables it
 
 
 def _plan(run_id: str, params: RunParams) -> list[str]:
@@ -110,9 +110,9 @@ def _publish(run_id: str) -> dict[str, Any]:
 
 
 def peak_memory() -> float:
-    """The most memory that this process has had, resident, in MB.
+    """Return the peak resident memory of this process in MB.
 
-    `getrusage` would count what the process that started it had, too.
+    `getrusage` would include that of the parent process.
     """
     status = Path("/proc/self/status").read_text()
     return next(

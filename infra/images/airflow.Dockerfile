@@ -1,4 +1,4 @@
-# Airflow with moodlake's DAGs: the one image of all of Airflow's parts. Each names its command.
+# Airflow with moodlake's DAGs: one image for all components, each with its own command.
 FROM python:3.11.14-slim-bookworm AS build
 
 WORKDIR /opt/moodlake
@@ -14,7 +14,7 @@ ENV AIRFLOW__CORE__DAGS_FOLDER=/opt/moodlake/dags
 RUN useradd --uid 1000 --create-home airflow && install -d -o airflow "$AIRFLOW_HOME"
 WORKDIR /opt/moodlake
 COPY --from=build /opt/venv /opt/venv
-# Runs record its digest.
+# Runs record the digest of dvc.lock.
 COPY dvc.lock ./
 COPY dags dags
 COPY infra/__init__.py infra/__init__.py

@@ -1,4 +1,4 @@
-# The page. It reads buckets and tables and asks the model server; the environment says where.
+# The web app. The environment configures its buckets, tables and model server.
 FROM python:3.11.14-slim-bookworm AS build
 
 WORKDIR /opt/moodlake
@@ -13,7 +13,7 @@ ENV PATH=/opt/venv/bin:$PATH
 RUN useradd --uid 1000 --create-home moodlake && install -d -o moodlake /var/lib/moodlake
 WORKDIR /opt/moodlake
 COPY --from=build /opt/venv /opt/venv
-# The released model's card, not the model.
+# The released model's card, without the model.
 COPY model_store/MODEL_CARD.md model_store/figures.png model_store/
 COPY app app
 COPY infra/__init__.py infra/__init__.py

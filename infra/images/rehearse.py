@@ -1,10 +1,10 @@
-"""Does what a Dockerfile says without an engine for containers: in folders, by chroot, as root.
+"""Build and run a Dockerfile without a container engine: in folders, with chroot, as root.
 
     python -m infra.images.rehearse infra/images/server.Dockerfile BASE WORK [NAME=VALUE ...]
 
-BASE is the root folder of a Debian with the image's Python and pip (debootstrap makes one): it
-stands for what FROM names. WORK gets a folder for each stage. NAME=VALUE goes into the environment
-of every step, in place of ARG's defaults. At the end runs what CMD says, as the image's user.
+BASE is the root folder of a Debian with the image's Python and pip, such as debootstrap creates. It
+replaces the images of FROM. WORK receives a folder per stage. NAME=VALUE replaces a default of ARG,
+and is set in the environment of every step. Finally, CMD runs as the image's user.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.images.steps import Step, copy, sent, steps
+from infra.images.steps import Step, build_context, copy, steps
 
 _INSIDE = 'mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"; exec chroot "$@"'
 
 
 @dataclass
 class Stage:
-    """What a FROM begins: its root folder, and what was said of those who run in it."""
+    """A build stage: its root folder, and the settings of its processes."""
 
     root: Path
     environment: dict[str, str]
@@ -33,44 +33,44 @@ class Stage:
     command: list[str] = field(default_factory=list)
 
     def place(self, path: str) -> Path:
-        """A path in it, as this machine sees it."""
+        """Return the path on this machine of a path in the stage."""
         return self.root / path.lstrip("/")
 
     def run(self, command: list[str]) -> None:
-        """Run a program in it.
+        """Run a program in the stage.
 
         Raises:
-            subprocess.CalledProcessError: it failed.
+            subprocess.CalledProcessError: the program failed.
         """
         entered = ["sh", "-c", f'cd {self.folder}; exec "$@"', "sh", *command]
         chroot = [f"--userspec={self.user}", str(self.root), "/usr/bin/env", "-i"]
-        told = [f"{name}={value}" for name, value in self.environment.items()]
-        # Its mounts end with it.
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        # The mounts end with the namespace.
         namespace = ["unshare", "--mount", "--fork", "sh", "-ec", _INSIDE, str(self.root)]
-        subprocess.run([*namespace, *chroot, *told, *entered], check=True)
+        subprocess.run([*namespace, *chroot, *variables, *entered], check=True)
 
 
 class Rehearsal:
-    """The stages of one Dockerfile, as far as its steps were done.
+    """The stages of a Dockerfile, as far as its steps were executed.
 
     Args:
         base: see above.
         work: see above.
-        given: the environment of every step.
+        given: environment of every step.
     """
 
     def __init__(self, base: Path, work: Path, given: Mapping[str, str]) -> None:
         self._base, self._work, self._given = base, work, given
-        self._files = sent()
+        self._files = build_context()
         self._stages: dict[str, Stage] = {}
 
     @property
     def stage(self) -> Stage:
-        """The last one."""
+        """The last stage."""
         return list(self._stages.values())[-1]
 
-    def do(self, step: Step) -> None:
-        """Do a step."""
+    def execute(self, step: Step) -> None:
+        """Execute a step."""
         if step.name == "FROM":
             name = step.words[2] if len(step.words) > 2 else "image"
             root = self._work / name
@@ -111,11 +111,11 @@ class Rehearsal:
 
 
 def main(dockerfile: str, base: str, work: str, *given: str) -> None:
-    """Do all steps, then run what the image runs."""
+    """Execute all steps, then the image's command."""
     rehearsal = Rehearsal(Path(base), Path(work), dict(each.split("=", 1) for each in given))
     for step in steps(Path(dockerfile)):
         print(step.name, step.text, flush=True)
-        rehearsal.do(step)
+        rehearsal.execute(step)
     rehearsal.stage.run(rehearsal.stage.command)
 
 

@@ -1,7 +1,7 @@
-# The model server: TorchServe behind nginx, on CPUs. docs/cluster.md tells how it is built.
+# The model server: TorchServe behind nginx, on CPUs. See docs/cluster.md for how to build it.
 FROM python:3.11.14-slim-bookworm AS build
 
-# Builds for CPUs; those of PyPI carry CUDA, several GB.
+# PyTorch for CPUs; the wheels on PyPI include several GB of CUDA.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /opt/moodlake
 COPY . .
@@ -23,7 +23,7 @@ COPY infra/cli infra/cli
 COPY infra/local infra/local
 COPY infra/nginx infra/nginx
 COPY moodlake moodlake
-# All it writes to. Fargate gives volumes to the user who owns them here.
+# The only writable paths. Fargate gives volumes to the user who owns the paths here.
 VOLUME ["/var/lib/moodlake", "/tmp"]
 USER 1000:1000
 EXPOSE 8080

@@ -1,4 +1,4 @@
-"""What a Dockerfile says, and what its COPY steps take from this checkout."""
+"""Parse Dockerfiles, and copy what their COPY steps copy from this checkout."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _OPTION = re.compile(r"--([a-z]+)=(\S+)\s+")
 
 @dataclass(frozen=True)
 class Step:
-    """One instruction.
+    """An instruction of a Dockerfile.
 
     Attributes:
         name: FROM, RUN, ...
-        text: what follows, without options.
-        options: those written as --name=value.
+        text: arguments without options.
+        options: options of the form --name=value.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Step:
 
     @property
     def words(self) -> list[str]:
-        """The text, taken apart."""
+        """The text, split like a shell command."""
         return shlex.split(self.text)
 
 
 def steps(dockerfile: Path) -> list[Step]:
-    """All of a Dockerfile, without comments."""
+    """Return all instructions of a Dockerfile, without comments."""
     return [
         Step(
             each["instruction"],
@@ -51,14 +51,14 @@ def steps(dockerfile: Path) -> list[Step]:
 
 
 def last_stage(dockerfile: Path) -> list[Step]:
-    """What makes the image: all from the last FROM on."""
+    """Return the instructions of the image: all from the last FROM on."""
     found = steps(dockerfile)
     start = max(index for index, step in enumerate(found) if step.name == "FROM")
     return found[start:]
 
 
-def sent() -> set[str]:
-    """The files of this checkout that an engine is sent: those that .dockerignore lets through."""
+def build_context() -> set[str]:
+    """Return the files of the build context: those that .dockerignore does not exclude."""
     patterns = (PROJECT_ROOT / ".dockerignore").read_text("utf-8").splitlines()
     patterns = [line for line in patterns if line and not line.startswith("#")]
     found = exclude_paths(str(PROJECT_ROOT), patterns)
@@ -66,21 +66,22 @@ def sent() -> set[str]:
 
 
 def copy(step: Step, folder: Path, files: Collection[str]) -> None:
-    """Do what a COPY step says, from this checkout.
+    """Execute a COPY step from this checkout.
 
     Args:
-        folder: its target is relative to it.
-        files: what may be copied, see `sent`.
+        step: the COPY step.
+        folder: folder that its target is relative to.
+        files: the build context, see `build_context`.
 
     Raises:
-        FileNotFoundError: a source is absent, or not let through.
+        FileNotFoundError: a source is missing from the build context.
     """
     *sources, last = step.words
     target = folder / last
     for source in sources:
         inside = {name for name in files if source in (".", name) or name.startswith(f"{source}/")}
         if not inside:
-            raise FileNotFoundError(f"{source} is not there, or .dockerignore keeps it back")
+            raise FileNotFoundError(f"{source} does not exist, or .dockerignore excludes it")
         for name in inside:
             place = target / Path(name).relative_to(source)
             if name == source and last.endswith("/"):

@@ -11,11 +11,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM python:3.11.14-slim-bookworm
 
-# The driver comes from the machine, CUDA's libraries from wheels: NVIDIA's container toolkit is
-# asked for the first only.
+# NVIDIA's container toolkit provides only the machine's driver; the CUDA libraries are in wheels.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 ENV PATH=/opt/venv/bin:$PATH
-# Here the code's folder is where DVC works.
+# DVC writes to the code's folder.
 RUN useradd --uid 1000 --create-home moodlake && install -d -o moodlake /opt/moodlake
 WORKDIR /opt/moodlake
 COPY --from=build /opt/venv /opt/venv
@@ -28,6 +27,6 @@ COPY --chown=1000:1000 model_store model_store
 COPY --chown=1000:1000 moodlake moodlake
 COPY --chown=1000:1000 training training
 USER 1000:1000
-# There is no git here.
+# The image contains no Git repository.
 RUN dvc config --local core.no_scm true
 CMD ["dvc", "repro"]

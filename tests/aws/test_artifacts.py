@@ -211,7 +211,7 @@ def test_only_what_changed_is_uploaded(aws: Emulator, bucket: str, tmp_path: Pat
 
 
 def test_a_bucket_without_versions_is_refused(aws: Emulator, bucket: str, built: Path) -> None:
-    with pytest.raises(CloudError, match="keeps no versions"):
+    with pytest.raises(CloudError, match="has no versioning"):
         upload(aws.client("s3"), bucket, built)
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from infra.aws.cloud import Cloud
 from infra.aws.stack import CloudError
-from infra.aws.template import STACKS, refusal, template
+from infra.aws.template import STACKS, invalid_value, template
 from moodlake.cli import app
 from tests.aws.emulator import ACCOUNT, REGION, Emulator
 
@@ -73,7 +73,7 @@ def test_what_runs_takes_what_it_stands_on_from_there(aws: Emulator) -> None:
     cloud = Cloud("moodlake")
     before = cloud.lacking("run", {})
     assert {"Images", "ServerToken", "AirflowRole"} < before
-    with pytest.raises(CloudError, match="run has to know AirflowRole"):
+    with pytest.raises(CloudError, match="run needs AirflowRole"):
         cloud.plan("run", {})
     run(*DEPLOY)
     uploaded = {"RequirementsVersion", "PluginsVersion", "StartupVersion"}
@@ -84,7 +84,7 @@ def test_what_runs_takes_what_it_stands_on_from_there(aws: Emulator) -> None:
 @pytest.mark.usefixtures("nothing_there")
 def test_servers_are_not_deployed_before_their_image(aws: Emulator) -> None:
     told = " ".join(run("deploy", "--yes", "--server-tag", "1.0", code=1).split())
-    assert "moodlake-server:1.0 yet; push it" in told
+    assert "moodlake-server:1.0; push it" in told
     # What it stands on is there, and where the image belongs.
     assert Cloud("moodlake").outputs()["Registry"].endswith("/moodlake-server")
     aws.client("ecr").put_image(
@@ -156,7 +156,7 @@ def test_who_may_not_deploy_is_told_what_is_missing(
 
 
 def test_what_is_not_there_cannot_be_taken_down(aws: Emulator) -> None:
-    assert "there is no other" in run("destroy", "--yes", "--name", "other", code=1)
+    assert "other is not deployed" in run("destroy", "--yes", "--name", "other", code=1)
 
 
 def test_a_part_that_there_is_not_is_told(aws: Emulator) -> None:
@@ -193,8 +193,8 @@ def test_any_parameter_of_the_templates_can_be_set(aws: Emulator) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("--images-bucket", "Not_A_Bucket", "3 to 63 lower-case letters"),
-        ("--set", "ImagesBucket=x", "3 to 63 lower-case letters"),
+        ("--images-bucket", "Not_A_Bucket", "3 to 63 lowercase letters"),
+        ("--set", "ImagesBucket=x", "3 to 63 lowercase letters"),
     ],
 )
 def test_what_a_parameter_cannot_be_is_told_before_anything_is_made(
@@ -210,9 +210,9 @@ def test_every_pattern_says_what_it_takes(name: str) -> None:
     for parameter, each in whole["Parameters"].items():
         assert ("AllowedPattern" in each) == ("ConstraintDescription" in each), parameter
         if "Default" in each:
-            assert refusal(whole, {parameter: str(each["Default"])}) is None
+            assert invalid_value(whole, {parameter: str(each["Default"])}) is None
     wrong = {"run": {"FlowLogs": "maybe"}, "base": {"Name": "No"}}[name]
-    assert refusal(whole, wrong)
+    assert invalid_value(whole, wrong)
 
 
 def test_what_is_of_another_part_is_not_lost_in_silence(aws: Emulator) -> None:
@@ -221,7 +221,7 @@ def test_what_is_of_another_part_is_not_lost_in_silence(aws: Emulator) -> None:
 
 
 def test_a_name_that_nothing_can_have_is_told(aws: Emulator) -> None:
-    assert "2 to 20 lower-case letters" in run("plan", "--name", "My_Lake", code=1)
+    assert "2 to 20 lowercase letters" in run("plan", "--name", "My_Lake", code=1)
 
 
 def test_a_profile_that_does_not_exist_is_told(

@@ -232,7 +232,7 @@ def test_what_costs_bears_its_name() -> None:
 def test_a_region_without_managed_airflow_is_told_where_that_is_asked_for() -> None:
     cloud = Cloud("moodlake", "mx-central-1")
     cloud.check(["base"])
-    with pytest.raises(CloudError, match=r"no mwaa, which run needs; .* \(--only base\)"):
+    with pytest.raises(CloudError, match=r"not offer mwaa, which run needs; .* \(--only base\)"):
         cloud.check(STACKS)
 
 

@@ -172,7 +172,7 @@ def test_a_name_for_two_things_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
     for name in ("a", "b"):
         (folder / f"{name}.yaml").write_text("Resources:\n  Images: {Type: AWS::S3::Bucket}\n")
     monkeypatch.setattr("infra.aws.template._FOLDER", tmp_path)
-    with pytest.raises(ValueError, match=r"b\.yaml: Images is defined twice"):
+    with pytest.raises(ValueError, match=r"b\.yaml: Images defined twice"):
         template("base")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from infra.images.steps import copy, last_stage, sent, steps
+from infra.images.steps import build_context, copy, last_stage, steps
 from infra.local.service import BIN
 from moodlake.settings import PROJECT_ROOT
 
@@ -126,7 +126,7 @@ def test_what_is_copied_is_enough(image: Path, tmp_path: Path) -> None:
 
 def copied(image: Path, folder: Path) -> Path:
     """A folder with just what the image has of this checkout."""
-    files = sent()
+    files = build_context()
     for step in last_stage(image):
         if step.name == "COPY" and "from" not in step.options:
             copy(step, folder, files)
@@ -156,7 +156,7 @@ def test_engines_are_sent_no_secret_and_nothing_that_was_made_here() -> None:
     for path in absent:
         path.write_text("secret", "utf-8")
     try:
-        names = sent()
+        names = build_context()
     finally:
         for path in absent:
             path.unlink()

@@ -71,7 +71,7 @@ def test_what_cannot_be_done_is_told(own: ModelServer, newer: Path, tmp_path: Pa
     versions = Versions(own.torchserve, own.gateway)
     with pytest.raises(VersionError, match=r"1\.0 is the default"):
         versions.remove("1.0")
-    with pytest.raises(VersionError, match=r"there is 1\.0, 2\.0"):
+    with pytest.raises(VersionError, match=r"served are 1\.0, 2\.0"):
         versions.use("3.0")
     with pytest.raises(VersionError, match=r"2\.0 is already served"):
         versions.add(newer)

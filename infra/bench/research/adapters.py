@@ -1,4 +1,4 @@
-"""Face detectors of other packages behind one call, each with the settings its package advises.
+"""Face detectors of other packages with a common interface and their recommended settings.
 
 None is needed by the project; what is not installed is skipped and said.
 """
@@ -19,7 +19,7 @@ from moodlake.inference import blazeface
 
 @dataclass(frozen=True)
 class Found:
-    """A detection: left, top, width, height in pixels, a score (higher is surer), landmarks."""
+    """A detection: left, top, width, height in pixels, score (higher is surer), landmarks."""
 
     box: tuple[float, float, float, float]
     score: float
@@ -30,12 +30,12 @@ Detector = Callable[[NDArray[np.uint8]], list[Found]]
 
 
 def ours() -> Detector:
-    """`moodlake.inference.blazeface`, as the library uses it."""
+    """moodlake's detector, with the library's settings."""
     return _of_blazeface(blazeface.detect)
 
 
 def blazeface_alone() -> Detector:
-    """The search's network in one pass at its own 256 x 256, with MediaPipe's threshold of 0.5."""
+    """BlazeFace in one pass at 256 x 256, with MediaPipe's threshold of 0.5."""
 
     def search(pixels: NDArray[np.uint8]) -> tuple[blazeface.Faces, blazeface.Scores]:
         faces, scores = blazeface.search(pixels, (256, 256))
@@ -57,7 +57,7 @@ def _of_blazeface(
 
 
 def haar() -> Detector:
-    """OpenCV's cascade "alt2" at 240 pixels of the shorter side."""
+    """OpenCV's Haar cascade "alt2", with the shorter side at 240 pixels."""
     cascade = cv2.CascadeClassifier(
         str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml")
     )
@@ -100,7 +100,7 @@ def mtcnn() -> Detector:
 
     try:
         import torchvision  # noqa: F401
-    except RuntimeError:  # its operators want CUDA libraries; that they are declared is enough
+    except RuntimeError:  # its operators need CUDA libraries; their declaration is enough here
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -135,7 +135,7 @@ def _batched_nms(boxes: Any, scores: Any, groups: Any, overlap: float) -> Any:
 
 
 def yunet() -> Detector:
-    """YuNet as libfacedetection compiles it in, at full size; pip install yuface."""
+    """YuNet of libfacedetection, at full size; pip install yuface."""
     import yuface
 
     def found(pixels: NDArray[np.uint8]) -> list[Found]:
@@ -149,7 +149,7 @@ def yunet() -> Detector:
 
 
 def _four(points: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Eyes, nose and the mouth's corners (5, 2) as eyes, nose and the mouth's middle."""
+    """Convert eyes, nose and mouth corners (5, 2) to eyes, nose and mouth centre."""
     return np.array([*points[:3], points[3:].mean(axis=0)], float)
 
 

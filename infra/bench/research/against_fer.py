@@ -1,8 +1,8 @@
-"""From photos to distributions, with face detection: moodlake beside `fer`, by turns in one run.
+"""Benchmark against the package `fer`, from photos to distributions with face detection.
 
-`make bench-fer` runs it. `fer` (https://pypi.org/project/fer, MIT) has its own environment, and the
-threads that it takes by itself; moodlake has a thread a core. Both read the same files. Goal: 5
-times as many images/s.
+Run it with `make bench-fer`. `fer` (https://pypi.org/project/fer, MIT) runs in its own environment
+with its default threads, moodlake with a thread per core; both read the same files in turns. Goal:
+5 times as many images/s.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _PHOTOS = {(400, 300): 48, (640, 480): 32, (1024, 768): 24, (1600, 1200): 16}
 
 
 class Fer:
-    """The other side, in a process of its own.
+    """`fer` in a separate process.
 
     Args:
-        python: of the environment in which `fer` is installed.
+        python: interpreter of the environment that contains `fer`.
         detector: "haar", its default, or "mtcnn".
     """
 
@@ -48,7 +48,7 @@ class Fer:
         )
         while (line := self._answer()) != "ready":
             if not line:
-                raise SystemExit(f"{python} has no working `fer`; pip install fer there")
+                raise SystemExit(f"{python} cannot import `fer`; install it there with pip")
 
     def _answer(self) -> str:
         assert self._process.stdout
@@ -56,13 +56,13 @@ class Fer:
         return line.strip()
 
     def read(self, folder: Path) -> tuple[int, float]:
-        """How many faces it finds in a folder, and seconds."""
+        """Return the number of faces found in a folder, and the seconds."""
         assert self._process.stdin
         self._process.stdin.write(f"{folder}\n")
         self._process.stdin.flush()
-        while not (line := self._answer()).startswith("READ "):  # it prints other lines, too
+        while not (line := self._answer()).startswith("READ "):  # skip other output
             if self._process.poll() is not None:
-                raise SystemExit("`fer` ended")
+                raise SystemExit("the process of `fer` ended")
         _, found, seconds = line.split()
         return int(found), float(seconds)
 
@@ -75,7 +75,7 @@ class Fer:
 
 
 def read(model: Model, folder: Path) -> tuple[int, float]:
-    """How many faces moodlake finds in a folder, and seconds."""
+    """Return the number of faces that moodlake finds in a folder, and the seconds."""
     cores = os.cpu_count() or 1
     started = time.perf_counter()
     paths = sorted(folder.iterdir())
@@ -90,7 +90,7 @@ def read(model: Model, folder: Path) -> tuple[int, float]:
 
 
 def fill(folder: Path, size: tuple[int, int], count: int) -> Path:
-    """A folder of so many photos of a size, each with one face."""
+    """Create a folder of photos of a size, each with one face."""
     made = folder / f"{size[0]} x {size[1]}"
     made.mkdir()
     for number, photo in enumerate(photos_with_faces(count)):
@@ -99,7 +99,7 @@ def fill(folder: Path, size: tuple[int, int], count: int) -> Path:
 
 
 def measure(python: Path) -> Table:
-    """Run everything; returns the table of results."""
+    """Run the benchmark; return the table of results."""
     model = Model.load(RELEASED_ARCHIVE, streams=os.cpu_count() or 1)
     results = Table("photos", "fer's detector", "fer, images/s", "moodlake, images/s", "ratio")
     with tempfile.TemporaryDirectory() as temporary:
@@ -126,5 +126,5 @@ def _beside(other: Fer, model: Model, folder: Path, count: int) -> tuple[str, st
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("python", type=Path, help="of the environment that has `fer`")
+    parser.add_argument("python", type=Path, help="interpreter of the environment with `fer`")
     Console().print(measure(parser.parse_args().python))

@@ -1,8 +1,9 @@
-"""Compare face detectors on made photos: python -m infra.bench.research.detectors [--ferplus NPZ].
+"""Compare face detectors on synthetic photos.
 
-Prints, for each detector that is installed: how many of the faces it finds, by size and by how far
-they are turned; false alarms; how far its landmarks are off; and the time of an image. Then how
-often it sees a face in images that one fills.
+`python -m infra.bench.research.detectors [--ferplus NPZ]`
+
+Prints, for each installed detector: the share of faces found, by size and rotation; false alarms;
+landmark errors; and time per image. Then the share of images found that consist of a face.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ _SURE_VOTES = 6
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a detector made of the photos.
+    """The results of a detector.
 
     Attributes:
-        faces: (N, 5) of each true face: size, degrees turned, hard, cut out of a portrait, found.
-        off: mean distances of landmarks by the distance of the eyes, where both are known.
-        alarms: false alarms of each photo; `empty` marks photos without a face.
-        seconds: of each photo.
+        faces: (N, 5) per true face: size, degrees of rotation, hard, from a portrait, found.
+        off: mean distances of landmarks, relative to the distance of the eyes, where known.
+        alarms: false alarms per photo.
+        empty: whether a photo contains no face.
+        seconds: seconds per photo.
     """
 
     faces: NDArray[np.float64]
@@ -48,8 +50,8 @@ class Outcome:
 
 
 def measure(detector: Detector, photos: Sequence[Photo]) -> Outcome:
-    """Run a detector over the photos."""
-    detector(photos[0].pixels)  # networks compile at the first image of a shape
+    """Run a detector on the photos."""
+    detector(photos[0].pixels)  # networks compile on the first image of a shape
     rows, off, alarms, seconds = [], [], [], []
     for photo in photos:
         start = time.perf_counter()
@@ -69,7 +71,7 @@ def measure(detector: Detector, photos: Sequence[Photo]) -> Outcome:
 
 
 def match(found: Sequence[Found], faces: Sequence[Truth]) -> list[Found | None]:
-    """The detection of each true face, surest first.
+    """Match detections to true faces, the most certain first.
 
     Detectors frame faces each in their own way, so that a box counts whose centre lies within
     0.4 sides of the true one's and whose side is half to twice the true one's.
@@ -90,12 +92,12 @@ def match(found: Sequence[Found], faces: Sequence[Truth]) -> list[Found | None]:
 
 
 def heads(ferplus: Path | None, seed: int) -> list[Head]:
-    """The portraits, and as many of FER+'s training faces that annotators agreed on."""
+    """Return the portraits, and as many training faces of FER+ that annotators agreed on."""
     cut = portraits()
     if ferplus is None:
         return cut
     arrays = np.load(ferplus)
-    pixels, votes = arrays["pixels"], arrays["votes"]  # each access reads the file anew
+    pixels, votes = arrays["pixels"], arrays["votes"]  # each access reads the file again
     emotions, others = votes[:, :8], votes[:, 8:]
     sure = (emotions.max(axis=1) >= _SURE_VOTES) & (others.sum(axis=1) == 0)
     rows = np.flatnonzero(sure & (arrays["split"] == 0))
@@ -104,7 +106,7 @@ def heads(ferplus: Path | None, seed: int) -> list[Head]:
 
 
 def table(outcomes: dict[str, Outcome]) -> str:
-    """Markdown, a row for each detector."""
+    """Return a Markdown table with a row per detector."""
     sizes = [f"{low:.0%}–{high:.0%}" for low, high in itertools.pairwise(_SIZES)]
     turns = [f"{low}–{high}°" for low, high in itertools.pairwise(_TURNS)]
     columns = ["detector", *sizes, *turns, *(f"{turn} plain" for turn in turns)]
@@ -133,7 +135,7 @@ def _cells(outcome: Outcome) -> list[str]:
 
 
 def tight_crops(pasted: Sequence[Head]) -> dict[str, list[NDArray[np.uint8]]]:
-    """Images that a face fills: FER+'s crops, and 25 x 25 pixels of Labeled Faces in the Wild.
+    """Return images filled by a face: crops of FER+, and 25 x 25 pixels of LFW (Labeled Faces).
 
     scikit-image's subset of the latter holds 100 faces, then 100 parts of photos without one.
     """
@@ -144,7 +146,7 @@ def tight_crops(pasted: Sequence[Head]) -> dict[str, list[NDArray[np.uint8]]]:
 
 
 def tight_table(detectors: dict[str, Detector], crops: dict[str, list[NDArray[np.uint8]]]) -> str:
-    """Markdown: the share of images in which each detector sees a face."""
+    """Return a Markdown table of the share of images in which each detector finds a face."""
     rows = [["detector", *crops], ["---"] * (len(crops) + 1)]
     for name, detector in detectors.items():
         shares = [np.mean([bool(detector(crop)) for crop in part]) for part in crops.values()]
@@ -158,15 +160,15 @@ def _installed() -> dict[str, Detector]:
         try:
             ready[name] = make()
         except ImportError as error:
-            told = (make.__doc__ or "").splitlines()[0]
-            print(f"{name} is left out ({error}): {told}")
+            summary = (make.__doc__ or "").splitlines()[0]
+            print(f"{name} skipped ({error}): {summary}")
     return ready
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ferplus", type=Path, help="FER+'s .npz: its faces are pasted too")
+    parser.add_argument("--ferplus", type=Path, help="FER+'s .npz, to paste its faces, too")
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Run by `against_fer` in the environment of the package `fer`; does not import moodlake.
+"""Started by `against_fer` in the environment of the package `fer`; does not import moodlake.
 
-For each line of standard input, which names a folder, it reads all of its photos and prints a line
-of READ, how many faces it found, and how many seconds that took.
+Each line of standard input names a folder. For each, it reads all photos and prints "READ", the
+number of faces found, and the seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fer.fer import FER
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Process folders until the input ends."""
     detector = FER(mtcnn="mtcnn" in sys.argv)
     print("ready", flush=True)
     for line in sys.stdin:

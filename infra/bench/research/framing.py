@@ -1,8 +1,8 @@
 """Measure what detection and cropping cost the model: python -m infra.bench.research.framing NPZ.
 
-FER+'s validation faces are laid on scenes, enlarged and turned; the model reads the crop that it
-was given in training, the Haar cascade's box, and moodlake's own crop. Prints how many faces are
-found and, of those, accuracy and KL divergence.
+FER+'s validation faces are pasted into scenes, enlarged and rotated; the model scores the original
+crop, the Haar cascade's box, and moodlake's crop. Prints the share of faces found and, of those,
+accuracy and KL divergence.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Pixels = NDArray[np.uint8]
 
 
 def faces_of(path: Path, split: str, count: int) -> tuple[list[Pixels], NDArray[np.float64]]:
-    """FER+ faces (48, 48) and their distributions (N, 8), drawn by a fixed seed."""
+    """Return FER+ faces (48, 48) and their distributions (N, 8), sampled with a fixed seed."""
     data = load(DataParams(name="ferplus", path=str(path)))
     assert data.splits is not None
     rows = [row for row, name in enumerate(data.splits) if name == split]
@@ -39,7 +39,7 @@ def faces_of(path: Path, split: str, count: int) -> tuple[list[Pixels], NDArray[
 
 
 def lay(face: Pixels, index: int, turned: float, backgrounds: Sequence[Pixels]) -> Photo:
-    """A face, enlarged to 96 to 240 pixels and turned, on a scene; the same for each turn."""
+    """Paste a face of 96 to 240 pixels, rotated, into a scene equal for all rotations."""
     rng = np.random.default_rng([1, index])
     side = rng.uniform(*_SIDES)
     scene = backgrounds[int(rng.integers(len(backgrounds)))]
@@ -49,7 +49,7 @@ def lay(face: Pixels, index: int, turned: float, backgrounds: Sequence[Pixels]) 
 
 
 def cut_by_moodlake(photo: Photo) -> Pixels | None:
-    """The crop of the face that was laid there, if it is found."""
+    """Return moodlake's crop of the pasted face, if it is found."""
     for face in find_faces(photo.pixels):
         if _is_there(photo, face.left, face.top, face.width):
             return crop(photo.pixels, face)
@@ -57,7 +57,7 @@ def cut_by_moodlake(photo: Photo) -> Pixels | None:
 
 
 def cut_by(detector: Detector, photo: Photo) -> Pixels | None:
-    """The detector's box of the face that was laid there, if it is found."""
+    """Return the detector's box of the pasted face, if it is found."""
     for found in detector(photo.pixels):
         left, top, width, height = (round(value) for value in found.box)
         if _is_there(photo, left, top, width):
@@ -71,10 +71,10 @@ def _is_there(photo: Photo, left: float, top: float, side: float) -> bool:
     return bool(away < 0.4 * true and 0.5 < side / true < 2)
 
 
-def tell(
+def print_row(
     model: Model, name: str, crops: Sequence[Pixels | None], truth: NDArray[np.float64]
 ) -> None:
-    """Print a row: found, and accuracy and KL of those."""
+    """Print a table row: share found, and accuracy and KL of those."""
     rows = [row for row, part in enumerate(crops) if part is not None]
     if not rows:
         print(f"| {name} | 0 | | |")
@@ -99,7 +99,7 @@ def main() -> None:
     faces, truth = faces_of(chosen.ferplus, chosen.split, chosen.faces)
     model, cascade, backgrounds = Model.load(chosen.model), haar(), scenes()
     print("| crop | found | accuracy | KL |\n| --- | --- | --- | --- |")
-    tell(model, "as given", [np.dstack([face] * 3) for face in faces], truth)
+    print_row(model, "as given", [np.dstack([face] * 3) for face in faces], truth)
     for turned in _TURNS:
         ours: list[Pixels | None] = []
         theirs: list[Pixels | None] = []
@@ -107,10 +107,10 @@ def main() -> None:
             photo = lay(face, index, turned, backgrounds)
             ours.append(cut_by_moodlake(photo))
             theirs.append(cut_by(cascade, photo))
-        tell(model, f"Haar, {turned}°", theirs, truth)
-        tell(model, f"moodlake, {turned}°", ours, truth)
+        print_row(model, f"Haar, {turned}°", theirs, truth)
+        print_row(model, f"moodlake, {turned}°", ours, truth)
         both = [o if t is not None else None for o, t in zip(ours, theirs, strict=True)]
-        tell(model, f"moodlake, {turned}°, of those that Haar finds", both, truth)
+        print_row(model, f"moodlake, {turned}°, of those that Haar finds", both, truth)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Made photos for measuring face detectors: real faces on real scenes, with known boxes.
+"""Synthetic photos for benchmarks of face detectors: real faces in real scenes, with known boxes.
 
-Heads come from the portraits inside scikit-image and matplotlib, and, where its path is given, from
-FER+; scenes from scikit-image and scikit-learn. What is drawn depends on the seed alone.
+Heads come from portraits in scikit-image and matplotlib, and optionally from FER+; scenes from
+scikit-image and scikit-learn. Everything depends on the seed alone.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 SMALLEST, LARGEST = 0.04, 0.70
-"""Of a face's box: its side by the shorter side of the image."""
-MOST_TURNED = 40.0
+"""Range of a face's size: its box's side relative to the image's shorter side."""
+MAX_ROTATION = 40.0
 
 _SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
 _SCENES = (
@@ -37,13 +37,13 @@ _FEATHER = 0.12
 
 @dataclass(frozen=True)
 class Head:
-    """A face with what is around it.
+    """A face with its surroundings.
 
     Attributes:
         kind: "head" (cut out of a portrait) or "fer" (a tight crop without a head around it).
-        pixels, mask: (h, w, 3) uint8 RGB; (h, w) 0 to 1, how much of it is pasted.
+        pixels, mask: (h, w, 3) uint8 RGB; (h, w) opacity, 0 to 1.
         box: left, top, side of the square from the brows' upper edge to the chin.
-        landmarks: (4, 2) x and y of `blazeface.LANDMARKS`, or None where nobody marked them.
+        landmarks: (4, 2) x and y of `blazeface.LANDMARKS`, or None if unknown.
     """
 
     kind: str
@@ -55,12 +55,12 @@ class Head:
 
 @dataclass(frozen=True)
 class Truth:
-    """A face in a made photo.
+    """A face in a synthetic photo.
 
     Attributes:
-        kind: of its head.
-        box: left, top, width, height in pixels; upright and square even if the face is turned.
-        size: the box's side by the shorter side of the image.
+        kind: see Head.
+        box: left, top, width, height in pixels; upright and square even if the face is rotated.
+        size: the box's side relative to the image's shorter side.
         turned: degrees, counter-clockwise.
         landmarks: (4, 2) or None.
     """
@@ -74,7 +74,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Photo:
-    """A made photo; `hard` if light, sharpness or sight of its faces was spoilt."""
+    """A synthetic photo; `hard` if its light, sharpness or faces were degraded."""
 
     pixels: Pixels
     faces: tuple[Truth, ...]
@@ -82,12 +82,12 @@ class Photo:
 
 
 def read(path: Path) -> Pixels:
-    """A photo as RGB (h, w, 3) uint8."""
+    """Read a photo as RGB (h, w, 3) uint8."""
     return np.asarray(PIL.Image.open(path).convert("RGB"))
 
 
 def portraits() -> list[Head]:
-    """The two portraits of the installed wheels, marked by hand."""
+    """Return the two portraits of installed wheels, annotated by hand."""
     hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     astronaut = [(203, 101), (246, 104), (223, 128), (223, 145)]
     grace = [(223, 190), (305, 187), (265, 237), (268, 275)]
@@ -103,7 +103,7 @@ def _cut(
     box: tuple[float, float, float],
     landmarks: list[tuple[int, int]],
 ) -> Head:
-    """The head inside an ellipse (x, y, half width, half height)."""
+    """Cut the head inside an ellipse (x, y, half width, half height)."""
     x, y, half_width, half_height = ellipse
     left, top = max(0, x - half_width), max(0, y - half_height)
     part = pixels[top : y + half_height, left : x + half_width]
@@ -113,7 +113,7 @@ def _cut(
 
 
 def _ellipse(height: int, width: int, power: float) -> NDArray[np.float32]:
-    """A feathered superellipse: power 2 is an ellipse, a higher one nears the rectangle."""
+    """Return a feathered superellipse; power 2 is an ellipse, more nears a rectangle."""
     rows, columns = np.mgrid[0:height, 0:width]
     y, x = np.abs(2 * (rows + 0.5) / height - 1), np.abs(2 * (columns + 0.5) / width - 1)
     radius = (x**power + y**power) ** (1 / power)
@@ -121,13 +121,13 @@ def _ellipse(height: int, width: int, power: float) -> NDArray[np.float32]:
 
 
 def fer_head(face: Pixels) -> Head:
-    """A tight square crop (s, s) uint8 as a head; all of it is the face's box."""
+    """Return a tight square crop (s, s) uint8 as a head whose box is the whole crop."""
     side = face.shape[0]
     return Head("fer", np.dstack([face] * 3), _ellipse(side, side, 6.0), (0.0, 0.0, side), None)
 
 
 def scenes() -> list[Pixels]:
-    """Photos without a human face; a cat is among them."""
+    """Return photos without a human face, including a cat."""
     names = sklearn.datasets.load_sample_images()
     return [read(_SCIKIT_IMAGE / name) for name in _SCENES] + list(names.images)
 
@@ -135,7 +135,7 @@ def scenes() -> list[Pixels]:
 def make_photos(
     count: int, heads: list[Head], backgrounds: list[Pixels], seed: int
 ) -> Iterator[Photo]:
-    """Photos with one to three faces each, one in five without; every second one is hard."""
+    """Yield photos with one to three faces, one in five without; every second one is hard."""
     for index in range(count):
         rng = np.random.default_rng([seed, index])
         shape = _SHAPES[rng.integers(len(_SHAPES))]
@@ -145,13 +145,13 @@ def make_photos(
         for _ in range(0 if index % 5 == 4 else rng.integers(1, 4)):
             head = heads[rng.integers(len(heads))]
             size = math.exp(rng.uniform(math.log(SMALLEST), math.log(LARGEST)))
-            turned = rng.uniform(-MOST_TURNED, MOST_TURNED)
+            turned = rng.uniform(-MAX_ROTATION, MAX_ROTATION)
             _add(canvas, head, size, turned, faces, rng, hard)
         yield Photo(_spoil(canvas, rng) if hard else canvas, tuple(faces), hard)
 
 
 def background(scene: Pixels, rng: np.random.Generator, shape: tuple[int, int]) -> Pixels:
-    """A part of the scene, turned by quarters, mirrored and scaled to `shape` (height, width)."""
+    """Return a part of the scene, rotated by quarters, mirrored and scaled to (height, width)."""
     height, width = shape
     scene = np.rot90(scene, int(rng.integers(4)))[:, :: int(rng.choice((-1, 1)))]
     fit = min(scene.shape[0] / height, scene.shape[1] / width) * rng.uniform(0.5, 1)
@@ -171,7 +171,7 @@ def _add(
     rng: np.random.Generator,
     hard: bool,
 ) -> None:
-    """Paste a head whose box lies inside the canvas and overlaps no other; else leave it."""
+    """Paste a head where its box is inside the canvas and overlaps no other, if possible."""
     height, width = canvas.shape[:2]
     side = size * min(height, width)
     for _ in range(20):
@@ -193,7 +193,7 @@ def _apart(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def paste(canvas: Pixels, head: Head, box: tuple[float, float, float], turned: float) -> Truth:
-    """Lay the head over the canvas so that its box (left, top, side) lies there."""
+    """Paste the head so that its box is at (left, top, side)."""
     left, top, side = box
     scale = side / head.box[2]
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -218,10 +218,10 @@ def paste(canvas: Pixels, head: Head, box: tuple[float, float, float], turned: f
 
 
 def _cover(canvas: Pixels, face: Truth, rng: np.random.Generator) -> None:
-    """Hide up to a third of the face's box from one side behind a plain patch."""
+    """Cover up to a third of the face's box from one side with a plain patch."""
     left, top, side = (round(value) for value in face.box[:3])
     depth = round(side * rng.uniform(0.1, 0.33))
-    where = rng.integers(3)  # the chin, the right or the left: the brow is under hair or a hat
+    where = rng.integers(3)  # chin, right or left; never the brow, which hair or a hat covers
     if where == 0:
         part = canvas[top + side - depth : top + side, left : left + side]
     else:

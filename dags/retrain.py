@@ -1,4 +1,4 @@
-"""Retrain by params.yaml, and release the model if it is better on the same data."""
+"""Retrain with params.yaml, and release the model if it is better on the same data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow.sdk import dag, task
 @dag(
     schedule=None,
     start_date=datetime(2026, 1, 1),
-    # Two at once would write the same files.
+    # Concurrent runs would write the same files.
     max_active_runs=1,
     tags=["moodlake", "training"],
     default_args={
@@ -31,7 +31,7 @@ def retrain() -> None:
 
         try:
             outcome = retrain()
-        except BundleError as error:  # no retry makes them comparable
+        except BundleError as error:  # a retry does not make models comparable
             raise AirflowFailException(str(error)) from error
         metrics = {each.metric: [each.released, each.candidate] for each in outcome.comparisons}
         return {"released": outcome.released, "metrics": metrics}

@@ -1,7 +1,7 @@
-"""Score what is dropped into the installation's bucket, as S3 tells an SQS queue of it.
+"""Score images when they arrive in the bucket: S3 sends notifications to an SQS queue.
 
-There is such a DAG where MOODLAKE_ARRIVALS_QUEUE names the queue's URL. A notification may be lost;
-the hourly `score_images` finds what it told of.
+This DAG exists if MOODLAKE_ARRIVALS_QUEUE is set to the URL of the queue. Notifications may be
+lost; the hourly `score_images` finds the images that they reported.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ QUEUE = Settings.from_environment().arrivals_queue
 NAME = "moodlake-arrivals"
 
 
-def watched(queue: str) -> Asset:
-    """Updated by each batch of messages, which are deleted from the queue."""
+def watched_asset(queue: str) -> Asset:
+    """Return an asset that each batch of messages updates. Received messages are deleted."""
     from airflow.providers.common.messaging.triggers.msg_queue import MessageQueueTrigger
 
     trigger = MessageQueueTrigger(
         scheme="sqs",
         sqs_queue=queue,
-        aws_conn_id=None,  # the standard AWS variables, as for all else
+        aws_conn_id=None,  # use the standard AWS variables
         max_messages=10,
         num_batches=10,
         waiter_delay=2,
@@ -49,10 +49,10 @@ def plan_arrivals() -> list[str]:
 if QUEUE:
 
     @dag(
-        schedule=[watched(QUEUE)],
+        schedule=[watched_asset(QUEUE)],
         start_date=datetime(2026, 1, 1),
         catchup=False,
-        # What arrives meanwhile is taken by the next run, all at once.
+        # The next run takes all images that arrive during a run.
         max_active_runs=1,
         tags=["moodlake", "scoring"],
         default_args=DEFAULTS,

@@ -1,4 +1,4 @@
-"""Commands for the servers on this machine: up, put, run, env, status, down, demo."""
+"""Commands for the local servers: up, put, run, env, status, down, demo."""
 
 from __future__ import annotations
 
@@ -32,13 +32,16 @@ from moodlake.settings import RELEASED_ARCHIVE, Settings
 def up(
     state: StateDir = DEFAULT_STATE,
     model: ArchivePath = RELEASED_ARCHIVE,
-    free_ports: Annotated[bool, typer.Option(help="Take any free ports.")] = False,
+    free_ports: Annotated[
+        bool, typer.Option(help="Use free ports instead of the defaults.")
+    ] = False,
     workers: Annotated[
-        int, typer.Option(min=0, help="So many of Celery's, with Redis and PostgreSQL.")
+        int,
+        typer.Option(min=0, help="Number of Celery workers, with Redis and PostgreSQL. 0: none."),
     ] = 0,
     app: Annotated[bool, typer.Option("--app", help="The page, too; see `moodlake app`.")] = False,
 ) -> None:
-    """Start S3, TorchServe, nginx and Airflow here; Ctrl-C or `moodlake down` stops them."""
+    """Start S3, TorchServe, nginx and Airflow on this machine, until Ctrl-C or `moodlake down`."""
     with report_errors(), stopping_cleanly() as stopped:
         from infra.local.ports import ClusterPorts, Ports
         from infra.stack import Stack
@@ -52,12 +55,12 @@ def up(
         try:
             bucket = stack.settings.images_bucket
             console.print(
-                f"Airflow's user is admin, its password {stack.airflow.password}\n"
+                f"Airflow user: admin, password: {stack.airflow.password}\n"
                 f"In another terminal:\n"
-                f"  moodlake put photos/    # into s3://{bucket}\n"
-                f"  moodlake run            # or wait for the full hour\n"
+                f"  moodlake put photos/    # uploads to s3://{bucket}\n"
+                f"  moodlake run            # or wait for the hourly run\n"
                 f"  moodlake table\n"
-                f"Ctrl-C stops.",
+                f"Press Ctrl-C to stop.",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -72,11 +75,13 @@ def put(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SRC...", exists=True, help="Folders, files or ZIPs.")
     ],
-    bucket: Annotated[str | None, typer.Option(help="The installation's own if not given.")] = None,
-    prefix: Annotated[str, typer.Option(help="Before each key, as in 2026/.")] = "",
+    bucket: Annotated[
+        str | None, typer.Option(help="Target bucket. Default: the installation's own.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Prefix for each key, such as 2026/.")] = "",
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Drop images into the bucket; exit code 1 if one of them cannot be sent."""
+    """Upload images to the bucket. Exit code 1 if any of them is skipped."""
     with report_errors():
         from infra.stack import attach
         from moodlake.scoring.sources.s3 import s3_client
@@ -90,7 +95,7 @@ def put(
             for upload, problem in send(s3_client(), name, uploads):
                 if problem:
                     text = escape(f"{upload}: {problem}")
-                    errors.print(f"[red]not sent:[/] {text}", soft_wrap=True)
+                    errors.print(f"[red]skipped:[/] {text}", soft_wrap=True)
                 else:
                     sent += 1
         finally:
@@ -119,28 +124,28 @@ def run(state: StateDir = DEFAULT_STATE, **params: Any) -> None:
 
 
 def _outcome(run_id: str, settings: Settings, place: str) -> str:
-    """What a run that ended well has done with the objects of a place, in words."""
+    """Describe the outcome of a successful run over `place`, a bucket and prefix."""
     from moodlake.scoring.tables.results import ResultsTable
     from moodlake.scoring.tables.runs import latest_run
 
     record = latest_run(settings.runs_table, run_id)
     if record is None or not record["listed"]:
-        return f"there is nothing in {place} that fits"
+        return f"no objects in {place} match"
     if not record["objects"]:
         return (
-            f"nothing new in {place}: all {record['listed']} objects have their rows already, by "
-            "this model; it reads them in another way only for another table"
+            f"nothing new in {place}: all {record['listed']} objects have rows by this model. To "
+            "score them with other options, use another table"
         )
     counts = {Status.SCORED: record["scored"], **json.loads(record["reasons"])}
-    # What is still away when it is tried again keeps its row.
+    # A retried object that is still missing keeps its row.
     rows = ResultsTable(settings.results_table).of_run(run_id, record["started_at"])
     written = any(batch.num_rows for batch in rows)
-    shown = f"`moodlake table --run {run_id}` shows the rows" if written else "no row is new"
-    return f"{outcomes(counts)}; {shown}, `moodlake report {run_id} --out run.html` a page"
+    shown = f"`moodlake table --run {run_id}` prints the rows" if written else "no new rows"
+    return f"{outcomes(counts)}; {shown}, `moodlake report {run_id} --out run.html` a report"
 
 
 def env(state: StateDir = DEFAULT_STATE) -> None:
-    """Print what leads other programs to the running servers: eval "$(moodlake env)"."""
+    """Print environment variables that point programs to the servers: eval "$(moodlake env)"."""
     with report_errors():
         from infra.stack import attach
 
@@ -149,7 +154,7 @@ def env(state: StateDir = DEFAULT_STATE) -> None:
 
 
 def status(state: StateDir = DEFAULT_STATE) -> None:
-    """Show whether each local service works, by using it; exit code 1 if one does not."""
+    """Check each local service by using it. Exit code 1 if one fails."""
     with report_errors():
         from infra.stack import attach
 
@@ -163,7 +168,7 @@ def status(state: StateDir = DEFAULT_STATE) -> None:
 
 
 def down(state: StateDir = DEFAULT_STATE) -> None:
-    """Stop what `moodlake up` started."""
+    """Stop the servers that `moodlake up` started."""
     with report_errors():
         from infra.stack import take_down
 
@@ -173,9 +178,9 @@ def down(state: StateDir = DEFAULT_STATE) -> None:
 
 def demo(
     model: ArchivePath = RELEASED_ARCHIVE,
-    keep: Annotated[bool, typer.Option(help="Keep the servers until Ctrl-C.")] = False,
+    keep: Annotated[bool, typer.Option(help="Keep the servers running until Ctrl-C.")] = False,
 ) -> None:
-    """Score real photos: start everything, drop them into the bucket, let Airflow do the work."""
+    """Start all servers, upload sample photos, and score them through Airflow."""
 
     def announce(line: str) -> None:
         console.print(f"[dim]›[/] {escape(line)}", soft_wrap=True)
@@ -197,9 +202,11 @@ def demo(
             console.print(f"Report:  {result.report}", soft_wrap=True)
             if keep:
                 password = stack.airflow.password
-                console.print(f"Airflow: {stack.airflow.url} (admin, {password}). Ctrl-C stops.")
+                console.print(
+                    f"Airflow: {stack.airflow.url} (admin, {password}). Press Ctrl-C to stop."
+                )
                 stopped.wait()
             else:
-                console.print("Airflow: `moodlake demo --keep` leaves its page open")
+                console.print("Airflow: `moodlake demo --keep` keeps its web UI running")
         finally:
             stop_undisturbed(stack.stop)

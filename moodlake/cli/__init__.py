@@ -9,14 +9,14 @@ import typer
 from moodlake.cli import diff, maintain, report, results, trace
 
 EXTENSIONS = "moodlake.commands"
-"""Entry points of this group are functions that add commands to the app they are given."""
+"""Entry points of this group are functions that add commands to the given app."""
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="From images in a bucket to a table of emotion distributions.\n\n"
-    "`moodlake demo` shows the whole of it; `moodlake score photos/ --out results.csv` scores a "
-    "folder at once.",
+    help="Turn images in a bucket into a table of emotion distributions.\n\n"
+    "`moodlake demo` runs a complete example; `moodlake score photos/ --out results.csv` scores a "
+    "folder.",
 )
 for command in (
     results.score,

@@ -1,7 +1,7 @@
-"""What the commands share: the terminal, how errors are told, common options.
+"""Shared parts of the commands: terminal output, error messages and common options.
 
-Commands import what is heavy, or needs an extra, only when they run: help comes at once, and
-scoring works where the local servers are not installed.
+Commands import slow modules, and modules of an extra, only when they run. Help is therefore quick,
+and scoring works without the extra for local servers.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ console = Console(emoji=False)  # an ARN has `:secret:` in it
 errors = Console(stderr=True, emoji=False)
 
 StateDir = Annotated[
-    Path, typer.Option("--state", help="Where the local servers keep their files and logs.")
+    Path, typer.Option("--state", help="Folder for files and logs of the local servers.")
 ]
 TableUri = Annotated[
-    str | None, typer.Option(help="A Delta table; that of the running stack if not given.")
+    str | None, typer.Option(help="Delta table URI. Default: the running stack's results table.")
 ]
-ArchivePath = Annotated[Path, typer.Option("--model", help="The archive (.mar) of the model.")]
+ArchivePath = Annotated[Path, typer.Option("--model", help="Model archive (.mar).")]
 
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """Turn the errors that a person can mend into one message and exit code 1."""
+    """Print errors that a user can fix as one message, and exit with code 1."""
     try:
         yield
     except (UserError, OSError, ValueError) as error:
-        raise _told(str(error)) from error
+        raise _exit_with(str(error)) from error
     except ModuleNotFoundError as error:
-        advice = "this command needs the extra: pip install 'moodlake[local]'"
-        raise _told(f"{error}; {advice}") from error
+        advice = "install the extra that this command needs: pip install 'moodlake[local]'"
+        raise _exit_with(f"{error}; {advice}") from error
     except Exception as error:
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
         if isinstance(error, TableNotFoundError):
-            raise _told("there is no results table yet; score something first") from error
+            raise _exit_with("there is no results table yet; score images first") from error
         if isinstance(error, DeltaError):
-            raise _told(str(error)) from error
+            raise _exit_with(str(error)) from error
         raise
 
 
 @contextmanager
 def stopping_cleanly(terminated: int = 0) -> Iterator[threading.Event]:
-    """An event that SIGTERM sets; it and Ctrl-C interrupt whatever is going on.
+    """Interrupt the block on SIGTERM and on Ctrl-C; the event is set on SIGTERM.
 
     Args:
-        terminated: the exit code after SIGTERM; after Ctrl-C it is 130.
+        terminated: exit code after SIGTERM. After Ctrl-C it is 130.
     """
     stopped = threading.Event()
 
@@ -78,12 +78,12 @@ def stopping_cleanly(terminated: int = 0) -> Iterator[threading.Event]:
 
 
 def stop_undisturbed(stop: Callable[[], None]) -> None:
-    """Stop servers; a second Ctrl-C must not leave half of them running."""
+    """Stop servers, ignoring a second Ctrl-C, which would leave some of them running."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     stop()
 
 
-def _told(message: str) -> typer.Exit:
+def _exit_with(message: str) -> typer.Exit:
     errors.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
     return typer.Exit(1)

@@ -1,4 +1,4 @@
-"""The command `diff`: what a new model changes."""
+"""The `diff` command: comparison of two models."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from moodlake.cli.results import point_at_tables
 if TYPE_CHECKING:
     from moodlake.scoring.reports.diff import Diff
 
-_NAMED = "A version, or how a digest begins; if not given, "
-OldModel = Annotated[str | None, typer.Argument(help=f"{_NAMED}the one before the newest.")]
-NewModel = Annotated[str | None, typer.Argument(help=f"{_NAMED}the newest.")]
+_FORMAT = "Version or leading digits of the digest. Default: "
+OldModel = Annotated[str | None, typer.Argument(help=f"{_FORMAT}the other model that scored last.")]
+NewModel = Annotated[str | None, typer.Argument(help=f"{_FORMAT}the model that scored last.")]
 
 
 def diff(
     old: OldModel = None,
     new: NewModel = None,
-    bucket: Annotated[str | None, typer.Option(help="All buckets if not given.")] = None,
-    prefix: Annotated[str, typer.Option(help="Only keys that start with this.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Write a report: an HTML page.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="Bucket to compare. Default: all.")] = None,
+    prefix: Annotated[str, typer.Option(help="Compare only keys with this prefix.")] = "",
+    out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     thumbnails: Annotated[
-        bool, typer.Option(help="Small copies of the most changed images in it, out of S3.")
+        bool, typer.Option(help="Include small copies of the most changed images in the report.")
     ] = False,
     uri: TableUri = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Compare what two models say of the same images."""
+    """Compare the scores of two models for the same images."""
     with report_errors():
         from deltalake import DeltaTable
 
@@ -50,23 +50,26 @@ def diff(
 
 
 def _print(found: Diff) -> None:
-    """The numbers to look at first, and images by their most probable emotion."""
+    """Print the main numbers, and the images by dominant emotion."""
     changes = found.changes
     console.print(
         f"{found.old} -> {found.new}: {changes.pairs} images scored by both", soft_wrap=True
     )
     console.print(
-        f"{100 * changes.changed:.1f} % read as another emotion; mean Jensen-Shannon distance "
-        f"{changes.mean_distance:.3f}, half within {changes.quantiles[0.5]:.3f}",
+        f"dominant emotion changed for {100 * changes.changed:.1f} %; Jensen-Shannon distance: "
+        f"mean {changes.mean_distance:.3f}, median {changes.quantiles[0.5]:.3f}",
         soft_wrap=True,
     )
     for model, reasons in ((found.new, found.only_old), (found.old, found.only_new)):
         if reasons:
-            told = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
-            console.print(f"not scored by {model} but by the other: {told}", soft_wrap=True)
-    shown = Table("emotion", "old", "new", "stayed", "mean shift, %")
-    moved = changes.transitions
+            counts = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+            console.print(f"scored by the other model but not by {model}: {counts}", soft_wrap=True)
+    shown = Table("emotion", "old", "new", "unchanged", "mean shift, %")
+    transitions = changes.transitions
     for index, emotion in enumerate(found.emotions):
-        counts = (moved[index].sum(), moved[:, index].sum(), moved[index, index])
-        shown.add_row(emotion, *map(str, counts), f"{100 * changes.shift[index]:+.2f}")
+        totals = (transitions[index].sum(), transitions[:, index].sum())
+        unchanged = transitions[index, index]
+        shown.add_row(
+            emotion, *map(str, (*totals, unchanged)), f"{100 * changes.shift[index]:+.2f}"
+        )
     console.print(shown)

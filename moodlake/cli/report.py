@@ -1,4 +1,4 @@
-"""The command `report`: the page of a run."""
+"""The `report` command: the report of a run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from moodlake.cli.results import point_at_tables
 
 
 def report(
-    run_id: Annotated[str, typer.Argument(help="Of the run, as Airflow and the tables name it.")],
+    run_id: Annotated[str, typer.Argument(help="Id of the run, as in Airflow and in the tables.")],
     out: Annotated[
-        str | None, typer.Option(help="A file; its place beside the tables if not given.")
+        str | None,
+        typer.Option(help="HTML file to write. Default: its location beside the tables."),
     ] = None,
     thumbnails: Annotated[
-        bool | None, typer.Option(help="With small copies of a few images, or not.")
+        bool | None,
+        typer.Option(help="Include small copies of some images. Default: the scoring policy."),
     ] = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Write the page of a run again, from the tables."""
+    """Write the report of a run again, from the tables."""
     with report_errors():
         from moodlake.errors import UserError
         from moodlake.scoring.reports.run_report import render_run, report_uri

@@ -46,15 +46,20 @@ def score(
         list[str],
         typer.Argument(metavar="SRC...", help="Folders, files, ZIPs or s3://bucket/prefix."),
     ],
-    out: Annotated[str, typer.Option(help="*.csv, *.parquet, or a folder or s3:// for Delta.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="*.csv or *.parquet file, or a folder or s3:// prefix for a Delta table."
+        ),
+    ],
     faces: Annotated[
-        FaceMode | None, typer.Option(help="What to read; the model's own way if not given.")
+        FaceMode | None, typer.Option(help="Faces to score. Default: the model's own mode.")
     ] = None,
     endpoint: Annotated[
-        str | None, typer.Option(help="URL of a model server; else score in this process.")
+        str | None, typer.Option(help="URL of a model server. Default: score in this process.")
     ] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="The server's key_file.json, if it wants a token.")
+        Path | None, typer.Option(help="The server's key_file.json, if it requires a token.")
     ] = None,
     model: ArchivePath = RELEASED_ARCHIVE,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per request.")] = 16,
@@ -81,24 +86,24 @@ def score(
                     written += writer.write(chunk)
                     counts.update(row["reason"] or row["status"] for row in chunk)
                 if counts.total() == before:
-                    raise SourceError(f"there is nothing to score in {text}")
+                    raise SourceError(f"no files in {text}")
     console.print(f"{outcomes(counts)} -> [bold]{escape(out)}", soft_wrap=True)
-    if known := counts.total() - written:
+    if existing := counts.total() - written:
         console.print(
-            f"{known} of them were in the table already, scored by this model, and stay as they "
-            "were; use another table to score them in another way"
+            f"{existing} images already have rows by this model in the table; these are unchanged. "
+            "To score them with other options, use another table"
         )
 
 
 def table(
     out: Annotated[
-        str | None, typer.Option(help="Export to *.csv or *.parquet instead of printing.")
+        str | None, typer.Option(help="*.csv or *.parquet file to export to, instead of printing.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Only the rows that this run wrote.")] = None,
+    run: Annotated[str | None, typer.Option(help="Id of a run. Default: rows of all runs.")] = None,
     current: Annotated[
-        bool, typer.Option("--current", help="Of each image and model the newest row only.")
+        bool, typer.Option("--current", help="Only the newest row of each image and model.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows to print.")] = 50,
     uri: TableUri = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
@@ -114,7 +119,7 @@ def table(
         chosen = ordered_rows(opened, run, current=current, batch_rows=_BATCH_ROWS)
         with chosen as (count, rows):
             if run and not count:
-                raise UserError(f"no row was written by a run {run!r}")
+                raise UserError(f"no rows of run {run!r} in {opened.table_uri}")
             if out:
                 console.print(f"{export(rows, out)} rows -> [bold]{out}")
                 return
@@ -123,28 +128,30 @@ def table(
 
 
 def point_at_tables(state: Path) -> Settings:
-    """Where the tables are that the environment names, or those of the running stack.
+    """Return the settings of the environment, or else of the running stack.
 
     Raises:
-        UserError: it names none, and no stack runs.
+        UserError: the environment names no results, and no stack is running.
     """
     if Settings.variable("results_uri") not in os.environ:
         try:
             point_here(environment_of(state))
         except StackError as error:
             left = DEMO_STATE / "results.parquet"
-            hint = f"; what the last demo wrote is in {left}" if left.exists() else ""
+            hint = f"; the results of the last demo are in {left}" if left.exists() else ""
             raise UserError(f"{error}{hint}") from error
     return Settings.from_environment()
 
 
 def release(
-    candidate: Annotated[Path, typer.Argument(help="The archive to release.")] = CANDIDATE_ARCHIVE,
-    released: Annotated[Path, typer.Option(help="The archive it replaces.")] = RELEASED_ARCHIVE,
-    force: Annotated[bool, typer.Option(help="Also if the metrics do not compare.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    candidate: Annotated[Path, typer.Argument(help="Archive to release.")] = CANDIDATE_ARCHIVE,
+    released: Annotated[Path, typer.Option(help="Archive to replace.")] = RELEASED_ARCHIVE,
+    force: Annotated[
+        bool, typer.Option(help="Release even if the metrics are not comparable.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Release without confirmation.")] = False,
 ) -> None:
-    """Show both models' metrics and promote the candidate to the released archive."""
+    """Compare the metrics of two models, and replace the released archive with the candidate."""
     from moodlake.release import check_comparable, compare, promote
 
     with report_errors():
@@ -166,20 +173,20 @@ def release(
 
 
 def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
-    """The most telling columns of a results table, as a table in the terminal.
+    """Print the most important columns of results.
 
     Args:
-        rows: from the first on, at least as many as `limit`, or all.
-        limit: how many to show.
-        total: how many there are; those given if None.
+        rows: first rows: at least `limit`, or all.
+        limit: maximum number of rows to print.
+        total: total number of rows; by default that of `rows`.
     """
     import pyarrow.compute as pc
 
     from moodlake.scoring.reports.html import percent
     from moodlake.scoring.tables.schema import emotion_columns
 
-    told = rows.slice(0, limit)
-    several = pc.count_distinct(told["model_digest"]).as_py() > 1
+    first = rows.slice(0, limit)
+    several = pc.count_distinct(first["model_digest"]).as_py() > 1
     shown = Table(
         Column("image", overflow="fold", min_width=24),
         *([Column("model", no_wrap=True)] if several else ()),
@@ -189,7 +196,7 @@ def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
         Column("entropy", justify="right", no_wrap=True),
     )
     emotions = emotion_columns(rows.schema)
-    for row in told.to_pylist():
+    for row in first.to_pylist():
         model = [f"{row['model_version']} {row['model_digest'][:4]}"] if several else []
         if row["status"] == Status.SCORED:
             ranked = sorted(emotions, key=lambda emotion: -(row[emotion] or 0))
@@ -206,7 +213,7 @@ def print_results(rows: pa.Table, limit: int, total: int | None = None) -> None:
     if total is None:
         total = rows.num_rows
     if total > limit:
-        console.print(f"{limit} of {total} rows; --limit shows more, --out exports all")
+        console.print(f"{limit} of {total} rows; --limit prints more, --out exports all")
 
 
 def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:
@@ -221,7 +228,7 @@ def _engine(endpoint: str | None, keys: Path | None, model: Path) -> Engine:
 
 
 def _tracked(rows: Iterable[dict[str, Any]], total: int | None) -> Iterator[dict[str, Any]]:
-    """The rows as they come, with a progress bar while they do."""
+    """Pass rows through, showing a progress bar."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

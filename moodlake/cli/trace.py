@@ -1,4 +1,4 @@
-"""The command `trace`: where a row of results comes from."""
+"""The `trace` command: the origin of an image's rows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def trace(
-    key: Annotated[str, typer.Argument(help="An object's key, or s3://bucket/key.")],
-    bucket: Annotated[str | None, typer.Option(help="All buckets if not given.")] = None,
+    key: Annotated[str, typer.Argument(help="Key of an object, or s3://bucket/key.")],
+    bucket: Annotated[str | None, typer.Option(help="Bucket of the object. Default: all.")] = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Show what is behind an image's rows: run, model, training data, parameters."""
+    """Show the origin of an image's rows: run, model, training data, parameters."""
     if key.startswith("s3://"):
         bucket, _, key = key.removeprefix("s3://").partition("/")
     with report_errors():
@@ -29,15 +29,15 @@ def trace(
         found = lineage.trace(key, point_at_tables(state), bucket)
     for item in found:
         for line in _lines(item):
-            # A digest that is broken over lines cannot be searched for.
+            # Wrapped digests could not be searched for.
             console.print(line, soft_wrap=True, highlight=False)
 
 
 def _lines(item: Lineage) -> Iterator[str]:
-    """What is known, section by section, with rich's markup."""
+    """Yield the known facts by section, with rich's markup."""
     row = item.row
     outcome = f"{row['dominant']} {row['confidence']:.2f}" if row["dominant"] else row["reason"]
-    older = "" if item.current else " [dim](an older version of the object)[/]"
+    older = "" if item.current else " [dim](superseded by a newer version)[/]"
     name = escape(f"{row['bucket']}/{row['key']}")
     yield f"[bold]{name}[/]: {outcome}, by {row['model_name']} {row['model_version']}{older}"
     for title, facts in item.sections().items():

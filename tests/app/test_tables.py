@@ -120,7 +120,7 @@ def test_two_models_are_compared_side_by_side(url: str, tab: Page) -> None:
     expect(tab.get_by_role("list", name="Emotions by emotions")).to_have_count(2)
     expect(tab.get_by_text("8.0").first).to_be_visible()
     frame = tab.frame_locator("iframe")
-    expect(frame.get_by_text("Images that both scored")).to_be_visible()
+    expect(frame.get_by_text("Images scored by both")).to_be_visible()
 
 
 def test_about_shows_the_model_card_and_the_law(url: str, tab: Page) -> None:

@@ -71,7 +71,7 @@ def test_a_zip_and_a_file_to_parquet(archive: Path, folder: Path, tmp_path: Path
 
 def test_delta_takes_each_file_once(archive: Path, folder: Path, tmp_path: Path) -> None:
     assert "already" not in score(archive, folder, "--out", tmp_path / "lake")
-    assert "23 of them were in the table already" in score(
+    assert "23 images already have rows" in score(
         archive, folder, "--out", tmp_path / "lake"
     )
     assert DeltaTable(tmp_path / "lake").to_pyarrow_table().num_rows == 23
@@ -129,10 +129,10 @@ def test_termination_leaves_no_half_written_file(
 @pytest.mark.parametrize(
     ("source", "out", "message"),
     [
-        ("images/deep/none", "out.csv", "nothing to score in"),
+        ("images/deep/none", "out.csv", "no files in"),
         ("absent", "out.csv", "no such file or folder"),
         ("images", "out.xlsx", ".csv or .parquet"),
-        ("images", "absent/out.csv", "make it first"),
+        ("images", "absent/out.csv", "create it first"),
     ],
 )
 def test_what_cannot_work_is_told_and_leaves_nothing(

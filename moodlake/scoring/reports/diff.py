@@ -1,6 +1,6 @@
-"""What a new model changes: two models' rows of the same object versions, compared.
+"""Comparison of two models by their rows of the same object versions.
 
-The rows meet on disk, in DuckDB, and are compared in batches: memory does not grow with them.
+DuckDB joins the rows on disk and they are compared in batches, so memory does not grow with them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from moodlake.scoring.tables.queries import ScoredModel, models_in
 from moodlake.scoring.tables.schema import emotion_columns
 
 NO_ROW = "no_row"
-"""In the place of a reason: the model has no row of this object version."""
+"""Stands for a reason: the model has no row of this object version."""
 MOST_CHANGED = 12
 _BATCH_ROWS = 20_000
 _OBJECT = ("bucket", "key", "etag")
@@ -36,42 +36,43 @@ _SCORED_BY_BOTH = (
     f"WHERE o.status = '{Status.SCORED}' AND n.status = '{Status.SCORED}'"
 )
 RESOLUTION = 10_000
-"""Quantiles are told to one part of these."""
+"""Quantiles are rounded to 1 / RESOLUTION."""
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 
 Array = NDArray[np.float64]
 
 
 class DiffError(UserError):
-    """Two models cannot be compared; the message says why."""
+    """Two models cannot be compared; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Diff:
-    """Two models over the same object versions.
+    """Comparison of two models over the same object versions.
 
     Attributes:
         old, new: the models.
-        emotions: those compared, as the new model names them.
-        told: how much of the old and of the new distributions these hold, 0 to 1, on average.
-            1 where the label spaces are the same; else the rest was scaled to sum to 1.
-        only_old: what the new model has of images that only the old one scored, reason -> count.
-        only_new: what the old model has of images that only the new one scored.
-        read_otherwise: pairs of which the models read different parts (face modes).
-        changes: of the pairs, which both scored.
+        emotions: compared emotions, as the new model names them.
+        coverage: mean probability that these emotions hold in the old and in the new
+            distributions, 0 to 1. It is 1 if the label spaces are equal; otherwise the
+            distributions were rescaled to sum to 1.
+        only_old: outcome of the new model -> number of images that only the old one scored.
+        only_new: outcome of the old model -> number of images that only the new one scored.
+        different_face_modes: number of pairs in which the models scored different parts.
+        changes: changes over the pairs, which both models scored.
     """
 
     old: ScoredModel
     new: ScoredModel
     emotions: tuple[str, ...]
-    told: tuple[float, float]
+    coverage: tuple[float, float]
     only_old: dict[str, int]
     only_new: dict[str, int]
-    read_otherwise: int
+    different_face_modes: int
     changes: Changes
 
     def headline(self) -> dict[str, Any]:
-        """The numbers to look at first; shares and distances are 0 to 1."""
+        """Return the main numbers; shares and distances are 0 to 1."""
         return {
             "old": str(self.old),
             "new": str(self.new),
@@ -92,18 +93,18 @@ def compare(
     prefix: str = "",
     most_changed: int = MOST_CHANGED,
 ) -> Diff:
-    """What `new` says of the images that `old` has scored.
+    """Compare the scores of two models over the same images.
 
     Args:
-        table: of results.
-        old, new: a version or the beginning of a digest. None for the model that scored last,
-            and of the others the one that scored last.
-        bucket: None for all buckets.
-        prefix: only keys that start with this.
-        most_changed: how many images to name.
+        table: results table.
+        old, new: version or leading digits of a digest. By default, `new` is the model that
+            scored last, and `old` the one that did so before it.
+        bucket: bucket to compare; None for all buckets.
+        prefix: compare only keys with this prefix.
+        most_changed: number of most changed images to include.
 
     Raises:
-        DiffError: no such models, or label spaces without two emotions in common.
+        DiffError: there are no such models, or they share fewer than two emotions.
     """
     where = _where(bucket, prefix)
     older, newer = choose(models_in(table, where), old, new)
@@ -124,14 +125,14 @@ def compare(
 def choose(
     models: Sequence[ScoredModel], old: str | None, new: str | None
 ) -> tuple[ScoredModel, ScoredModel]:
-    """The old and the new model; see `compare`."""
+    """Choose the old and the new model; see `compare`."""
     given = {text: _find(models, text) for text in (old, new) if text}
     left = [model for model in models if model not in given.values()]
     newer = given[new] if new else next(iter(left), None)
     older = given[old] if old else next((model for model in left if model != newer), None)
     if older is None or newer is None or older == newer:
         listed = ", ".join(map(str, models)) or "none"
-        raise DiffError(f"a comparison takes two models; those that scored here: {listed}")
+        raise DiffError(f"a comparison needs two models; models with rows here: {listed}")
     return older, newer
 
 
@@ -139,9 +140,9 @@ def _find(models: Sequence[ScoredModel], text: str) -> ScoredModel:
     found = [model for model in models if model.version == text or model.digest.startswith(text)]
     if len(found) == 1:
         return found[0]
-    trouble = "is more than one model" if found else "has not scored anything here"
+    problem = "matches more than one model" if found else "matches no model with rows here"
     listed = ", ".join(map(str, found or models)) or "none"
-    raise DiffError(f"{text!r} {trouble}; name a digest of these: {listed}")
+    raise DiffError(f"{text!r} {problem}; give the digest of one of these: {listed}")
 
 
 def _where(bucket: str | None, prefix: str) -> pc.Expression | None:
@@ -162,9 +163,9 @@ def _compare(
     common = _SCORED_BY_BOTH.format(
         columns="count(*), count(*) FILTER (o.face_mode != n.face_mode)"
     )
-    pairs, read_otherwise = connection.execute(common).fetchall()[0]
+    pairs, different_face_modes = connection.execute(common).fetchall()[0]
     if not pairs:
-        raise DiffError(f"{old} and {new} have scored no image in common here")
+        raise DiffError(f"{old} and {new} have no scored image in common here")
     spaces = (
         _space_of(connection, "old", old, emotions),
         _space_of(connection, "new", new, emotions),
@@ -174,23 +175,23 @@ def _compare(
     except ValueError as error:
         raise DiffError(f"{old} and {new}: {error}") from error
     tally = Tally(shared.emotions, most_changed)
-    told = np.zeros(2)
+    coverage = np.zeros(2)
     for batch in _pairs(connection, spaces):
-        (before, before_told), (after, after_told) = (
+        (before, before_kept), (after, after_kept) = (
             in_space(_matrix(batch, side, space), space, shared)
             for side, space in zip(("old", "new"), spaces, strict=True)
         )
         tally.add(batch.select(_IMAGE), before, after)
-        told += before_told.sum(), after_told.sum()
+        coverage += before_kept.sum(), after_kept.sum()
     only_old, only_new = _scored_by_one(connection)
     return Diff(
         old=old,
         new=new,
         emotions=shared.emotions,
-        told=(float(told[0] / pairs), float(told[1] / pairs)),
+        coverage=(float(coverage[0] / pairs), float(coverage[1] / pairs)),
         only_old=only_old,
         only_new=only_new,
-        read_otherwise=read_otherwise,
+        different_face_modes=different_face_modes,
         changes=tally.changes(),
     )
 
@@ -198,7 +199,7 @@ def _compare(
 def _space_of(
     connection: duckdb.DuckDBPyConnection, side: str, model: ScoredModel, emotions: Sequence[str]
 ) -> LabelSpace:
-    """The emotions that a model gave probabilities to: the others are columns of other models."""
+    """Return the emotions with probabilities by a model; other columns belong to other models."""
     counts = ", ".join(f'count("{emotion}")' for emotion in emotions)
     (row,) = connection.execute(f"SELECT {counts} FROM {side}").fetchall()
     given = tuple(emotion for emotion, count in zip(emotions, row, strict=True) if count)
@@ -208,7 +209,7 @@ def _space_of(
 def _pairs(
     connection: duckdb.DuckDBPyConnection, spaces: tuple[LabelSpace, LabelSpace]
 ) -> Iterator[pa.RecordBatch]:
-    """What both models scored; `old <emotion>` and `new <emotion>` beside the image's columns."""
+    """Yield images that both models scored, with columns `old <emotion>` and `new <emotion>`."""
     probabilities = [
         f'{side[0]}."{emotion}" AS "{side} {emotion}"'
         for side, space in zip(("old", "new"), spaces, strict=True)
@@ -220,7 +221,7 @@ def _pairs(
 
 
 def _matrix(batch: pa.RecordBatch, side: str, space: LabelSpace) -> NDArray[np.float64]:
-    """Distributions (N, E) of one side."""
+    """Return the distributions (N, E) of one side, `old` or `new`."""
     columns = [batch[f"{side} {emotion}"].to_numpy(False) for emotion in space.emotions]
     return np.column_stack(columns).astype(np.float64)
 
@@ -228,7 +229,7 @@ def _matrix(batch: pa.RecordBatch, side: str, space: LabelSpace) -> NDArray[np.f
 def _scored_by_one(
     connection: duckdb.DuckDBPyConnection,
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """(of images that only old scored: what new has, and the other way round)."""
+    """Count images that only one model scored by the outcome of the other: (only old, only new)."""
     found: tuple[dict[str, int], dict[str, int]] = ({}, {})
     for place, (one, other) in enumerate((("old", "new"), ("new", "old"))):
         query = (
@@ -243,7 +244,7 @@ def _scored_by_one(
 
 @dataclass(frozen=True)
 class ChangedImage:
-    """One object version and what two models say of it; distributions run over the emotions."""
+    """An object version with the distributions of two models, and their distance."""
 
     bucket: str
     key: str
@@ -257,18 +258,18 @@ class ChangedImage:
 
 @dataclass(frozen=True)
 class Changes:
-    """From old to new distributions over E emotions.
+    """Changes from old to new distributions over E emotions.
 
     Attributes:
-        pairs: how many there are.
-        changed: share of the pairs whose most probable emotion is another one, 0 to 1.
-        mean_distance: the mean Jensen-Shannon distance, 0 to 1.
-        quantiles: share of the pairs -> the distance that these do not exceed, rounded up to
+        pairs: number of pairs of an old and a new distribution.
+        changed: share of pairs whose dominant emotion changed, 0 to 1.
+        mean_distance: mean Jensen-Shannon distance, 0 to 1.
+        quantiles: share of pairs -> distance that they do not exceed, rounded up to
             1 / RESOLUTION.
-        histogram: (RESOLUTION,) pairs by their distance, in equal steps from 0 to 1.
+        histogram: (RESOLUTION,) number of pairs by distance, in equal steps from 0 to 1.
         shift: (E,) mean of the new minus the old probability, -1 to 1.
-        transitions: (E, E) pairs by the most probable emotion: row old, column new.
-        most_changed: by distance, the largest first.
+        transitions: (E, E) number of pairs by dominant emotion: row old, column new.
+        most_changed: images with the largest distances, largest first.
     """
 
     pairs: int
@@ -282,11 +283,11 @@ class Changes:
 
 
 class Tally:
-    """Adds up `Changes`; it keeps sums and the most changed images, however many pairs come.
+    """Accumulates `Changes` in constant memory.
 
     Args:
-        emotions: what the distributions run over.
-        most_changed: how many images to keep.
+        emotions: emotions of the distributions.
+        most_changed: number of images to keep.
     """
 
     def __init__(self, emotions: Sequence[str], most_changed: int) -> None:
@@ -299,10 +300,10 @@ class Tally:
         self._top: list[ChangedImage] = []
 
     def add(self, images: pa.RecordBatch, old: Array, new: Array) -> None:
-        """Take pairs in.
+        """Add pairs.
 
         Args:
-            images: their bucket, key, etag, version_id and size, N rows.
+            images: bucket, key, etag, version_id and size of N images.
             old, new: (N, E) distributions.
         """
         distances = jensen_shannon_distance(old, new)
@@ -325,7 +326,7 @@ class Tally:
         self._top = heapq.nsmallest(self._most, [*self._top, *found], key=_most_changed_first)
 
     def changes(self) -> Changes:
-        """All that was added, at least one pair."""
+        """Return the changes over all pairs, of which there must be at least one."""
         pairs = int(self._histogram.sum())
         up_to = np.cumsum(self._histogram)
         return Changes(

@@ -1,4 +1,4 @@
-"""A self-contained HTML page of what a new model changes; it loads nothing from outside."""
+"""A self-contained HTML report of the comparison of two models."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ _WHOLE = 0.999
 
 
 def render_diff(diff: Diff, *, read_image: ReadImage | None = None) -> str:
-    """The page as HTML.
+    """Render the report as HTML.
 
     Args:
-        diff: what to show.
-        read_image: of what it reads a small copy is put into the page; None keeps all pixels out
-            of it.
+        diff: comparison to show.
+        read_image: reads images for thumbnails; None for a report without images.
     """
     changes = diff.changes
     return render_page(
@@ -39,7 +38,7 @@ def render_diff(diff: Diff, *, read_image: ReadImage | None = None) -> str:
         title=f"{diff.old.name} {diff.old.version} → {diff.new.version}",
         facts=_facts(diff),
         diff=diff,
-        partly=min(diff.told) < _WHOLE,
+        rescaled=min(diff.coverage) < _WHOLE,
         matrix=_matrix(diff.emotions, changes),
         shifts=_shifts(diff.emotions, changes),
         histogram=_histogram(changes),
@@ -58,23 +57,23 @@ def render_diff(diff: Diff, *, read_image: ReadImage | None = None) -> str:
 def write_report(
     settings: Settings, run_id: str, *, old: str | None, new: str, bucket: str, prefix: str = ""
 ) -> dict[str, Any]:
-    """Compare two models and write the page, without pixels, where the results are.
+    """Compare two models and write a report without images beside the tables.
 
     Args:
-        settings: where the tables are; the page is reports/<run_id>/diff.html beside them.
-        run_id: of the run that asks for it.
+        settings: settings with the locations; the report is reports/<run_id>/diff.html.
+        run_id: id of the run that requests the report.
         old, new, bucket, prefix: see `compare`.
 
     Returns:
-        `Diff.headline`, and under "report" the page's address.
+        `Diff.headline`, and the URI of the report as "report".
 
     Raises:
         DiffError: there is nothing to compare.
-        SourceError: the page cannot be written.
+        SourceError: the report cannot be written.
     """
     table = open_table(settings.results_table)
     if table is None:
-        raise DiffError("there is no results table yet: nothing was scored")
+        raise DiffError("there is no results table yet; score images first")
     diff = compare(table, old, new, bucket=bucket, prefix=prefix)
     uri = storage.join(settings.results_uri, REPORTS, run_id, "diff.html")
     storage.write_bytes(uri, render_diff(diff).encode())
@@ -84,22 +83,22 @@ def write_report(
 def _facts(diff: Diff) -> list[tuple[str, str]]:
     changes = diff.changes
     return [
-        ("Images that both scored", f"{changes.pairs:,}"),
-        ("Read as another emotion", _finer(changes.changed)),
+        ("Images scored by both", f"{changes.pairs:,}"),
+        ("Dominant emotion changed", _percent_1(changes.changed)),
         ("Mean distance", f"{changes.mean_distance:.3f}"),
-        ("Half are within", f"{changes.quantiles[0.5]:.3f}"),
-        ("99 % are within", f"{changes.quantiles[0.99]:.3f}"),
-        ("Old model only", f"{sum(diff.only_old.values()):,}"),
-        ("New model only", f"{sum(diff.only_new.values()):,}"),
+        ("Median distance", f"{changes.quantiles[0.5]:.3f}"),
+        ("99th percentile", f"{changes.quantiles[0.99]:.3f}"),
+        ("Scored by old only", f"{sum(diff.only_old.values()):,}"),
+        ("Scored by new only", f"{sum(diff.only_new.values()):,}"),
     ]
 
 
-def _finer(share: float) -> str:
+def _percent_1(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
 def _matrix(emotions: tuple[str, ...], changes: Changes) -> list[dict[str, Any]]:
-    """Rows of the old emotion; a cell's `shade` is its share of the row, 0 to 1."""
+    """Return rows by old emotion; the `shade` of a cell, 0 to 100, grows with its share."""
     totals = changes.transitions.sum(axis=1)
     return [
         {
@@ -111,7 +110,7 @@ def _matrix(emotions: tuple[str, ...], changes: Changes) -> list[dict[str, Any]]
                     "to": new,
                     "count": int(count),
                     "share": percent(count / total) if total else "",
-                    # The root lets small flows be seen.
+                    # The square root makes small shares visible.
                     "shade": round(100 * float(np.sqrt(count / total)), 1) if total else 0,
                     "stays": new == old,
                 }
@@ -123,7 +122,7 @@ def _matrix(emotions: tuple[str, ...], changes: Changes) -> list[dict[str, Any]]
 
 
 def _shifts(emotions: tuple[str, ...], changes: Changes) -> list[dict[str, Any]]:
-    """The largest first; `width` in percents of the largest."""
+    """Return shifts, largest first, with `width` in percent of the largest."""
     largest = float(np.abs(changes.shift).max()) or 1.0
     shifts = zip(emotions, changes.shift.tolist(), strict=True)
     return [
@@ -138,7 +137,7 @@ def _shifts(emotions: tuple[str, ...], changes: Changes) -> list[dict[str, Any]]
 
 
 def _histogram(changes: Changes) -> list[dict[str, Any]]:
-    """Bars of equal steps from 0 to 1; `height` in percents of the highest."""
+    """Return bars in equal steps from 0 to 1, with `height` in percent of the highest."""
     counts = changes.histogram.reshape(_BARS, -1).sum(axis=1)
     return [
         {
@@ -179,5 +178,5 @@ def _card(
 
 def _explanation(reason: str) -> str:
     if reason == NO_ROW:
-        return "This model has not met the image."
+        return "This model has no row of the image."
     return Reason(reason).explanation

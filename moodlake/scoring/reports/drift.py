@@ -1,11 +1,11 @@
-"""Whether the images of a run differ from those the model learned from, and from last week's.
+"""Drift: whether the images of a run differ from the training data, or from earlier runs.
 
-Two statistics of two distributions p and q, told in counts:
+Two statistics of two distributions p and q, given as counts:
 
 - Population stability index: sum of (p - q) ln(p / q), with half an image added to each bin
-  (Siddiqi, "Credit Risk Scorecards", 2006; the usual bands: below 0.1 alike, above 0.25 another
-  population). Where nothing has changed it is about (B - 1)(1/n + 1/m) for B bins and n and m
-  images (Yurdakul, "Statistical properties of population stability index", 2018), so that small
+  (Siddiqi, "Credit Risk Scorecards", 2006; the usual bands: below 0.1 no change, above 0.25 a
+  different population). Without any change it is about (B - 1)(1/n + 1/m) for B bins and n and m
+  images (Yurdakul, "Statistical properties of population stability index", 2018), so small
   samples drift by chance.
 - Jensen-Shannon distance: see `moodlake.emotions.jensen_shannon_distance`.
 """
@@ -29,22 +29,22 @@ from moodlake.scoring.run.staging import Run
 from moodlake.scoring.tables.runs import last_runs
 
 MEASURES = ("emotions", "entropy", "outcomes", "brightness", "size")
-"""The parts of a profile that are compared."""
+"""Parts of a profile that are compared."""
 TRAINING, LAST_RUNS = "training", "last_runs"
 _ADDED = 0.5
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measure of a run beside one reference.
+    """Comparison of one measure of a run with a reference.
 
     Attributes:
         measure: one of MEASURES.
         against: TRAINING or LAST_RUNS.
-        psi, js_distance: how far they are apart; None where there is nothing to compare.
-        psi_threshold, js_threshold: above which of them it is a breach.
-        breached: either is above its threshold; None where there is no verdict.
-        why: there is no verdict.
+        psi, js_distance: differences; None if there is nothing to compare.
+        psi_threshold, js_threshold: thresholds of drift.
+        breached: whether a difference is above its threshold; None for no verdict.
+        why: reason for having no verdict.
     """
 
     measure: str
@@ -63,13 +63,13 @@ class Comparison:
 def compare(
     run: Profile, reference: Profile | None, against: str, policy: Drift
 ) -> list[Comparison]:
-    """Every measure of a run beside those of a reference.
+    """Compare every measure of a run with a reference.
 
     Args:
-        run: its profile.
-        reference: None where there is none.
+        run: profile of the run.
+        reference: profile of the reference; None if there is none.
         against: TRAINING or LAST_RUNS.
-        policy: the thresholds, and how many images both must have of a measure for a verdict.
+        policy: thresholds, and the number of images that both need for a verdict.
     """
     return [_compared(measure, run, reference, against, policy) for measure in MEASURES]
 
@@ -92,33 +92,37 @@ def _compared(
 
 def _no_verdict(images: int, known: int, fewest: int) -> str | None:
     if not known:
-        return "the reference tells nothing of it"
+        return "the reference lacks this measure"
     if images < fewest:
-        return f"{images} images are too few; {fewest} are needed"
-    return f"the reference has {known} images; {fewest} are needed" if known < fewest else None
+        return f"{images} images are too few; at least {fewest} are needed"
+    return (
+        f"the reference has {known} images; at least {fewest} are needed"
+        if known < fewest
+        else None
+    )
 
 
 def _histogram(profile: Profile, measure: str) -> dict[str, float]:
-    """Images by bin; those of the emotions are sums of probabilities."""
+    """Return the number of images by bin; for emotions, sums of probabilities."""
     unit = MILLIONTHS if measure == "emotions" else 1
     return {name: count / unit for name, count in getattr(profile, measure).items()}
 
 
 def has_drifted(comparisons: Iterable[Comparison]) -> bool | None:
-    """Whether any measure breaches; None where there is no verdict on any."""
+    """Return whether any measure drifted; None if there is no verdict on any."""
     verdicts = [item.breached for item in comparisons if item.breached is not None]
     return any(verdicts) if verdicts else None
 
 
 def psi(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """Population stability index of two histograms, by bin; 0 or more."""
+    """Return the population stability index of two histograms, at least 0."""
     p, q = (counts + _ADDED for counts in _side_by_side(one, other))
     p, q = p / p.sum(), q / q.sum()
     return float(np.sum((p - q) * np.log(p / q)))
 
 
 def js_distance(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """Jensen-Shannon distance to base 2 of two histograms that are not empty; 0 to 1."""
+    """Return the Jensen-Shannon distance to base 2 of two nonempty histograms, 0 to 1."""
     p, q = (counts / counts.sum() for counts in _side_by_side(one, other))
     return float(jensen_shannon_distance(p, q))
 
@@ -132,12 +136,12 @@ def _side_by_side(
 
 
 def judge(run: Run, profile: Profile, runs_table: str, policy: Drift) -> dict[str, Any]:
-    """The columns of a run's record that tell of drift.
+    """Return the drift columns of a run's record.
 
     Args:
-        run: the plan; it holds the model's own reference.
-        profile: of what was scored and passed the gate.
-        runs_table: URI of the runs before it.
+        run: plan of the run, with the model's reference.
+        profile: profile of the rows that passed the gate.
+        runs_table: URI of the runs table, with earlier runs.
         policy: thresholds.
     """
     since = datetime.fromisoformat(run.started_at) - timedelta(days=policy.days)
@@ -145,8 +149,8 @@ def judge(run: Run, profile: Profile, runs_table: str, policy: Drift) -> dict[st
     profiles = [
         Profile.from_dict(json.loads(record["profile"]))
         for record in before
-        # Older versions kept none; and another part of the images is no drift.
-        if record["profile"] and json.loads(record["params"])["faces"] == run.params.faces
+        # Older versions stored no profile. A different face mode is not drift.
+        if record["profile"] and json.loads(record["params"]).get("faces") == run.params.faces
     ]
     references = {
         TRAINING: Profile.from_dict(run.reference) if run.reference else None,

@@ -1,4 +1,4 @@
-"""A self-contained HTML page of results for a person to look at; it loads nothing from outside."""
+"""Self-contained HTML reports: shared templates, thumbnails, and the report on result rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from moodlake.reasons import Reason, Rejected, Status
 from moodlake.scoring.tables.schema import emotion_columns
 
 REPORTS = "reports"
-"""The folder of the reports of runs, beside the tables."""
+"""Folder of the reports of runs, beside the tables."""
 _THUMBNAIL_HEIGHT = 240
-# Paul Tol's "muted" palette: told apart by colour-blind readers too.
+# Paul Tol's "muted" palette, which colour-blind readers can distinguish, too.
 _COLOURS = {
     "happiness": "#ddaa33", "happy": "#ddaa33", "joy": "#ddaa33",
     "neutral": "#8a929c", "surprise": "#44aa99", "sadness": "#4477aa", "sad": "#4477aa",
@@ -28,7 +28,7 @@ _COLOURS = {
 }  # fmt: skip
 _OTHER_COLOUR = "#5b6878"
 ReadImage = Callable[[dict[str, Any]], bytes]
-"""Gives an image by its bucket, key, etag and size; raises Rejected where it cannot."""
+"""Returns the content of an image, given bucket, key, etag and size; may raise Rejected."""
 
 
 def render_report(
@@ -38,14 +38,13 @@ def render_report(
     facts: Sequence[tuple[str, str]],
     read_image: ReadImage | None = None,
 ) -> str:
-    """The page as HTML.
+    """Render a report on result rows as HTML.
 
     Args:
-        rows: of the results table.
-        title: the heading.
-        facts: (name, value) pairs shown on top.
-        read_image: of what it reads a small copy is put into the page; None keeps all pixels out
-            of it.
+        rows: rows of the results table.
+        title: heading.
+        facts: (name, value) pairs at the top.
+        read_image: reads images for thumbnails; None for a report without images.
     """
     emotions = emotion_columns(rows.schema)
     records = rows.to_pylist()
@@ -59,7 +58,7 @@ def render_report(
 
 
 def render_page(template: str, **values: Any) -> str:
-    """A template beside this file, with what all pages share."""
+    """Render a template of this folder."""
     environment = Environment(
         loader=PackageLoader("moodlake.scoring.reports", "."), autoescape=True
     )
@@ -67,7 +66,7 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def colour_of(emotion: str) -> str:
-    """The same for an emotion on every page, as `#rrggbb`."""
+    """Return the colour of an emotion in all reports, as `#rrggbb`."""
     return _COLOURS.get(emotion, _OTHER_COLOUR)
 
 
@@ -91,11 +90,11 @@ def _card(
 
 
 def thumbnail(image_of: dict[str, Any], read_image: ReadImage | None) -> str | None:
-    """A small JPEG as a data URI; None if the image can no longer be read, or is not to be.
+    """Return a small JPEG as a data URI; None without `read_image`, or if the image is unreadable.
 
     Args:
-        image_of: bucket, key, etag and size.
-        read_image: reads it; None for no image at all.
+        image_of: bucket, key, etag and size of the image.
+        read_image: reads images; None for no thumbnail.
     """
     if read_image is None:
         return None
@@ -111,5 +110,5 @@ def thumbnail(image_of: dict[str, Any], read_image: ReadImage | None) -> str | N
 
 
 def percent(probability: float) -> str:
-    """A probability in whole percents; what rounds to none is `< 1 %`."""
+    """Format a probability in whole percent; values below 0.5 % are `< 1 %`."""
     return f"{100 * probability:.0f} %" if probability >= 0.005 else "< 1 %"

@@ -1,7 +1,4 @@
-"""The page of one run: how it went, what it read, and whether that differs from before.
-
-It is made of the run's record and of a few of its rows, and loads nothing from outside.
-"""
+"""A self-contained HTML report of a run, made from its record and some of its rows."""
 
 from __future__ import annotations
 
@@ -26,43 +23,42 @@ from moodlake.scoring.tables.summary import Examples
 
 log = logging.getLogger(__name__)
 
-_IN_WORDS = {
+_MEASURE_NAMES = {
     "emotions": "emotions",
     "entropy": "entropy",
-    "outcomes": "rejects",
+    "outcomes": "rejections",
     "brightness": "brightness",
     "size": "size",
 }
 
 
 def report_uri(results_uri: str, run_id: str) -> str:
-    """Where the page of a run is."""
+    """Return the URI of the report of a run."""
     return storage.join(results_uri, REPORTS, run_id, "run.html")
 
 
 def publish_report(
     record: Mapping[str, Any], examples: Examples, results_uri: str, policy: Report
 ) -> None:
-    """Write the page of a run; one that cannot be made is logged, for the rows are published."""
+    """Write the report of a run. Failures are only logged, since the rows are published already."""
     uri = report_uri(results_uri, record["run_id"])
     try:
         read_image = partial(image_of, s3_client()) if policy.thumbnails else None
         storage.write_bytes(uri, render_run(record, examples, read_image).encode())
         log.info("the run's report is %s", uri)
     except Exception:
-        log.exception("%s could not be written; `moodlake report` tries again", uri)
+        log.exception("cannot write the report %s; `moodlake report` writes it again", uri)
 
 
 def render_run(
     record: Mapping[str, Any], examples: Examples, read_image: ReadImage | None = None
 ) -> str:
-    """The page as HTML.
+    """Render the report as HTML.
 
     Args:
-        record: a row of the table of runs; what an older version did not write is left out.
-        examples: of its rows.
-        read_image: of what it reads a small copy is put into the page; None keeps all pixels out
-            of it.
+        record: row of the runs table; it may lack columns that older versions did not write.
+        examples: examples of the run's rows.
+        read_image: reads images for thumbnails; None for a report without images.
     """
     drift = _json(record, "drift")
     references = drift.get("references", {})
@@ -83,7 +79,7 @@ def render_run(
         legend=[(name, colour_of(name)) for name in examples.emotions],
         rejected=_rejected(record, examples),
         comparisons=_side_by_side(drift.get("comparisons", [])),
-        words=_IN_WORDS,
+        measure_names=_MEASURE_NAMES,
     )
 
 
@@ -92,19 +88,19 @@ def _json(record: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _headlines(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    objects, waiting = record["objects"], record["waiting"]
+    objects, pending = record["objects"], record["waiting"]
     facts = [
         ("Images", f"{objects:,}"),
         ("Scored", f"{record['scored']:,}"),
         ("Not scored", f"{record['rejected']:,}"),
         ("Read", decimal(record["bytes"])),
-        ("Left for later", f"{max(0, waiting - objects):,}" if waiting else "0"),
-        ("Took", _duration((record["ended_at"] - record["started_at"]).total_seconds())),
+        ("Remaining", f"{max(0, pending - objects):,}" if pending else "0"),
+        ("Duration", _duration((record["ended_at"] - record["started_at"]).total_seconds())),
     ]
     if rate := record.get("images_per_second"):
-        facts.append(("Images a second", f"{rate:.1f}"))
+        facts.append(("Images per second", f"{rate:.1f}"))
     if (cost := record.get("cost_per_million")) is not None:
-        facts.append(("Cost of a million", f"$ {cost:.2f}"))
+        facts.append(("Cost per million", f"$ {cost:.2f}"))
     return facts
 
 
@@ -117,11 +113,15 @@ def _duration(seconds: float) -> str:
 
 
 def _bars(values: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Longest first, with their share of the longest."""
+    """Return durations, longest first, with their share of the longest in percent."""
     longest = max(values.values(), default=0) or 1
     ranked = sorted(values.items(), key=lambda item: -item[1])
     return [
-        {"name": name.replace("_", " "), "told": _duration(value), "percent": 100 * value / longest}
+        {
+            "name": name.replace("_", " "),
+            "duration": _duration(value),
+            "percent": 100 * value / longest,
+        }
         for name, value in ranked
     ]
 
@@ -132,7 +132,7 @@ def _shares(counts: Counts) -> dict[str, float]:
 
 
 def _emotions(known: Mapping[str, Profile], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Mean probability of each emotion in the run and beside it, the longest bar filling all."""
+    """Return the mean probability of each emotion in the run and in each reference."""
     if "run" not in known:
         return []
     shares = {name: _shares(profile.emotions) for name, profile in known.items()}
@@ -151,14 +151,14 @@ def _emotions(known: Mapping[str, Profile], names: Sequence[str]) -> list[dict[s
 
 
 def _charts(known: Mapping[str, Profile]) -> list[dict[str, Any]]:
-    """Histograms of what is measured: bins with the share of each profile that knows of it."""
+    """Return histograms of the measures, with the share of each profile in each bin."""
     tenths = [f"{number / BINS:.1f}" for number in range(BINS)]
     sides = sorted({int(name) for profile in known.values() for name in profile.size})
     octaves = [str(2**power) for power in range(*_powers(sides))] if sides else []
     charts = (
-        ("entropy", "Entropy", "certain", "all as likely", tenths),
+        ("entropy", "Entropy", "certain", "uniform", tenths),
         ("brightness", "Brightness", "black", "white", tenths),
-        ("size", "Size of what was read", "pixels", "", octaves),
+        ("size", "Size of the scored part", "pixels", "", octaves),
     )
     return [
         {"title": title, "low": low, "high": high, "name": name, "bins": bins}
@@ -213,7 +213,7 @@ def _rejected(record: Mapping[str, Any], examples: Examples) -> list[dict[str, A
 
 
 def _side_by_side(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Measure -> what it is compared with -> the comparison."""
+    """Group comparisons: measure -> reference -> comparison."""
     table: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for item in comparisons:
         table[item["measure"]][item["against"]] = item

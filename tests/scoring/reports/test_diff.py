@@ -90,9 +90,9 @@ def test_models_over_different_spaces_are_compared_over_what_they_share(tmp_path
     rows = [{**row("a", digest=NEW), **dict.fromkeys(SPACE.emotions), **two.distribution}]
     found = compare(commit(tmp_path, rows, other), OLD, NEW)
     assert found.emotions == other.emotions
-    assert found.told == (pytest.approx(0.8), pytest.approx(1))
+    assert found.coverage == (pytest.approx(0.8), pytest.approx(1))
     assert found.changes.mean_distance == pytest.approx(0, abs=1e-3)
-    assert "know different emotions" in render_diff(found)
+    assert "have different emotions" in render_diff(found)
 
 
 def test_models_without_common_emotions_are_refused(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_models_without_common_emotions_are_refused(tmp_path: Path) -> None:
 
 def test_models_without_common_images_are_refused(tmp_path: Path) -> None:
     lake = commit(tmp_path, [row("a", digest=OLD), row("b", digest=NEW)])
-    with pytest.raises(DiffError, match="no image in common"):
+    with pytest.raises(DiffError, match="no scored image in common"):
         compare(lake)
 
 
@@ -113,7 +113,7 @@ def test_only_what_was_asked_for_is_compared(tmp_path: Path) -> None:
     rows = [row(key, digest=digest) for key in ("in/a", "in/b", "out") for digest in (OLD, NEW)]
     lake = commit(tmp_path, rows)
     assert compare(lake, prefix="in/", bucket="bucket").changes.pairs == 2
-    with pytest.raises(DiffError, match="takes two models; those that scored here: none"):
+    with pytest.raises(DiffError, match="needs two models; models with rows here: none"):
         compare(lake, bucket="another")
 
 
@@ -125,7 +125,7 @@ def test_a_model_is_named_by_its_version_or_digest(tmp_path: Path) -> None:
     assert compare(lake, "c").new.digest == NEW
     with pytest.raises(DiffError, match="more than one model"):
         compare(lake, "1.0")
-    with pytest.raises(DiffError, match=r"'9\.9' has not scored anything here"):
+    with pytest.raises(DiffError, match=r"'9\.9' matches no model with rows here"):
         compare(lake, "9.9")
 
 

@@ -97,10 +97,10 @@ def test_the_page_tells_all_of_a_run_and_loads_nothing(tmp_path: Path) -> None:
     assert page.open == []
     for words in (
         *("s3://bucket/2026/", "published", "drift", "started by hand", KEY),
-        *("Images 256", "Scored 251", "Not scored 5", "Left for later 34", "Cost of a million $"),
+        *("Images 256", "Scored 251", "Not scored 5", "Remaining 34", "Cost per million $"),
         *("empty", "The file has no bytes.", "bad-0, bad-1, bad-2"),
         *("Most certain", "Most ambiguous", "Brightness", "task cores", "1 min 20 s"),
-        *("the reference tells nothing of it", MODEL.digest),
+        *("the reference lacks this measure", MODEL.digest),
     ):
         assert words in page.text, words
     for emotion in SPACE.emotions:
@@ -113,17 +113,17 @@ def test_what_an_older_version_did_not_record_is_left_out(tmp_path: Path) -> Non
     older = {k: v for k, v in record(made, tmp_path).items() if k not in later}
     for told in (older, older | dict.fromkeys(later)):
         page = Page(render_run(told, examples_of(made.to_batches(), 3)))
-        assert "no verdict on drift" in page.text
+        assert "drift not judged" in page.text
         assert "Most certain" in page.text
-        assert "Where the time went" not in page.text
-        assert "Cost of a million" not in page.text
+        assert "Time by step" not in page.text
+        assert "Cost per million" not in page.text
 
 
 def test_a_run_of_nothing_has_a_page(tmp_path: Path) -> None:
     nothing = table()
     about = record(nothing, tmp_path, ("shard 9 was not scored",))
     page = Page(render_run(about, examples_of(nothing.to_batches(), 3)))
-    assert "not all was published" in page.text
+    assert "incomplete" in page.text
     assert "shard 9 was not scored" in page.text
     assert "Most certain" not in page.text
 
@@ -178,7 +178,7 @@ def test_a_page_that_cannot_be_written_fails_nothing(
     (tmp_path / "reports").write_text("a file where a folder should be")
     with caplog.at_level(logging.ERROR):
         publish_report(about, examples_of(made.to_batches(), 6), str(tmp_path), Report())
-    assert "run.html could not be written; `moodlake report` tries again" in caplog.text
+    assert "run.html; `moodlake report` writes it again" in caplog.text
 
 
 def test_the_command_writes_the_page_of_a_run_again(

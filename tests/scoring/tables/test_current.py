@@ -134,4 +134,4 @@ def test_the_table_command_tells_models_apart(tmp_path: Path) -> None:
     assert ["1.0 eeee" in text for text in shown] == [False, True]
     nothing = CliRunner().invoke(app, ["table", "--uri", one, "--run", "other"])
     assert nothing.exit_code == 1
-    assert "no row was written by a run 'other'" in nothing.output
+    assert "no rows of run 'other'" in nothing.output

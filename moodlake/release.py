@@ -1,4 +1,4 @@
-"""Promote a candidate archive to the released one, after showing both models' metrics."""
+"""Compare a candidate archive with the released one, and promote it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from moodlake.inference.bundle import BundleError, read_meta
 from moodlake.inference.model import Model
 
 COMPANIONS = ("MODEL_CARD.md", "figures.png")
-"""What lies beside an archive and goes with it."""
+"""Files beside an archive that are released with it, as its weights (.safetensors) are."""
+_WEIGHTS = ".safetensors"
 _DATA = ("data_name", "data_digest")
 HIGHER_IS_BETTER = ("accuracy", "top2_accuracy", "macro_f1", "mean_pearson")
 LOWER_IS_BETTER = ("kl", "annotator_calibration_error", "calibration_error")
@@ -21,7 +22,7 @@ LOWER_IS_BETTER = ("kl", "annotator_calibration_error", "calibration_error")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of both models; None where a model does not state it."""
+    """One metric of both models; None where a model lacks it."""
 
     metric: str
     released: float | None
@@ -29,7 +30,7 @@ class Comparison:
 
     @property
     def is_worse(self) -> bool:
-        """Whether the candidate falls behind the released model."""
+        """Whether the candidate is worse than the released model."""
         if self.released is None or self.candidate is None:
             return False
         if self.metric in LOWER_IS_BETTER:
@@ -38,13 +39,13 @@ class Comparison:
 
 
 def compare(candidate: Path, released: Path) -> list[Comparison]:
-    """The metrics of both archives side by side, as their provenance states them.
+    """Return the metrics of both archives, from their provenance.
 
     Raises:
         BundleError: the candidate is absent or damaged.
     """
     if not candidate.exists():
-        raise BundleError(f"{candidate} is not there; `dvc repro` builds it")
+        raise BundleError(f"{candidate} does not exist; `dvc repro` builds it")
     Model.load(candidate)
     new, old = _provenance(candidate), _provenance(released)
     return [
@@ -54,8 +55,7 @@ def compare(candidate: Path, released: Path) -> list[Comparison]:
 
 
 def is_better(comparisons: Iterable[Comparison]) -> bool:
-    """Whether to release the candidate unasked: its distributions are nearer to the people's (KL),
-    and it names no emotion worse for it on the whole (macro F1)."""
+    """Whether to release the candidate without asking: a lower KL and no lower macro F1."""
     found = {each.metric: each for each in comparisons}
     kl, macro_f1 = found["kl"], found["macro_f1"]
     if kl.candidate is None or macro_f1.candidate is None:
@@ -66,27 +66,33 @@ def is_better(comparisons: Iterable[Comparison]) -> bool:
 
 
 def check_comparable(candidate: Path, released: Path) -> None:
-    """Refuse a candidate whose metrics say nothing about the released model.
+    """Check that both models were measured on the same data.
 
     Raises:
-        BundleError: the two were measured on different data.
+        BundleError: they were not, so that their metrics do not compare.
     """
     new, old = _provenance(candidate), _provenance(released)
     if old and [old.get(name) for name in _DATA] != [new.get(name) for name in _DATA]:
-        told = [f"{each.get('data_name')!r}" for each in (new, old)]
-        what = f"{told[0]}, the released model on {told[1]}" if told[0] != told[1] else "other rows"
+        names = [f"{each.get('data_name')!r}" for each in (new, old)]
+        data = "other rows"
+        if names[0] != names[1]:
+            data = f"{names[0]}, the released model on {names[1]}"
         raise BundleError(
-            f"the candidate was measured on {what}: their metrics do not compare; use --force to "
-            "release it"
+            f"the candidate was measured on {data}, so their metrics do not compare; "
+            "--force releases it"
         )
 
 
 def promote(candidate: Path, released: Path) -> None:
-    """Copy the candidate over the released archive, whole, with those COMPANIONS that it has."""
+    """Replace the released archive by the candidate, with its weights and COMPANIONS.
+
+    Companions of the old model that the candidate lacks are removed.
+    """
     released.parent.mkdir(parents=True, exist_ok=True)
-    for name in COMPANIONS:  # those of the model that goes do not suit the one that comes
-        released.with_name(name).unlink(missing_ok=True)
     companions = [(candidate.with_name(name), released.with_name(name)) for name in COMPANIONS]
+    companions.append((candidate.with_suffix(_WEIGHTS), released.with_suffix(_WEIGHTS)))
+    for _, target in companions:
+        target.unlink(missing_ok=True)
     for source, target in ((candidate, released), *companions):
         if source.exists():
             part = target.with_name(target.name + ".part")

@@ -72,14 +72,14 @@ def write_archive(path: Path, **options: Any) -> Path:
         "runtime": "python",
         "model": {
             "modelName": "emotions",
-            "handler": "emotion_handler.py",
+            "handler": "entry_point.py",
             "modelVersion": version,
         },
         "archiverVersion": "0.12.0",
     }
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
-        archive.write(PROJECT_ROOT / "handlers" / "emotion_handler.py", "emotion_handler.py")
+        archive.write(PROJECT_ROOT / "handlers" / "entry_point.py", "entry_point.py")
         for file in sorted(folder.iterdir()):
             archive.write(file, file.name)
     return path

@@ -42,6 +42,7 @@ def test_both_models_are_shown_and_the_candidate_is_promoted(
     candidate = archive(tmp_path / "new" / "candidate.mar", WORSE, seed=1)
     candidate.with_name("MODEL_CARD.md").write_text("# the candidate's card")
     candidate.with_name("figures.png").write_bytes(b"its curves")
+    candidate.with_name("candidate.safetensors").write_bytes(b"its weights")
     result = release(candidate, released)
     assert result.exit_code == 0, result.output
     for number in ("0.8000", "0.7000", "0.3000", "0.4000"):
@@ -49,12 +50,15 @@ def test_both_models_are_shown_and_the_candidate_is_promoted(
     assert digest(released) == digest(candidate)
     assert released.with_name("MODEL_CARD.md").read_text() == "# the candidate's card"
     assert released.with_name("figures.png").read_bytes() == b"its curves"
+    assert released.with_name("released.safetensors").read_bytes() == b"its weights"
 
 
 def test_what_belonged_to_the_old_model_goes_with_it(tmp_path: Path, released: Path) -> None:
     released.with_name("figures.png").write_bytes(b"old curves")
+    released.with_suffix(".safetensors").write_bytes(b"old weights")
     release(archive(tmp_path / "new" / "candidate.mar", GOOD, seed=1), released)
     assert not released.with_name("figures.png").exists()
+    assert not released.with_suffix(".safetensors").exists()
 
 
 def test_without_consent_nothing_is_replaced(tmp_path: Path, released: Path) -> None:

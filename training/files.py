@@ -1,7 +1,8 @@
-"""Files that are there whole or not at all."""
+"""Write files atomically, and hash them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it takes the place of `path` when the block ends well."""
+    """Yield a temporary path to write to, which replaces `path` if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
@@ -22,7 +23,12 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Readable JSON with sorted keys, so that equal content makes equal files."""
+    """Write readable JSON with sorted keys, so that equal content makes equal files."""
     with written_whole(path) as part:
         text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
         part.write_text(text + "\n", "utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

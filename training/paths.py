@@ -26,6 +26,8 @@ SCATTER_FILE = Path("build/plots/scatter.csv")
 FIGURES_FILE = Path("build/figures.png")
 
 ARCHIVE_FILE = Path("build/emotions.mar")
+ARCHIVE_WEIGHTS_FILE = ARCHIVE_FILE.with_suffix(".safetensors")
+"""The weights for later trainings, beside the archive."""
 CARD_FILE = Path("build/MODEL_CARD.md")
-HANDLER_FILE = PROJECT_ROOT / "handlers" / "emotion_handler.py"
-"""The handler that the archive holds."""
+HANDLER_FILE = PROJECT_ROOT / "handlers" / "entry_point.py"
+"""The handler file that every archive holds."""

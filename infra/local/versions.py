@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from infra.local.archives import install
 from infra.local.gateway import GatewayService
 from infra.local.service import NotReady
 from infra.local.torchserve import TorchServeService
@@ -71,7 +71,7 @@ class Versions:
                 "version (archive.version in params.yaml)"
             )
         name = f"{MODEL_NAME}-{meta['digest'][:12]}.mar"
-        shutil.copyfile(archive, self._torchserve.store / name)
+        install(archive, self._torchserve.store / name)
         options = {
             "url": name,
             "model_name": MODEL_NAME,

@@ -15,6 +15,7 @@ from infra.local.server import ModelServer
 from infra.local.versions import VersionError, Versions
 from moodlake.inference.model import Model
 from moodlake.serving.client import ServerClient
+from moodlake.settings import PROJECT_ROOT
 from tests.bundles import write_archive
 from tests.images_made import jpeg
 from tests.serving.test_server import PATH
@@ -87,15 +88,36 @@ def test_an_archive_that_runs_could_not_use_is_refused(
     with ZipFile(made) as source, ZipFile(older, "w") as target:
         for name in source.namelist():
             content = source.read(name)
-            if name == "emotion_handler.py":
-                told = b"describe(self.model)"
-                assert told in content
-                content = content.replace(told, b'{"model": ' + told + b'["model"]}')
+            if name == "entry_point.py":
+                call = b"describe(self.model)"
+                content = (PROJECT_ROOT / "handlers" / "emotion_handler.py").read_bytes()
+                assert call in content
+                content = content.replace(call, b'{"model": ' + call + b'["model"]}')
             target.writestr(name, content)
     versions = Versions(own.torchserve, own.gateway)
     with pytest.raises(VersionError, match=r"cannot be used: .* lacks 'label_space'.* pack it"):
         versions.add(older)
     assert [each.version for each in versions.all()] == ["1.0", "2.0"]
+
+
+def test_an_archive_with_a_copy_of_an_older_handler_is_served(
+    own: ModelServer, newer: Path, tmp_path: Path
+) -> None:
+    """As archives up to version 3.2 are; their handlers import modules that have moved."""
+    made = write_archive(tmp_path / "made.mar", seed=3, version="4.0")
+    older = tmp_path / "older.mar"
+    with ZipFile(made) as source, ZipFile(older, "w") as target:
+        for name in source.namelist():
+            content = source.read(name).replace(b"entry_point.py", b"emotion_handler.py")
+            if name == "entry_point.py":
+                name, content = "emotion_handler.py", b"from moodlake.model import Model"
+            target.writestr(name, content)
+    versions = Versions(own.torchserve, own.gateway)
+    assert versions.add(older).ready
+    with own.http() as http:
+        answer = http.post(f"{PATH}/4.0", content=jpeg()).json()
+    assert answer["model"]["digest"] == Model.load(older).identity.digest
+    versions.remove("4.0")
 
 
 def test_a_version_goes(own: ModelServer, newer: Path) -> None:

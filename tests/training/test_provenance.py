@@ -78,5 +78,5 @@ def test_rows_that_an_earlier_training_may_know_are_told(
 
 
 def test_an_absent_file_is_named() -> None:
-    with pytest.raises(ParamsError, match=r"none\.mar, which .*teachers names"):
+    with pytest.raises(ParamsError, match=r"none\.mar cannot be read .*train\.teachers"):
         sources_of(small(teachers=["none.mar"]), FACTS)

@@ -87,7 +87,7 @@ def test_a_stage_depends_on_the_code_it_runs(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_no_code_that_it_does_not_run(stage: str) -> None:
     run = reached(PROJECT_ROOT / main_of(stage))
-    handler = {"handlers/emotion_handler.py"}  # its bytes go into the archive
+    handler = {"handlers/entry_point.py"}  # its bytes go into the archive
     unused = {
         dependency
         for dependency in code_dependencies(stage)
@@ -100,7 +100,7 @@ def test_a_stage_depends_on_no_code_that_it_does_not_run(stage: str) -> None:
 def test_a_stage_names_folders_instead_of_the_files_in_them(stage: str) -> None:
     files = {name for name in code_dependencies(stage) if name.endswith(".py")} - {main_of(stage)}
     named = {name for name in files if Path(name).parent.as_posix() not in GROUND}
-    assert named <= {"handlers/emotion_handler.py"}
+    assert named <= {"handlers/entry_point.py"}
 
 
 def test_the_detector_is_a_dependency_of_the_archive() -> None:

@@ -1,4 +1,4 @@
-"""Write a trained network as the bundle that `moodlake.inference.model` reads."""
+"""Convert a trained network to the bundle that `moodlake.inference.model` reads."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import openvino
+import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -26,16 +27,31 @@ from training.architectures.ensemble import Ensemble
 from training.architectures.inside import has_attention, last_grid
 from training.data_set.facts import Facts
 from training.evaluation.calibration import Calibration
-from training.files import write_json
+from training.files import sha256, write_json
 from training.metrics import Array, kl_divergence, top_k_accuracy
-from training.params import Params
+from training.params import ArchiveParams, Params
 
 MOST_ACCURACY_LOST = 0.003
 MOST_KL_GAINED = 0.005
 
 
 class BundleDiffers(UserError):
-    """A bundle that predicts worse than its network; the message says by how much."""
+    """The bundle predicts worse than its network; the message states by how much."""
+
+
+def stored_weights(weights: Path, params: ArchiveParams) -> bytes:
+    """Return trained weights in the archive's precision, as the content of a .safetensors file.
+
+    Equal weights make equal bytes.
+    """
+    tensors = safetensors.torch.load_file(weights)
+    if params.precision == "fp16":
+        tensors = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
+    with safetensors.safe_open(weights, "pt") as opened:
+        return safetensors.torch.save(tensors, opened.metadata())
 
 
 def write_bundle(
@@ -49,29 +65,22 @@ def write_bundle(
     *,
     int8: bool = False,
 ) -> dict[str, Any]:
-    """Write the bundle that moodlake.inference.model reads; returns its meta data.
+    """Write the bundle that moodlake.inference.model reads; returns its metadata.
 
-    The weights are kept in `params.archive.precision`, in OpenVINO's file and in torch's; what is
-    not in 8 bits is computed in fp32 either way. Equal arguments make equal bytes.
+    The network is stored in `params.archive.precision` and, unless quantised, computes in fp32.
+    Equal arguments make equal bytes.
 
     Args:
-        folder: made if it is not there.
+        folder: created if absent.
         converted: see `packed_network`.
-        params, facts, metrics: what it was trained with and from, and what it reached.
-        weights: the torch weights that it was converted from.
-        calibration: the temperature that its logits are still to be divided by.
-        int8: `converted` was quantised.
+        params, facts, metrics: parameters, data and results of the training.
+        weights: the torch weights that `converted` was made from.
+        calibration: its temperature is stored; `converted` includes its weight and bias.
+        int8: whether `converted` was quantised.
     """
     folder.mkdir(parents=True, exist_ok=True)
     half = params.archive.precision == "fp16"
     openvino.save_model(converted, folder / NETWORK_FILES[0], compress_to_fp16=half)
-    kept = safetensors.torch.load_file(weights)
-    if half:
-        kept = {
-            name: value.half() if value.is_floating_point() else value
-            for name, value in kept.items()
-        }
-    safetensors.torch.save_file(kept, folder / own_weights.MEMBER)
     meta: dict[str, Any] = {
         "name": params.archive.name,
         "version": params.archive.version,
@@ -85,13 +94,14 @@ def write_bundle(
             "data_name": facts.name,
             "data_digest": facts.digest,
             "weights_sha256": sha256(weights),
+            own_weights.STORED: hashlib.sha256(stored_weights(weights, params.archive)).hexdigest(),
             "sources": dict(own_weights.made_from(weights).sources),
             "params": params.to_dict(),
             "metrics": metrics,
             "int8": int8,
         },
     }
-    meta["provenance"]["params"]["data"]["path"] = None  # where the file lay does not matter
+    meta["provenance"]["params"]["data"]["path"] = None  # where the files lay is irrelevant
     meta["digest"] = digest_of(meta)
     write_json(folder / META_FILE, meta)
     meta["probe"] = Model.load(folder).probe().to_dict()
@@ -100,19 +110,19 @@ def write_bundle(
 
 
 def packed_network(network: nn.Module, params: Params, calibration: Calibration) -> openvino.Model:
-    """The calibrated network with the feature maps that explain it, for `write_bundle`."""
+    """Convert the calibrated network, with the feature maps for heat maps, for `write_bundle`."""
     preprocessing = preprocessing_of(params.model)
     scaled = nn.Sequential(network, _Scale(calibration)) if calibration.weight else network
-    explained = _explained_layer(network, params, preprocessing)
-    converted = to_openvino(scaled, preprocessing, explained)
+    layer = _heat_map_layer(network, params, preprocessing)
+    converted = to_openvino(scaled, preprocessing, layer)
     name_by_position(converted, params.archive.name)
     return converted
 
 
-def _explained_layer(
+def _heat_map_layer(
     network: nn.Module, params: Params, preprocessing: Preprocessing
 ) -> nn.Module | None:
-    """Whose output explains the answer; transformers and ensembles have no such layer."""
+    """Return the layer for heat maps (Grad-CAM); transformers and ensembles have none."""
     if has_attention(network) or isinstance(network, Ensemble):
         return None
     parts = stages(network, params.model.architecture)[0]
@@ -120,16 +130,16 @@ def _explained_layer(
 
 
 def to_openvino(
-    network: nn.Module, preprocessing: Preprocessing, explained: nn.Module | None = None
+    network: nn.Module, preprocessing: Preprocessing, layer: nn.Module | None = None
 ) -> openvino.Model:
-    """The network for any number of images at once; its second output is that of `explained`."""
+    """Convert a network for batches of any size; its second output is that of `layer`."""
     example = _example(preprocessing)
     with ExitStack() as stack:
         stack.enter_context(plain_attention())
         whole = network
-        if explained:
+        if layer:
             whole = _WithFeatures(network)
-            stack.enter_context(explained.register_forward_hook(whole.keep))
+            stack.enter_context(layer.register_forward_hook(whole.keep))
         return openvino.convert_model(
             whole.eval(), example_input=example, input=[-1, *example.shape[1:]]
         )
@@ -140,15 +150,15 @@ def _example(preprocessing: Preprocessing) -> torch.Tensor:
 
 
 class _WithFeatures(nn.Module):
-    """Logits, and the feature maps that they come from."""
+    """Returns logits and the feature maps that they are computed from."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self._features = torch.empty(0)
 
-    def keep(self, module: nn.Module, given: object, output: torch.Tensor) -> None:
-        """Take the output of the layer that this is a forward hook of."""
+    def keep(self, module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        """Forward hook: keep the layer's output."""
         self._features = output
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,7 +168,7 @@ class _WithFeatures(nn.Module):
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
-    """Attention as matrix products: its fast path is an operation that no tool looks into."""
+    """Compute attention as matrix products: converters cannot trace its fast path."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -180,7 +190,7 @@ class _Scale(nn.Module):
 
 
 def name_by_position(network: openvino.Model, name: str) -> None:
-    """OpenVINO names nodes by a counter of the process; the file must not depend on it."""
+    """Name nodes by position: OpenVINO's default names depend on a counter of the process."""
     network.set_friendly_name(name)
     for index, node in enumerate(network.get_ordered_ops()):
         node.set_friendly_name(f"{node.get_type_name()}_{index}")
@@ -188,11 +198,11 @@ def name_by_position(network: openvino.Model, name: str) -> None:
 
 @dataclass(frozen=True)
 class Cost:
-    """What packing cost.
+    """Accuracy and KL of a bundle, and their loss through packing.
 
     Attributes:
         accuracy, kl: of the bundle.
-        accuracy_lost, kl_gained: against the network that it was made from.
+        accuracy_lost, kl_gained: relative to the network that it was made from.
     """
 
     accuracy: float
@@ -202,7 +212,7 @@ class Cost:
 
     @property
     def bearable(self) -> bool:
-        """At most MOST_ACCURACY_LOST and MOST_KL_GAINED; not so if one is no number."""
+        """Whether both losses are within MOST_ACCURACY_LOST and MOST_KL_GAINED (NaN is not)."""
         return self.accuracy_lost <= MOST_ACCURACY_LOST and self.kl_gained <= MOST_KL_GAINED
 
     def __str__(self) -> str:
@@ -218,7 +228,7 @@ def cost_of(folder: Path, images: NDArray[np.uint8], target: Array, expected: Ar
     Args:
         folder: the bundle.
         images: (N, C, s, s) uint8 of the validation split.
-        target, expected: (N, E) the votes' distributions and the network's own.
+        target, expected: (N, E) the votes' distributions and the network's predictions.
     """
     model = Model.load(folder)
     predicted = model.predict(model.preprocessing.normalise(images))
@@ -230,19 +240,14 @@ def cost_of(folder: Path, images: NDArray[np.uint8], target: Array, expected: Ar
 
 
 def check_bundle(folder: Path, images: NDArray[np.uint8], target: Array, expected: Array) -> Cost:
-    """`cost_of` a bundle that has to be bearable.
+    """Measure a bundle and check that its cost is bearable.
 
     Raises:
-        BundleDiffers: it is not.
+        BundleDiffers: the bundle loses too much.
     """
     cost = cost_of(folder, images, target, expected)
     if not cost.bearable:
         raise BundleDiffers(
-            f"the bundle loses too much over its network: {cost}; choose another precision"
+            f"the bundle predicts worse than its network: {cost}; set archive.precision to fp32"
         )
     return cost
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

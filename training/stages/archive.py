@@ -12,12 +12,20 @@ from training.architectures import preprocessing_of
 from training.data_set.facts import read_facts
 from training.data_set.samples import load_split
 from training.evaluation.calibration import Calibration
+from training.files import written_whole
 from training.learning.network import load_network
 from training.packaging.archive import pack, write_archive
+from training.packaging.bundle import stored_weights
 from training.packaging.card import write_card
 from training.packaging.reference import add_reference
 from training.params import load_params
-from training.paths import ARCHIVE_FILE, LOGITS_FILE, METRICS_FILE, WEIGHTS_FILE
+from training.paths import (
+    ARCHIVE_FILE,
+    ARCHIVE_WEIGHTS_FILE,
+    LOGITS_FILE,
+    METRICS_FILE,
+    WEIGHTS_FILE,
+)
 from training.stage import stage
 
 
@@ -36,6 +44,8 @@ def main() -> None:
         packed = pack(Path(temporary), network, WEIGHTS_FILE, *about, validation, images)
         add_reference(packed.folder)
         write_archive(packed.folder, ARCHIVE_FILE, params.archive)
+    with written_whole(ARCHIVE_WEIGHTS_FILE) as part:
+        part.write_bytes(stored_weights(WEIGHTS_FILE, params.archive))
     write_card(packed.meta, ARCHIVE_FILE, packed.cost, packed.int8)
     size = ARCHIVE_FILE.stat().st_size / 1e6
     print(f"{ARCHIVE_FILE}: {size:.1f} MB, model digest {packed.meta['digest'][:12]}")

@@ -21,7 +21,7 @@ SLOWEST_FIRST = (
     "aws/test_arrival.py",
 )
 """Groups of tests that start first, so that none of them is left running alone at the end."""
-SERVERS = {"aws", "browser", "own", "parts", "s3", "server", "stack"}
+SERVERS = {"aws", "browser", "own", "s3", "server", "services", "stack"}
 """Fixtures that start a server or a browser. Tests that use one are marked `e2e`."""
 
 

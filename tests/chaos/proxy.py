@@ -1,4 +1,4 @@
-"""A proxy before the real S3 that does to requests what networks and overloaded stores do."""
+"""A proxy for S3 that injects the faults of networks and overloaded stores."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ _TIMEOUT = 30.0
 
 
 class Fault(StrEnum):
-    """What may happen to a request; 412 only to one with a condition."""
+    """A fault of a request. `FAILED_PRECONDITION` applies to conditional requests only."""
 
     SLOW = "slow"
     OVERLOADED = "503"
-    CUT = "cut before it arrived"
-    UNANSWERED = "done, and cut before the answer"
+    CUT = "cut before the request"
+    UNANSWERED = "cut before the response"
     FAILED_PRECONDITION = "412"
-    HALF = "cut in the answer"
-    SHORT = "half an answer that says it is whole"
+    HALF = "cut within the response"
+    SHORT = "half a response with its own length"
 
 
-Seen = Callable[[str, str], bool]
-"""Is told method and path of a request; True cuts the connection there."""
+RequestHook = Callable[[str, str], bool]
+"""Called with a request's method and path; True cuts the connection at that point."""
 
 
 class FaultProxy(StartedInside):
-    """Passes HTTP requests on to a port of this machine, as they are, but for a share of them.
+    """Forwards HTTP requests to a port of this machine, and injects faults into a share of them.
 
     Args:
-        port: of the server behind it.
-        share: of the requests that a fault happens to.
-        faults: one of these is chosen by chance.
-        seed: of chance.
-        paths: only to requests whose path has this regular expression in it.
+        port: the port of the upstream server.
+        share: the share of requests that get a fault, from 0 to 1.
+        faults: the faults to choose from at random.
+        seed: the seed of the random choice.
+        paths: a regular expression; only requests whose path matches it get faults.
 
     Attributes:
-        happened: how often each fault was.
-        arrived: sees each request before it is passed on.
-        done: sees each request that was answered, before its client does.
+        injected: the number of injected faults of each kind.
+        on_request: called for each request before it is forwarded.
+        on_response: called for each response before it is returned to the client.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class FaultProxy(StartedInside):
         self._paths = re.compile(paths)
         self.share = share
         self.faults = faults
-        self.happened: Counter[Fault] = Counter()
-        self.arrived: Seen = lambda method, path: False
-        self.done: Seen = lambda method, path: False
+        self.injected: Counter[Fault] = Counter()
+        self.on_request: RequestHook = lambda method, path: False
+        self.on_response: RequestHook = lambda method, path: False
         self._rng = random.Random(seed)
         self._lock = threading.Lock()
         self._server = _Server((HOST, 0), _Handler)
@@ -77,27 +77,27 @@ class FaultProxy(StartedInside):
         self.url = f"http://{HOST}:{self._server.server_port}"
 
     def start(self) -> None:
-        """Listen."""
+        """Start listening."""
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
     def choose(self, path: str) -> Fault | None:
-        """What happens to the next request."""
+        """Choose the fault of the next request; None for no fault."""
         with self._lock:
-            # Chance is asked about these paths only: how many faults there are hangs on the seed,
-            # not on what else the client asks for in between.
+            # Only these paths draw a random number, so that the number of faults depends on the
+            # seed and not on the client's other requests.
             if not self._paths.search(path) or self._rng.random() >= self.share:
                 return None
             return self._rng.choice(self.faults)
 
     def count(self, fault: Fault) -> None:
-        """Note that it happened."""
+        """Count an injected fault."""
         with self._lock:
-            self.happened[fault] += 1
+            self.injected[fault] += 1
 
 
 class _Server(ThreadingHTTPServer):
@@ -107,37 +107,37 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Cut(Exception):
-    """The connection is to end here."""
+    """The connection must be cut."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One client's connection, with one of its own to the server behind."""
+    """A client's connection, with its own connection to the upstream server."""
 
     protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
         super().setup()
         self.proxy = cast(_Server, self.server).proxy
-        self._behind = HTTPConnection(HOST, self.proxy.port, timeout=_TIMEOUT)
+        self._upstream = HTTPConnection(HOST, self.proxy.port, timeout=_TIMEOUT)
 
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError):  # clients are killed, too
             super().handle()
 
     def finish(self) -> None:
-        self._behind.close()
+        self._upstream.close()
         super().finish()
 
-    def _pass(self) -> None:
+    def _handle_request(self) -> None:
         try:
-            self._pass_on(self._body(), self.proxy.choose(self.path))
+            self._apply(self._body(), self.proxy.choose(self.path))
         except (_Cut, OSError, HTTPException):
-            self._cut()
+            self._reset()
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _handle_request
 
     def _body(self) -> bytes:
-        """As it came: what comes in chunks stays in chunks."""
+        """Return the request body as received; a chunked body keeps its chunk headers."""
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body, size = b"", 1
@@ -147,58 +147,60 @@ class _Handler(BaseHTTPRequestHandler):
             body += head + self.rfile.read(size) + self.rfile.readline()
         return body
 
-    def _pass_on(self, body: bytes, fault: Fault | None) -> None:
+    def _apply(self, body: bytes, fault: Fault | None) -> None:
         conditional = "If-Match" in self.headers or "If-None-Match" in self.headers
         if fault is Fault.FAILED_PRECONDITION and not conditional:
             fault = None
-        if self.proxy.arrived(self.command, self.path) or fault is Fault.CUT:
-            raise self._because(fault)
+        if self.proxy.on_request(self.command, self.path) or fault is Fault.CUT:
+            raise self._cut_by(fault)
         if fault is Fault.SLOW:
             self.proxy.count(fault)
             time.sleep(_SLOW_SECONDS)
         if fault is Fault.OVERLOADED:
-            self._refuse(fault, 503, "SlowDown")
+            self._send_error_response(fault, 503, "SlowDown")
         elif fault is Fault.FAILED_PRECONDITION:
-            self._refuse(fault, 412, "PreconditionFailed")
+            self._send_error_response(fault, 412, "PreconditionFailed")
         else:
-            self._ask(body, fault)
+            self._forward(body, fault)
 
-    def _ask(self, body: bytes, fault: Fault | None) -> None:
-        # The Host that the client signed goes along, as all its headers do.
-        self._behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+    def _forward(self, body: bytes, fault: Fault | None) -> None:
+        # The signature covers the client's headers, including Host.
+        self._upstream.putrequest(
+            self.command, self.path, skip_host=True, skip_accept_encoding=True
+        )
         for name, value in self.headers.items():
-            if name.lower() != "expect":  # was answered here
-                self._behind.putheader(name, value)
-        self._behind.endheaders(body)
-        response = self._behind.getresponse()
+            if name.lower() != "expect":  # answered by this server
+                self._upstream.putheader(name, value)
+        self._upstream.endheaders(body)
+        response = self._upstream.getresponse()
         content = response.read()
-        if self.proxy.done(self.command, self.path) or fault is Fault.UNANSWERED:
-            raise self._because(fault)
+        if self.proxy.on_response(self.command, self.path) or fault is Fault.UNANSWERED:
+            raise self._cut_by(fault)
         length = int(response.headers.get("Content-Length", len(content)))
-        said = length
+        declared = length
         if fault in (Fault.HALF, Fault.SHORT) and len(content) > 1:
             self.proxy.count(fault)
             content = content[: len(content) // 2]
-            said = len(content) if fault is Fault.SHORT else length
+            declared = len(content) if fault is Fault.SHORT else length
         self.send_response_only(response.status, response.reason)
         for name, value in response.headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                 self.send_header(name, value)
         if response.status not in (204, 304):
-            self.send_header("Content-Length", str(said))
+            self.send_header("Content-Length", str(declared))
         self.end_headers()
         self.wfile.write(content)
-        if len(content) < said and self.command != "HEAD":
+        if len(content) < declared and self.command != "HEAD":
             raise _Cut
 
-    def _because(self, fault: Fault | None) -> _Cut:
+    def _cut_by(self, fault: Fault | None) -> _Cut:
         if fault:
             self.proxy.count(fault)
         return _Cut()
 
-    def _refuse(self, fault: Fault, status: int, code: str) -> None:
+    def _send_error_response(self, fault: Fault, status: int, code: str) -> None:
         self.proxy.count(fault)
-        content = f"<Error><Code>{code}</Code><Message>by chance</Message></Error>".encode()
+        content = f"<Error><Code>{code}</Code><Message>injected fault</Message></Error>".encode()
         self.send_response_only(status, code)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(content)))
@@ -206,9 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    def _cut(self) -> None:
-        """End the connection with a reset: the client learns at once."""
+    def _reset(self) -> None:
+        """Reset the connection, so that the client notices at once."""
         self.close_connection = True
-        self._behind.close()
+        self._upstream.close()
         with contextlib.suppress(OSError):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""Airflow's part in a run, without Airflow: starts the DAG's tasks and tries them again."""
+"""A stand-in for Airflow that starts the DAG's tasks and retries them."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from typing import Any
 from moodlake.scoring.run.params import RunParams
 from tests.chaos.task import Kill, Outcome, perform
 
-# Its children are forks of a process that has imported all and does nothing.
+# Tasks are forked from an idle process that has all modules imported.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["tests.chaos.warm"])
 _RETRY_SECONDS = 0.2
 
 
 class TaskFailed(Exception):
-    """A task that failed as often as it was tried; the message is its last error."""
+    """All attempts of a task failed; the message is its last error."""
 
 
 class Scheduler:
     """Runs the steps as the DAG does, each in a process that may be killed.
 
     Args:
-        environment: of the tasks.
-        tries: of each task; the DAG has three.
+        environment: the environment of the tasks.
+        attempts: the number of attempts of each task; the DAG has three.
 
     Attributes:
-        ends: how often tasks ended in which way, by "step: end".
-        unclear: errors that were not written for people.
-        idle: the last run that was planned found nothing to do.
-        last_error: of a task.
+        ends: the number of attempts by "step: end"; an end is "done", "killed" or an error's class.
+        unexpected_errors: the number of errors that are not a `UserError`, by message.
+        idle: whether the last planned run found no objects to score.
+        last_error: the last error of any task.
     """
 
-    def __init__(self, environment: Mapping[str, str], tries: int = 3) -> None:
+    def __init__(self, environment: Mapping[str, str], attempts: int = 3) -> None:
         self._environment = dict(environment)
-        self._tries = tries
+        self._attempts = attempts
         self._running: list[BaseProcess] = []
         self._lock = threading.Lock()
         self.ends: Counter[str] = Counter()
-        self.unclear: Counter[str] = Counter()
+        self.unexpected_errors: Counter[str] = Counter()
         self.idle = False
         self.last_error = ""
 
     def run(self, run_id: str, params: RunParams, kills: Mapping[str, Kill] | None = None) -> bool:
-        """A run of the DAG: plan, score each shard, publish; tells whether it succeeded.
+        """Plan a run, score each shard and publish; return whether all tasks succeeded.
 
         Args:
-            run_id: a name of its own.
-            params: what is asked.
-            kills: how the first try of a step is killed, by its name.
+            run_id: a unique name.
+            params: the parameters of the run.
+            kills: how to kill the first attempt of a step, by the step's name.
         """
         kills = kills or {}
         try:
@@ -64,22 +64,22 @@ class Scheduler:
         with self._lock:
             self.idle = not shards
         kill = kills.get("score_shard")
-        scored = [self._ends_well("score_shard", run_id, shard, kill=kill) for shard in shards]
-        published = self._ends_well("publish", run_id, kill=kills.get("publish"))
+        scored = [self._succeeds("score_shard", run_id, shard, kill=kill) for shard in shards]
+        published = self._succeeds("publish", run_id, kill=kills.get("publish"))
         return all(scored) and published
 
-    def until_done(self, name: str, params: RunParams, most: int = 12) -> int:
-        """Runs, one after another, until one succeeds and finds nothing to do; tells how many.
+    def until_done(self, name: str, params: RunParams, max_runs: int = 12) -> int:
+        """Start runs, one at a time, until one succeeds without objects to score; return the count.
 
         Raises:
-            TaskFailed: none did.
+            TaskFailed: none of `max_runs` runs did.
         """
-        for number in range(1, most + 1):
+        for number in range(1, max_runs + 1):
             if self.run(f"{name}-{number}", params) and self.idle:
                 return number
-        raise TaskFailed(f"{most} runs were not enough: {self.ends}, {self.last_error}")
+        raise TaskFailed(f"Objects remain after {max_runs} runs: {self.ends}, {self.last_error}")
 
-    def _ends_well(self, step: str, *arguments: Any, kill: Kill | None) -> bool:
+    def _succeeds(self, step: str, *arguments: Any, kill: Kill | None) -> bool:
         try:
             self.task(step, *arguments, kill=kill)
         except TaskFailed:
@@ -87,25 +87,25 @@ class Scheduler:
         return True
 
     def task(self, step: str, *arguments: Any, kill: Kill | None = None) -> Any:
-        """A step, tried as often as the DAG tries it; the first try is killed as told.
+        """Run a step with retries, and return its value; `kill` applies to the first attempt.
 
         Raises:
-            TaskFailed: it did not succeed.
+            TaskFailed: all attempts failed.
         """
         error = ""
-        for attempt in range(self._tries):
+        for attempt in range(self._attempts):
             if attempt:
                 time.sleep(_RETRY_SECONDS)
             outcome = self.attempt(step, *arguments, kill=None if attempt else kill)
             if outcome is not None and not outcome.error:
                 return outcome.value
             error = outcome.error if outcome else "killed"
-            if outcome and outcome.final:
+            if outcome and outcome.no_retry:
                 break
         raise TaskFailed(f"{step}: {error}")
 
     def attempt(self, step: str, *arguments: Any, kill: Kill | None = None) -> Outcome | None:
-        """One try in a process of its own; None if it was killed."""
+        """Run a step once, in a separate process; None if the process was killed."""
         receiver, sender = _PROCESSES.Pipe(duplex=False)
         job = (step, arguments, self._environment, kill, sender)
         process = _PROCESSES.Process(target=perform, args=job)
@@ -129,11 +129,11 @@ class Scheduler:
             self.ends[f"{step}: {end}"] += 1
             if outcome and outcome.error:
                 self.last_error = outcome.error
-            if outcome and not outcome.translate_errors:
-                self.unclear[outcome.error[:300]] += 1
+            if outcome and not outcome.is_user_error:
+                self.unexpected_errors[outcome.error[:300]] += 1
 
     def kill_one(self, rng: random.Random) -> bool:
-        """SIGKILL one of the tasks that run now; False if none does."""
+        """Send SIGKILL to a random running task; False if none is running."""
         with self._lock:
             if self._running:
                 rng.choice(self._running).kill()

@@ -1,11 +1,11 @@
-"""Does the table come out right however often the parts are killed, and with S3 failing at that?
+"""Soak test: kill tasks and servers at random while S3 fails, then check the results table.
 
-`python -m tests.chaos.soak --kills 200 --seed 1` starts its own servers, and stops them. Runs go on
-over a bucket that grows, sometimes two at a time, through a proxy that spoils a share of the
-requests to S3, while SIGKILL hits the tasks, the workers of TorchServe, TorchServe and the S3
-server. In the end the table must be, row for row, that of an undisturbed run. It ends with 1 if it
-is not, if a task failed without an error for people, or if the runs after the last kill do not
-come to an end.
+`python -m tests.chaos.soak --kills 200 --seed 1` starts and stops its own servers. Runs score a
+growing bucket, sometimes two runs at a time, through a proxy that injects faults into a share of
+the requests to S3, while SIGKILL hits the tasks, the workers of TorchServe, TorchServe and the S3
+server. In the end the table must equal, row for row, that of an undisturbed run. The exit code is 1
+if it does not, if a task failed with an error that is not a `UserError`, or if the runs after the
+last kill do not complete.
 """
 
 from __future__ import annotations
@@ -30,33 +30,35 @@ from infra.local.service import Service
 from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import list_bucket, s3_client
 from tests.chaos.compare import assert_same, rows_of
-from tests.chaos.parts import RESULTS, Parts, kill_all_of, objects, put, restart
 from tests.chaos.proxy import Fault, FaultProxy
 from tests.chaos.scheduler import Scheduler
+from tests.chaos.services import RESULTS, Services, kill_service, objects, put, restart
 
 PARAMS = RunParams("soaked", shard_size=16, batch_size=4)
-_SHARES = {"task": 80, "worker of TorchServe": 10, "S3": 6, "TorchServe": 4}
-_SECONDS_BETWEEN = 1.5
+_WEIGHTS = {"task": 80, "worker of TorchServe": 10, "S3": 6, "TorchServe": 4}
+_MEAN_INTERVAL_SECONDS = 1.5
 FAULTS = tuple(fault for fault in Fault if fault is not Fault.SHORT)
 FAULT_SHARE = 0.02
-_FIRST, _MORE = 100, 16
-_LAST_RUNS = 50
+_FIRST_OBJECTS, _MORE_OBJECTS = 100, 16
+_MAX_LAST_RUNS = 50
 
 
 @dataclass
 class Soak:
-    """Runs that are disturbed, and what came of them.
+    """A series of disturbed runs and its counts.
 
     Attributes:
-        parts: the servers.
-        proxy: between the tasks and S3.
-        target: how often to kill.
-        seed: of chance; the instants depend on the machine, too.
-        kills: how often what was killed.
-        rounds, runs, count: how many so far, and how many objects there are.
+        services: the servers.
+        proxy: the proxy between the tasks and S3.
+        target: the number of kills to reach.
+        seed: the random seed; the instants of the kills also depend on the machine.
+        kills: the number of kills by kind of victim.
+        rounds: the number of rounds so far.
+        runs: the number of runs so far.
+        count: the number of objects in the bucket.
     """
 
-    parts: Parts
+    services: Services
     proxy: FaultProxy
     target: int
     seed: int
@@ -66,53 +68,56 @@ class Soak:
     count: int = 0
 
     def __post_init__(self) -> None:
-        self.scheduler = Scheduler(self.parts.environment("soak", self.proxy.url))
+        self.scheduler = Scheduler(self.services.environment("soak", self.proxy.url))
 
     def go(self, show: Callable[[str], None]) -> None:
-        """Disturb until there were enough kills, then run until all is done.
+        """Start runs until the target number of kills is reached, then until no objects remain.
+
+        Args:
+            show: prints a line of progress.
 
         Raises:
-            TaskFailed: it does not come to an end.
+            TaskFailed: objects remain after `_MAX_LAST_RUNS` more runs.
         """
         rng = random.Random(self.seed)
-        self._patiently(lambda: s3_client().create_bucket(Bucket=PARAMS.bucket))
+        self._retry(lambda: s3_client().create_bucket(Bucket=PARAMS.bucket))
         with ThreadPoolExecutor(1) as pool:
-            striking = pool.submit(self._strike_on, random.Random(self.seed + 1))
-            while not striking.done():
+            killing = pool.submit(self._kill_repeatedly, random.Random(self.seed + 1))
+            while not killing.done():
                 self._round(rng.choice([1, 1, 2]))
                 show(f"round {self.rounds}: {self.count} objects, {dict(self.kills)}")
-            striking.result()
-        self.runs += self.scheduler.until_done("last", PARAMS, _LAST_RUNS)
+            killing.result()
+        self.runs += self.scheduler.until_done("last", PARAMS, _MAX_LAST_RUNS)
 
-    def _round(self, racing: int) -> None:
-        """New objects, and one run over them, or two at a time."""
-        more = objects(_MORE if self.count else _FIRST, self.count)
-        self._patiently(lambda: put(s3_client(), PARAMS.bucket, more))
+    def _round(self, runs: int) -> None:
+        """Add objects, and score them with `runs` concurrent runs."""
+        more = objects(_MORE_OBJECTS if self.count else _FIRST_OBJECTS, self.count)
+        self._retry(lambda: put(s3_client(), PARAMS.bucket, more))
         self.count += len(more)
         self.rounds += 1
-        names = [f"round-{self.rounds}-{number}" for number in range(racing)]
-        with ThreadPoolExecutor(racing) as pool:
+        names = [f"round-{self.rounds}-{number}" for number in range(runs)]
+        with ThreadPoolExecutor(runs) as pool:
             list(pool.map(lambda name: self.scheduler.run(name, PARAMS), names))
-        self.runs += racing
+        self.runs += runs
 
-    def _patiently(self, act: Callable[[], object]) -> None:
-        """Also while S3 is away."""
+    def _retry(self, action: Callable[[], object]) -> None:
+        """Repeat an action until S3 is up and it succeeds."""
         while True:
             try:
-                act()
+                action()
                 return
             except (ClientError, BotoCoreError):
                 time.sleep(1)
 
-    def _strike_on(self, rng: random.Random) -> None:
+    def _kill_repeatedly(self, rng: random.Random) -> None:
         while self.kills.total() < self.target:
-            time.sleep(rng.expovariate(1 / _SECONDS_BETWEEN))
-            kind = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
-            self.kills[kind] += self._strike(kind, rng)
+            time.sleep(rng.expovariate(1 / _MEAN_INTERVAL_SECONDS))
+            kind = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+            self.kills[kind] += self._kill(kind, rng)
 
-    def _strike(self, kind: str, rng: random.Random) -> bool:
-        """SIGKILL one of a kind, and start again what does not do so by itself."""
-        server = self.parts.server
+    def _kill(self, kind: str, rng: random.Random) -> bool:
+        """Kill one victim of a kind, restart a killed server, and return whether one was found."""
+        server = self.services.model_server
         if kind == "task":
             return self.scheduler.kill_one(rng)
         if kind == "worker of TorchServe":
@@ -121,54 +126,55 @@ class Soak:
                     rng.choice(workers).kill()
                     return True
             return False
-        service: Service = self.parts.s3 if kind == "S3" else server.torchserve
-        kill_all_of(service)
+        service: Service = self.services.s3 if kind == "S3" else server.torchserve
+        kill_service(service)
         time.sleep(rng.uniform(0, 2))
         restart(service)
         return True
 
 
-def verdict(soak: Soak) -> list[str]:
-    """What is wrong; empty if the table is that of an undisturbed run."""
-    parts = soak.parts
-    problems = [f"{count} x in no words: {what}" for what, count in soak.scheduler.unclear.items()]
-    if not Scheduler(parts.environment("undisturbed")).run("undisturbed", PARAMS):
+def find_problems(soak: Soak) -> list[str]:
+    """Compare with an undisturbed run; return the problems, empty if there are none."""
+    services = soak.services
+    errors = soak.scheduler.unexpected_errors
+    problems = [f"unexpected error x{count}: {error}" for error, count in errors.items()]
+    if not Scheduler(services.environment("undisturbed")).run("undisturbed", PARAMS):
         return [*problems, "the undisturbed run failed"]
-    undisturbed = rows_of(parts.settings("undisturbed"))
+    undisturbed = rows_of(services.settings("undisturbed"))
     if len(undisturbed) != soak.count:
-        problems.append(f"{len(undisturbed)} rows of {soak.count} objects")
+        problems.append(f"{len(undisturbed)} rows for {soak.count} objects")
     try:
-        assert_same(rows_of(parts.settings("soak")), undisturbed)
+        assert_same(rows_of(services.settings("soak")), undisturbed)
     except AssertionError as error:
         problems.append(f"the table differs: {error}")
-    runs = DeltaTable(parts.settings("soak").runs_table).to_pyarrow_table().to_pandas()
+    runs = DeltaTable(services.settings("soak").runs_table).to_pyarrow_table().to_pandas()
     if runs.duplicated(["run_id", "started_at"]).any():
         problems.append("a run was recorded twice")
     return problems
 
 
-def left_behind(parts: Parts) -> str:
-    """What kills left in the store that no table refers to."""
+def leftovers(services: Services) -> str:
+    """Count the files that killed tasks left in the store and that no table references."""
     work = list(list_bucket(s3_client(), RESULTS, "soak/work/"))
-    table = DeltaTable(parts.settings("soak").results_table)
-    loose = table.vacuum(0, dry_run=True, enforce_retention_duration=False, full=True)
-    return f"{len(work)} files of runs in work/, {len(loose)} data files that VACUUM removes"
+    table = DeltaTable(services.settings("soak").results_table)
+    orphans = table.vacuum(0, dry_run=True, enforce_retention_duration=False, full=True)
+    return f"{len(work)} files in work/, {len(orphans)} data files that VACUUM removes"
 
 
 def summary(soak: Soak, minutes: float, problems: list[str]) -> str:
-    """For people, in lines."""
+    """Return a summary of several lines."""
 
-    def told(counts: Counter[str] | Counter[Fault]) -> str:
+    def format_counts(counts: Counter[str] | Counter[Fault]) -> str:
         return ", ".join(f"{name} x{count}" for name, count in sorted(counts.items()))
 
     return "\n".join(
         [
             f"seed {soak.seed}: {soak.kills.total()} kills in {minutes:.1f} minutes",
-            f"killed: {told(soak.kills)}",
-            f"requests to S3 that were spoilt: {told(soak.proxy.happened)}",
-            f"tasks: {told(soak.scheduler.ends)}",
+            f"killed: {format_counts(soak.kills)}",
+            f"faults injected into S3 requests: {format_counts(soak.proxy.injected)}",
+            f"tasks: {format_counts(soak.scheduler.ends)}",
             f"{soak.rounds} rounds, {soak.runs} runs, {soak.count} objects",
-            f"left behind: {left_behind(soak.parts)}",
+            f"left behind: {leftovers(soak.services)}",
             *problems,
             "the table differs" if problems else "the table equals that of an undisturbed run",
         ]
@@ -176,15 +182,15 @@ def summary(soak: Soak, minutes: float, problems: list[str]) -> str:
 
 
 def main(kills: int, seed: int) -> int:
-    """Soak, and tell of it; 1 if something is wrong."""
-    with tempfile.TemporaryDirectory() as folder, Parts(Path(folder)) as parts:
-        parts.point_here()
+    """Run the soak test and print its summary; return 1 if there are problems, else 0."""
+    with tempfile.TemporaryDirectory() as folder, Services(Path(folder)) as services:
+        services.use_s3()
         started = time.monotonic()
-        with FaultProxy(parts.s3_port, FAULT_SHARE, FAULTS, seed) as proxy:
-            soak = Soak(parts, proxy, kills, seed)
+        with FaultProxy(services.s3_port, FAULT_SHARE, FAULTS, seed) as proxy:
+            soak = Soak(services, proxy, kills, seed)
             soak.go(lambda line: print(line, flush=True))
         minutes = (time.monotonic() - started) / 60
-        problems = verdict(soak)
+        problems = find_problems(soak)
         print(summary(soak, minutes, problems), flush=True)
     return bool(problems)
 

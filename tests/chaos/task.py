@@ -1,4 +1,4 @@
-"""A step of a run in a process of its own, and the instants at which that process is killed."""
+"""Steps of a run in a separate process, and the points at which to kill that process."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from moodlake.settings import Settings
 
 @dataclass(frozen=True)
 class Kill:
-    """SIGKILL of the process itself when it comes to a function.
+    """Makes a process send SIGKILL to itself when it calls a function.
 
     Attributes:
-        function: its full name, where it is looked up: `package.module:Class.method`.
-        after: kill when it has returned, instead of before it is called.
-        call: at which of its calls, from 1.
-        delay: seconds after the call began, instead; another process sends the signal, whatever
-            this one is busy with.
+        function: the full name by which it is looked up: `package.module:Class.method`.
+        after: kill after the function returns instead of before the call.
+        call: the number of the call to kill at, from 1.
+        delay: kill this many seconds after the call starts instead; another process sends the
+            signal, so a busy process is killed too.
     """
 
     function: str
@@ -39,17 +39,17 @@ class Kill:
     delay: float | None = None
 
     def arm(self) -> None:
-        """Lay the trap in this process."""
+        """Replace the function in this process."""
         module, _, path = self.function.partition(":")
         owner, _, name = path.rpartition(".")
         place = pkgutil.resolve_name(f"{module}:{owner}" if owner else module)
-        setattr(place, name, self._trapped(getattr(place, name)))
+        setattr(place, name, self._wrap(getattr(place, name)))
 
-    def _trapped(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         calls = 0
 
         @functools.wraps(function)
-        def trapped(*args: Any, **options: Any) -> Any:
+        def wrapped(*args: Any, **options: Any) -> Any:
             nonlocal calls
             calls += 1
             due = calls == self.call
@@ -62,24 +62,24 @@ class Kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
-        return trapped
+        return wrapped
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended that was not killed.
+    """The outcome of a step that was not killed.
 
     Attributes:
-        value: what it returned.
-        error: class and message of what it raised; empty if it did not.
-        translate_errors: the error was one for people.
-        final: trying again will not mend it.
+        value: the returned value.
+        error: the class and message of the raised exception; empty on success.
+        is_user_error: whether the exception is a `UserError`; True on success.
+        no_retry: whether the error is permanent, so that a retry is useless.
     """
 
     value: Any = None
     error: str = ""
-    translate_errors: bool = True
-    final: bool = False
+    is_user_error: bool = True
+    no_retry: bool = False
 
 
 def perform(
@@ -87,23 +87,24 @@ def perform(
     arguments: tuple[Any, ...],
     environment: Mapping[str, str],
     kill: Kill | None,
-    answer: Connection,
+    sender: Connection,
 ) -> None:
-    """Do a step of `moodlake.scoring.pipeline` in this process, and tell how it ended."""
+    """Run a step of `moodlake.scoring.pipeline` in this process, and send its outcome."""
     os.environ.update(environment)
     if kill:
         kill.arm()
     try:
         value = getattr(pipeline, step)(*arguments, Settings.from_environment())
     except Exception as error:
-        words, final = isinstance(error, UserError), isinstance(error, SetupError)
-        answer.send(Outcome(None, f"{type(error).__name__}: {error}", words, final))
+        is_user_error, no_retry = isinstance(error, UserError), isinstance(error, SetupError)
+        message = f"{type(error).__name__}: {error}"
+        sender.send(Outcome(None, message, is_user_error, no_retry))
     else:
-        answer.send(Outcome(value))
+        sender.send(Outcome(value))
 
 
 def main(run_id: str, params: str) -> None:
-    """A whole run in this process, for what is set up from outside it."""
+    """Do a whole run in this process, for tests that set the process up from outside."""
     settings = Settings.from_environment()
     shards = pipeline.plan_run(run_id, RunParams(**json.loads(params)), settings)
     for shard in shards:

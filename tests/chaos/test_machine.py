@@ -1,4 +1,4 @@
-"""The machine itself: a disk that is full, a clock that jumps."""
+"""Faults of the machine: a full disk and a clock that jumps."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import pytest
 from moodlake.settings import Settings
 from tests.chaos.compare import assert_same, rows_of
 from tests.chaos.conftest import SHARED
-from tests.chaos.parts import Parts
 from tests.chaos.scheduler import Scheduler
+from tests.chaos.services import Services
 
 pytestmark = pytest.mark.e2e
 
@@ -28,43 +28,43 @@ _FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, with 64 KB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place])
+    """Mount a disk of 64 KB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder])
     if mounted.returncode:
         pytest.skip("only root can mount a small disk")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def enlarge(disk: Path) -> None:
-    """As much room as is needed."""
+    """Enlarge the disk to 64 MB."""
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
 
 
-def test_a_full_work_disk_is_told_and_mended(
-    parts: Parts, undisturbed: pd.DataFrame, disk: Path
+def test_a_full_work_disk_is_reported_and_survived(
+    services: Services, undisturbed: pd.DataFrame, disk: Path
 ) -> None:
-    """TMPDIR, where a plan spills what memory does not hold."""
+    """A plan that exceeds memory spills to TMPDIR."""
     (disk / "full").write_bytes(bytes(60_000))
-    scheduler = Scheduler({**parts.environment("full-work"), "TMPDIR": str(disk)})
+    scheduler = Scheduler({**services.environment("full-work"), "TMPDIR": str(disk)})
     outcome = scheduler.attempt("plan_run", "full", SHARED)
     assert outcome
-    assert outcome.translate_errors
+    assert outcome.is_user_error
     assert "TMPDIR" in outcome.error
     enlarge(disk)
     scheduler.until_done("after", SHARED)
-    assert_same(rows_of(parts.settings("full-work")), undisturbed)
+    assert_same(rows_of(services.settings("full-work")), undisturbed)
 
 
 @pytest.mark.parametrize("step", ["score_shard", "publish"])
-def test_a_full_results_disk_is_told_and_mended(
-    parts: Parts, undisturbed: pd.DataFrame, disk: Path, step: str
+def test_a_full_results_disk_is_reported_and_survived(
+    services: Services, undisturbed: pd.DataFrame, disk: Path, step: str
 ) -> None:
-    """The table in a folder: at no time is it less than it was."""
+    """A table in a folder loses no rows to a full disk."""
     settings = Settings(results_uri=str(disk / "results"))
-    environment = parts.environment("none") | {"MOODLAKE_RESULTS_URI": settings.results_uri}
+    environment = services.environment("none") | {"MOODLAKE_RESULTS_URI": settings.results_uri}
     scheduler = Scheduler(environment)
     shards = scheduler.task("plan_run", "full", SHARED)
     if step == "publish":
@@ -75,7 +75,7 @@ def test_a_full_results_disk_is_told_and_mended(
     (disk / "full").write_bytes(bytes((room.f_bavail - 1) * room.f_bsize))
     outcome = scheduler.attempt(step, "full", *shards[: step == "score_shard"])
     assert outcome
-    assert outcome.translate_errors
+    assert outcome.is_user_error
     assert "No space left" in outcome.error
     (disk / "full").unlink()
     enlarge(disk)
@@ -84,29 +84,29 @@ def test_a_full_results_disk_is_told_and_mended(
 
 
 @pytest.mark.skipif(_FAKETIME is None, reason="no libfaketime: apt-get install libfaketime")
-def test_a_clock_that_jumps_within_a_task_changes_no_row(
-    parts: Parts, undisturbed: pd.DataFrame, tmp_path: Path
+def test_clock_jumps_during_a_task_change_no_row(
+    services: Services, undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
-    """By less than the quarter of an hour that S3 allows between its clock and a client's."""
+    """The jumps stay below the 15 minutes that S3 allows between its clock and a client's."""
     offset = tmp_path / "offset"
     offset.write_text("+0")
-    over = threading.Event()
+    stop = threading.Event()
 
     def jump() -> None:
         rng = random.Random(1)
-        while not over.wait(0.2):
+        while not stop.wait(0.2):
             part = offset.with_suffix(".part")
             part.write_text(f"{rng.randint(-10, 10):+d}m")
             part.replace(offset)
 
-    jumping = threading.Thread(target=jump)
-    jumping.start()
+    jumper = threading.Thread(target=jump)
+    jumper.start()
     try:
         done = subprocess.run(
             [sys.executable, "-m", "tests.chaos.task", "clock", json.dumps(asdict(SHARED))],
             env={
                 **os.environ,
-                **parts.environment("clock"),
+                **services.environment("clock"),
                 "LD_PRELOAD": str(_FAKETIME),
                 "FAKETIME_TIMESTAMP_FILE": str(offset),
                 "FAKETIME_NO_CACHE": "1",
@@ -116,7 +116,7 @@ def test_a_clock_that_jumps_within_a_task_changes_no_row(
             text=True,
         )
     finally:
-        over.set()
-        jumping.join()
+        stop.set()
+        jumper.join()
     assert done.returncode == 0, done.stderr
-    assert_same(rows_of(parts.settings("clock")), undisturbed)
+    assert_same(rows_of(services.settings("clock")), undisturbed)

@@ -1,4 +1,4 @@
-"""All that tasks import, for the process that they are forked of: the gate's takes seconds."""
+"""Imports of the tasks, for the process they are forked from: Great Expectations takes seconds."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The servers that the chaos is let loose on, and what is in their bucket."""
+"""The servers that the chaos tests disturb, and the objects in their bucket."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from tests.images_made import jpeg
 RESULTS = "chaos-results"
 
 
-class Parts(StartedInside):
+class Services(StartedInside):
     """S3, and TorchServe with a tiny model behind nginx, on free ports.
 
     Args:
-        folder: their files and logs.
+        folder: for their files and logs.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.server = ModelServer(folder / "server", write_archive(folder / "tiny.mar"))
-        self.s3 = S3Service(folder / "s3", self.server.ports, (RESULTS,))
+        self.model_server = ModelServer(folder / "server", write_archive(folder / "tiny.mar"))
+        self.s3 = S3Service(folder / "s3", self.model_server.ports, (RESULTS,))
 
     def start(self) -> None:
-        """Start them and wait until they are ready."""
+        """Start the servers and wait until they are ready."""
         self.s3.start()
-        self.server.start()
+        self.model_server.start()
         self.s3.wait()
 
     def stop(self) -> None:
-        """End all."""
-        self.server.stop()
+        """Stop the servers."""
+        self.model_server.stop()
         self.s3.stop()
 
     @property
     def s3_port(self) -> int:
-        """Where S3 listens."""
-        return self.server.ports.s3
+        """The port of S3."""
+        return self.model_server.ports.s3
 
-    def point_here(self) -> None:
-        """Lead this process to this S3 and no other."""
+    def use_s3(self) -> None:
+        """Point this process at this S3, and drop its other AWS settings."""
         kept = without_aws(os.environ)
         os.environ.clear()
         os.environ.update(kept | self.s3.environment())
 
     def settings(self, results: str) -> Settings:
-        """Of an installation whose tables lie under this prefix."""
-        gateway = self.server.gateway
+        """Return the settings of an installation whose tables lie under the prefix `results`."""
+        gateway = self.model_server.gateway
         return Settings(
             images_bucket="none",
             results_uri=f"s3://{RESULTS}/{results}",
@@ -63,15 +63,15 @@ class Parts(StartedInside):
         )
 
     def environment(self, results: str, s3_url: str | None = None) -> dict[str, str]:
-        """Of a task of that installation, which finds S3 at another address if one is given."""
+        """Return the environment of its tasks, with another address of S3 if one is given."""
         s3 = self.s3.environment()
         s3["AWS_ENDPOINT_URL"] = s3_url or s3["AWS_ENDPOINT_URL"]
-        # The gate must not call home from a task.
+        # Great Expectations must not send usage data from a task.
         return {**s3, **self.settings(results).to_environment(), "GX_ANALYTICS_ENABLED": "false"}
 
 
-def kill_all_of(service: Service) -> None:
-    """SIGKILL every process of a service at once."""
+def kill_service(service: Service) -> None:
+    """Send SIGKILL to every process of a service."""
     for child in service.children.values():
         main = psutil.Process(child.pid)
         family = [main, *main.children(recursive=True)]
@@ -81,14 +81,14 @@ def kill_all_of(service: Service) -> None:
 
 
 def restart(service: Service) -> None:
-    """Start what was killed, and wait until it works."""
+    """Start a killed service, and wait until it is ready."""
     service.stop()
     service.start()
     service.wait()
 
 
 def objects(count: int, start: int = 0) -> dict[str, bytes]:
-    """Small images under running numbers, of which every tenth is broken in some way."""
+    """Return small images with numbered keys; every tenth is empty, text or truncated."""
     made = {}
     for number in range(start, start + count):
         image = jpeg(number, 48 + number % 52, 48 + number % 37)
@@ -98,6 +98,6 @@ def objects(count: int, start: int = 0) -> dict[str, bytes]:
 
 
 def put(s3: BaseClient, bucket: str, contents: dict[str, bytes]) -> None:
-    """Into the bucket, under these keys."""
+    """Upload the objects, given by key, to the bucket."""
     for key, data in contents.items():
         s3.put_object(Bucket=bucket, Key=key, Body=data)

@@ -71,9 +71,7 @@ def test_a_zip_and_a_file_to_parquet(archive: Path, folder: Path, tmp_path: Path
 
 def test_delta_takes_each_file_once(archive: Path, folder: Path, tmp_path: Path) -> None:
     assert "already" not in score(archive, folder, "--out", tmp_path / "lake")
-    assert "23 images already have rows" in score(
-        archive, folder, "--out", tmp_path / "lake"
-    )
+    assert "23 images already have rows" in score(archive, folder, "--out", tmp_path / "lake")
     assert DeltaTable(tmp_path / "lake").to_pyarrow_table().num_rows == 23
 
 

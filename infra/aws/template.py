@@ -24,7 +24,7 @@ _NAME = {
 }
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """A YAML loader that understands CloudFormation's short forms: !Sub is Fn::Sub."""
 
 

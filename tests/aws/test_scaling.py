@@ -1,4 +1,4 @@
-"""When the alarms of scaling.yaml add servers and take them away, by their own expressions."""
+"""The alarms of scaling.yaml add and remove servers as intended, by their own expressions."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SCALING = template("run")["Mappings"]["Scaling"]
 ALARMS = resources("AWS::CloudWatch::Alarm")
 POLICIES = resources("AWS::ApplicationAutoScaling::ScalingPolicy")
 METRICS = {
-    "ImagesWaiting": "waiting",
-    "HTTPCode_ELB_503_Count": "refused",
+    "ImagesWaiting": "pending",
+    "HTTPCode_ELB_503_Count": "unserved",
     "RequestCount": "requests",
     "HealthyHostCount": "healthy",
     "CPUUtilization": "processors",
@@ -40,21 +40,21 @@ FUNCTIONS: dict[str, Any] = {"IF": if_, "SUM": np.nansum, "TIME_SERIES": np.floa
 
 
 def in_size(value: Any, size: str = "small") -> Any:
-    """A number, or what Fn::FindInMap finds."""
+    """Return a number, or the value of Fn::FindInMap."""
     return SCALING[size][value["Fn::FindInMap"][2]] if isinstance(value, dict) else value
 
 
-def breaches(name: str, **told: float) -> bool:
-    """Whether a minute in which these metrics were told speaks for an alarm.
+def breaches(name: str, **values: float) -> bool:
+    """Whether a minute with these values of metrics breaches an alarm's threshold.
 
-    CloudWatch's IF, SUM and TIME_SERIES, with NaN for what was not told.
+    Evaluates CloudWatch's IF, SUM and TIME_SERIES, with NaN for missing values.
     """
     alarm = ALARMS[name]
-    known = {metric: np.float64(told.get(metric, nan)) for metric in METRICS.values()}
+    known = {metric: np.float64(values.get(metric, nan)) for metric in METRICS.values()}
     if "Metrics" not in alarm:
         value = known[METRICS[alarm["MetricName"]]]
     else:
-        for each in alarm["Metrics"][::-1]:  # the one that counts is the first
+        for each in alarm["Metrics"][::-1]:  # the first one decides
             if "Expression" in each:
                 with np.errstate(all="ignore"):
                     known[each["Id"]] = value = eval(each["Expression"], FUNCTIONS, known)
@@ -66,7 +66,7 @@ def breaches(name: str, **told: float) -> bool:
 
 
 def changes(name: str) -> list[int]:
-    """By how many servers an alarm's policy changes their number, or to how many."""
+    """Return the adjustments of an alarm's scaling policy."""
     (action,) = ALARMS[name]["AlarmActions"]
     steps = POLICIES[action["Ref"]]["StepScalingPolicyConfiguration"]["StepAdjustments"]
     return [step["ScalingAdjustment"] for step in steps]
@@ -76,61 +76,61 @@ SCALES = [name for name, alarm in ALARMS.items() if alarm["AlarmActions"][0].get
 SCALES_IN = [name for name in SCALES if max(changes(name)) <= 0]
 
 
-def test_there_are_alarms_for_both() -> None:
+def test_alarms_scale_in_and_out() -> None:
     assert set(SCALES_IN) == {"Idle", "LowCpu"}
     assert set(SCALES) - set(SCALES_IN) == {"NoCapacity", "Backlog", "HighLatency"}
 
 
-@given(waiting=maybe, refused=maybe, requests=maybe, healthy=maybe, busy=maybe)
-def test_the_last_server_goes_only_if_nothing_is_wanted_of_it(
-    waiting: float, refused: float, requests: float, healthy: float, busy: float
+@given(pending=maybe, unserved=maybe, requests=maybe, healthy=maybe, busy=maybe)
+def test_the_last_server_stops_only_without_load(
+    pending: float, unserved: float, requests: float, healthy: float, busy: float
 ) -> None:
-    told = {"waiting": waiting, "refused": refused, "requests": requests}
-    wanted = any(value > 0 for value in told.values())
-    assert breaches("Idle", healthy=healthy, processors=busy, **told) == (not wanted)
+    load = {"pending": pending, "unserved": unserved, "requests": requests}
+    wanted = any(value > 0 for value in load.values())
+    assert breaches("Idle", healthy=healthy, processors=busy, **load) == (not wanted)
     if not healthy > 1:
-        assert not breaches("LowCpu", healthy=healthy, processors=busy, **told)
+        assert not breaches("LowCpu", healthy=healthy, processors=busy, **load)
 
 
-def test_it_takes_15_minutes_of_nothing_to_sleep() -> None:
+def test_scaling_in_takes_15_minutes_without_load() -> None:
     for name in SCALES_IN:
         periods = {
             each["MetricStat"]["Period"] for each in ALARMS[name]["Metrics"] if "MetricStat" in each
         }
         assert periods == {60}
         assert ALARMS[name]["EvaluationPeriods"] == 15
-        # All of them: there is no "so many out of so many".
+        # All of the periods must breach.
         assert "DatapointsToAlarm" not in ALARMS[name]
     assert breaches("Idle")
-    assert breaches("Idle", waiting=0, healthy=2)
+    assert breaches("Idle", pending=0, healthy=2)
     assert not breaches("Idle", requests=1, healthy=2)
 
 
-def test_who_is_refused_wakes_a_server_that_stays() -> None:
-    assert breaches("NoCapacity", refused=1)
-    assert breaches("NoCapacity", refused=1, healthy=0)
-    assert not breaches("Idle", refused=1)
+def test_an_unserved_request_starts_a_server_that_stays() -> None:
+    assert breaches("NoCapacity", unserved=1)
+    assert breaches("NoCapacity", unserved=1, healthy=0)
+    assert not breaches("Idle", unserved=1)
 
 
 @pytest.mark.parametrize("name", ["NoCapacity", "Backlog", "LowCpu"])
-def test_metrics_that_tell_nothing_change_nothing(name: str) -> None:
+def test_missing_metrics_change_nothing(name: str) -> None:
     assert not breaches(name)
 
 
-def test_a_long_wait_before_each_server_brings_more() -> None:
+def test_many_pending_images_per_server_add_servers() -> None:
     each = SCALING["small"]["Backlog"]
-    assert breaches("Backlog", waiting=each, healthy=1)
-    assert not breaches("Backlog", waiting=each, healthy=2)
-    assert breaches("Backlog", waiting=2 * each, healthy=2)
-    # That is for the first one's alarm.
-    assert not breaches("Backlog", waiting=each, healthy=0)
+    assert breaches("Backlog", pending=each, healthy=1)
+    assert not breaches("Backlog", pending=each, healthy=2)
+    assert breaches("Backlog", pending=2 * each, healthy=2)
+    # Starting the first server is the job of another alarm.
+    assert not breaches("Backlog", pending=each, healthy=0)
 
 
-def test_one_of_several_goes_when_there_is_little_to_do() -> None:
-    assert breaches("LowCpu", waiting=0, healthy=2, processors=5)
-    assert not breaches("LowCpu", waiting=0, healthy=1, processors=5)
-    assert not breaches("LowCpu", waiting=0, healthy=2, processors=50)
-    assert not breaches("LowCpu", waiting=0, healthy=2)
+def test_one_of_several_servers_stops_with_little_load() -> None:
+    assert breaches("LowCpu", pending=0, healthy=2, processors=5)
+    assert not breaches("LowCpu", pending=0, healthy=1, processors=5)
+    assert not breaches("LowCpu", pending=0, healthy=2, processors=50)
+    assert not breaches("LowCpu", pending=0, healthy=2)
 
 
 @pytest.mark.parametrize("size", sorted(SCALING))

@@ -1,0 +1,1 @@
+"""Batch scoring: from the images of a bucket to rows of a Delta table."""

@@ -89,10 +89,9 @@ def plan_run(
         results = ResultsTable(settings.results_table)
         existing = results.existing_rows(params.bucket, model.digest, keys)
         pages = _list(params) if arrived is None else [arrived]
-        quarantined = quarantined_objects(settings.results_uri, params.bucket, model.digest)
         with (
             stopwatch.step("plan"),
-            Backlog(params.bucket, pages, existing.objects, params.pattern, quarantined) as backlog,
+            _open_backlog(params, pages, existing.objects, model.digest, settings) as backlog,
         ):
             shards = itertools.islice(_shards(backlog, params, model.digest), MAX_SHARDS)
             retried = _store(shards, staging, shard_ids)
@@ -115,6 +114,17 @@ def plan_run(
         staging.write_run(run)
     cloudwatch.emit(settings, params.bucket, lambda: {cloudwatch.REMAINING: run.pending_objects})
     return shard_ids
+
+
+def _open_backlog(
+    params: RunParams,
+    pages: Iterable[pa.RecordBatch],
+    existing: Iterable[pa.RecordBatch],
+    model_digest: str,
+    settings: Settings,
+) -> Backlog:
+    quarantined = quarantined_objects(settings.results_uri, params.bucket, model_digest)
+    return Backlog(params.bucket, pages, existing, params.pattern, quarantined)
 
 
 def _store(

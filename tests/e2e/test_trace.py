@@ -39,8 +39,8 @@ def test_every_row_of_an_object_is_explained(stack: Stack, s3: BaseClient, tmp_p
     finally:
         stack.use_version(released["version"])
         stack.versions.remove("9.0")
-    told = traced(KEY, "--bucket", "traced")
-    newest, older = told.split("\ntraced/")
+    output = traced(KEY, "--bucket", "traced")
+    newest, older = output.split("\ntraced/")
     for words in (newer["digest"], "data", "made up", "d1", "train.epochs: 3", "prefix: 2026/"):
         assert words in newest
     params = released["provenance"]["params"]
@@ -50,7 +50,7 @@ def test_every_row_of_an_object_is_explained(stack: Stack, s3: BaseClient, tmp_p
         f"accuracy: {released['provenance']['metrics']['accuracy']}",
     ):
         assert words in older
-    assert "older version" not in told
+    assert "superseded" not in output
 
 
 def test_an_overwritten_object_keeps_its_older_row(stack: Stack, s3: BaseClient) -> None:
@@ -58,10 +58,10 @@ def test_an_overwritten_object_keeps_its_older_row(stack: Stack, s3: BaseClient)
     assert run_dag(stack, bucket="overwritten", faces="none") == "success"
     s3.put_object(Bucket="overwritten", Key="one.jpg", Body=jpeg(1))
     assert run_dag(stack, bucket="overwritten", faces="none") == "success"
-    told = traced("one.jpg", "--bucket", "overwritten")
-    assert told.count("overwritten/one.jpg") == 2
-    assert told.count("an older version of the object") == 1
+    output = traced("one.jpg", "--bucket", "overwritten")
+    assert output.count("overwritten/one.jpg") == 2
+    assert output.count("superseded by a newer version") == 1
 
 
-def test_a_key_without_rows_is_told(stack: Stack) -> None:
+def test_a_key_without_rows_is_an_error(stack: Stack) -> None:
     assert "no row of 'nowhere.jpg'" in traced("nowhere.jpg")

@@ -1,0 +1,1 @@
+"""Reports on runs, on drift and on the comparison of two models."""

@@ -1,0 +1,1 @@
+"""A scoring run: planning, scoring, the quality gate and publication."""

@@ -1,0 +1,1 @@
+"""Sources of images: S3 buckets, inventories, notifications and local files."""

@@ -1,0 +1,1 @@
+"""The results table and the runs table: schema, commits and queries."""

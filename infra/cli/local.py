@@ -39,7 +39,9 @@ def up(
         int,
         typer.Option(min=0, help="Number of Celery workers, with Redis and PostgreSQL. 0: none."),
     ] = 0,
-    app: Annotated[bool, typer.Option("--app", help="The page, too; see `moodlake app`.")] = False,
+    app: Annotated[
+        bool, typer.Option("--app", help="Start the web app, too; see `moodlake app`.")
+    ] = False,
 ) -> None:
     """Start S3, TorchServe, nginx and Airflow on this machine, until Ctrl-C or `moodlake down`."""
     with report_errors(), stopping_cleanly() as stopped:

@@ -27,10 +27,12 @@ from moodlake.cli.console import (
     report_errors,
     stopping_cleanly,
 )
+from moodlake.cli.options import option_of
 from moodlake.errors import UserError
 from moodlake.local_stack import StackError, environment_of, point_here
 from moodlake.prediction import FaceMode
 from moodlake.reasons import Status, outcomes
+from moodlake.scoring.run.params import RunParams
 from moodlake.settings import CANDIDATE_ARCHIVE, RELEASED_ARCHIVE, Settings
 
 if TYPE_CHECKING:
@@ -52,9 +54,7 @@ def score(
             help="*.csv or *.parquet file, or a folder or s3:// prefix for a Delta table."
         ),
     ],
-    faces: Annotated[
-        FaceMode | None, typer.Option(help="Faces to score. Default: the model's own mode.")
-    ] = None,
+    faces: Annotated[FaceMode | None, option_of(RunParams, "faces")] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="URL of a model server. Default: score in this process.")
     ] = None,

@@ -1,4 +1,4 @@
-"""Runs over a bucket whose images change, and the pages that tell of it."""
+"""Drift over runs of a bucket whose images change, and its reports."""
 
 from __future__ import annotations
 
@@ -38,29 +38,27 @@ def scored(stack: Stack, run_id: str) -> dict[str, Any]:
     return pipeline.publish(run_id, stack.settings)
 
 
-def told(record: dict[str, Any], against: str) -> dict[str, Any]:
+def compared(record: dict[str, Any], against: str) -> dict[str, Any]:
     comparisons = json.loads(record["drift"])["comparisons"]
     return {item["measure"]: item for item in comparisons if item["against"] == against}
 
 
-def test_other_images_than_last_week_are_noticed_and_alike_ones_are_not(
-    stack: Stack, s3: BaseClient
-) -> None:
+def test_different_images_drift_and_similar_ones_do_not(stack: Stack, s3: BaseClient) -> None:
     fill(s3, BUCKET, {f"first/{seed}.jpg": jpeg(seed) for seed in range(COUNT)})
     first = scored(stack, "drift-1")
-    assert told(first, TRAINING)["brightness"]["breached"] is not None
-    assert told(first, LAST_RUNS)["brightness"]["breached"] is None
+    assert compared(first, TRAINING)["brightness"]["breached"] is not None
+    assert compared(first, LAST_RUNS)["brightness"]["breached"] is None
     for seed in range(COUNT, 2 * COUNT):
         s3.put_object(Bucket=BUCKET, Key=f"alike/{seed}.jpg", Body=jpeg(seed))
-    alike = told(scored(stack, "drift-2"), LAST_RUNS)
+    alike = compared(scored(stack, "drift-2"), LAST_RUNS)
     assert alike["brightness"]["breached"] is False
     assert alike["size"]["psi"] == pytest.approx(0, abs=1e-6)
     for seed in range(COUNT):
         s3.put_object(Bucket=BUCKET, Key=f"dark/{seed}.jpg", Body=dark(seed))
     darker = scored(stack, "drift-3")
     assert darker["drifted"] is True
-    assert told(darker, LAST_RUNS)["brightness"]["breached"] is True
-    assert told(darker, LAST_RUNS)["size"]["breached"] is False
+    assert compared(darker, LAST_RUNS)["brightness"]["breached"] is True
+    assert compared(darker, LAST_RUNS)["size"]["breached"] is False
     page = CliRunner().invoke(app, ["report", "drift-3"])
     assert page.exit_code == 0, page.output
     bucket, _, prefix = stack.settings.results_uri.removeprefix("s3://").partition("/")
@@ -69,7 +67,7 @@ def test_other_images_than_last_week_are_noticed_and_alike_ones_are_not(
     assert "differs" in stored["Body"].read().decode()
 
 
-def test_a_run_of_the_dag_leaves_its_page(stack: Stack, s3: BaseClient) -> None:
+def test_a_run_of_the_dag_writes_its_report(stack: Stack, s3: BaseClient) -> None:
     fill(s3, "paged", {"one.jpg": jpeg()})
     assert run_dag(stack, bucket="paged", faces="none") == "success"
     bucket, _, prefix = stack.settings.results_uri.removeprefix("s3://").partition("/")

@@ -55,7 +55,7 @@ def test_a_new_model_over_old_images_is_reported(
     assert out.read_text("utf-8").count("data:image/jpeg") == len(KEYS)
 
 
-def test_a_rescore_without_another_model_fails_in_words(stack: Stack, s3: BaseClient) -> None:
+def test_a_rescore_without_another_model_fails(stack: Stack, s3: BaseClient) -> None:
     fill(s3, "once", {"a.jpg": jpeg()})
     run_id = stack.airflow.client.trigger("rescore", {"bucket": "once"})
     assert wait_for_run(stack, run_id, "rescore") == "failed"

@@ -1,4 +1,4 @@
-"""What runs tell CloudWatch."""
+"""Metrics of runs in CloudWatch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_run_that_is_too_small_to_judge_is_a_success_and_ends_no_alarm() -> No
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """By the module itself: others may have been made to tell more by what ran before."""
+    """Return warnings of this module only."""
     return [record.message for record in caplog.records if record.name == cloudwatch.__name__]
 
 

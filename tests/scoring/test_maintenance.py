@@ -44,7 +44,7 @@ def seen(settings: Settings) -> CommitSnapshot:
 
 
 def age_log(settings: Settings, days: int) -> None:
-    """Let all that a table's log tells have happened so many days earlier."""
+    """Move all times in a table's log back by `days` days."""
     past = time.time() - 86_400 * days
     for file in Path(settings.results_table).rglob("*"):
         if file.suffix == ".json":
@@ -85,7 +85,7 @@ def test_old_files_go_and_younger_ones_stay(settings: Settings) -> None:
     assert orphan.exists()
     before = ResultsTable(settings.results_table).read()
     age_log(settings, days=3)
-    # Without a checkpoint the log is read; the checkpoint tells the younger times.
+    # Without a checkpoint the log is read; the checkpoint has the later times.
     for file in Path(settings.results_table, "_delta_log").glob("*checkpoint*"):
         file.unlink()
     assert maintain(settings, UpkeepParams(retention_hours=96))["results"]["deleted"] == 0

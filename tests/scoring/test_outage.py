@@ -32,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         )
 
 
-def told(index: int) -> str:
+def notification(index: int) -> str:
     event = record(f"{index:06}.jpg", eTag=f"{index:032x}")
     at = BEGAN + timedelta(seconds=index)
     return message(event | {"eventTime": f"{at:%Y-%m-%dT%H:%M:%S}.000Z"})
@@ -42,7 +42,7 @@ def test_the_oldest_are_taken_once_each_and_the_rest_is_left_to_listings(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "MAX_SHARDS", SHARDS)
-    messages = [told(index) for index in [*range(OBJECTS), *range(TWICE)]]
+    messages = [notification(index) for index in [*range(OBJECTS), *range(TWICE)]]
     random.Random(0).shuffle(messages)
     shard_ids = pipeline.plan_arrivals("after", messages, settings)
     work = Staging(settings.results_uri, "after")

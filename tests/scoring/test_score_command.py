@@ -133,7 +133,7 @@ def test_termination_leaves_no_half_written_file(
         ("images", "absent/out.csv", "create it first"),
     ],
 )
-def test_what_cannot_work_is_told_and_leaves_nothing(
+def test_an_invalid_command_is_an_error_and_leaves_no_file(
     archive: Path, folder: Path, tmp_path: Path, source: str, out: str, message: str
 ) -> None:
     (folder / "deep" / "none").mkdir()
@@ -144,7 +144,7 @@ def test_what_cannot_work_is_told_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
-def test_a_dead_server_is_told(folder: Path, tmp_path: Path) -> None:
+def test_an_unreachable_server_is_an_error(folder: Path, tmp_path: Path) -> None:
     arguments = [
         str(folder),
         "--out",

@@ -1,4 +1,4 @@
-"""When a run is said to differ, and when nothing is said."""
+"""Verdicts on drift, and runs without a verdict."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_rows_become_a_profile() -> None:
     assert profile_of(table(), SPACE) == Profile.empty()
 
 
-def told_in(columns: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+def comparisons_of(columns: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
     comparisons = json.loads(columns["drift"])["comparisons"]
     return {(item["against"], item["measure"]): item for item in comparisons}
 
@@ -168,11 +168,11 @@ def test_a_run_is_compared_with_those_of_the_last_week_of_its_bucket_and_model(
         record(uri, name, days, light, **other)
     rows = table(*(row(str(number), prediction=prediction()) for number in range(250)))
     columns = judge(run(), profile_of(rows, SPACE), uri, POLICY)
-    told = told_in(columns)
+    compared = comparisons_of(columns)
     expected = compare(profile_of(rows, SPACE), dark + dark, LAST_RUNS, POLICY)
     for item in expected:
-        assert told[LAST_RUNS, item.measure] == item.to_dict()
-    assert told[TRAINING, "emotions"]["breached"] is None
+        assert compared[LAST_RUNS, item.measure] == item.to_dict()
+    assert compared[TRAINING, "emotions"]["breached"] is None
     references = json.loads(columns["drift"])["references"]
     assert references == {TRAINING: None, LAST_RUNS: (dark + dark).to_dict()}
     assert columns["drifted"] is True
@@ -184,7 +184,7 @@ def test_the_first_run_is_compared_with_the_models_reference(tmp_path: Path) -> 
     rows = table(*(row(str(number), prediction=prediction()) for number in range(250)))
     about = run(reference=reference)
     columns = judge(about, profile_of(rows, SPACE), str(tmp_path / "runs"), POLICY)
-    told = told_in(columns)
-    assert told[TRAINING, "brightness"]["breached"] is True
-    assert told[TRAINING, "outcomes"]["breached"] is None
-    assert told[LAST_RUNS, "brightness"]["breached"] is None
+    compared = comparisons_of(columns)
+    assert compared[TRAINING, "brightness"]["breached"] is True
+    assert compared[TRAINING, "outcomes"]["breached"] is None
+    assert compared[LAST_RUNS, "brightness"]["breached"] is None

@@ -1,4 +1,4 @@
-"""The page of a run."""
+"""The report of a run."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def test_what_an_older_version_did_not_record_is_left_out(tmp_path: Path) -> Non
     made = rows()
     later = ("profile", "drift", "drifted", "seconds", "cost_per_million")
     older = {k: v for k, v in record(made, tmp_path).items() if k not in later}
-    for told in (older, older | dict.fromkeys(later)):
-        page = Page(render_run(told, examples_of(made.to_batches(), 3)))
+    for recorded in (older, older | dict.fromkeys(later)):
+        page = Page(render_run(recorded, examples_of(made.to_batches(), 3)))
         assert "drift not judged" in page.text
         assert "Most certain" in page.text
         assert "Time by step" not in page.text

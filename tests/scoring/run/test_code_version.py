@@ -1,4 +1,4 @@
-"""What the table of runs tells of the code."""
+"""The version of the code in the runs table."""
 
 from __future__ import annotations
 

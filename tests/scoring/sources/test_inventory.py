@@ -113,7 +113,7 @@ def test_a_prefix_chooses(manifest: str) -> None:
         ({"destinationBucket": None}, "manifest"),
     ],
 )
-def test_what_is_no_inventory_of_the_bucket_is_told(
+def test_an_unusable_manifest_is_an_error(
     tmp_path: Path, changed: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(SetupError, match=words):
@@ -125,7 +125,7 @@ def test_a_file_that_is_absent_is_named(tmp_path: Path) -> None:
         read(write_manifest(tmp_path))
 
 
-def test_a_manifest_that_is_absent_is_told(tmp_path: Path) -> None:
+def test_a_missing_manifest_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="no inventory at"):
         read(f"file://{tmp_path}/manifest.json")
 

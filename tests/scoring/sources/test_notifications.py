@@ -44,7 +44,7 @@ def test_keys_are_decoded(key: str) -> None:
     assert keys(message(record(key))) == [key]
 
 
-def test_all_of_an_object_is_told() -> None:
+def test_a_notification_holds_all_of_an_object() -> None:
     (row,) = arrivals([message(record(versionId="v1"))], "photos").listing.to_pylist()
     assert row == {
         "key": "a.jpg",
@@ -55,7 +55,7 @@ def test_all_of_an_object_is_told() -> None:
     }
 
 
-def test_an_object_that_is_told_of_twice_comes_once() -> None:
+def test_a_repeated_notification_lists_its_object_once() -> None:
     assert keys(message(record(), record()), message(record(), record(eTag="1e"))) == ["a.jpg"] * 2
 
 
@@ -98,7 +98,7 @@ def test_objects_of_other_buckets_are_unused() -> None:
     ],
     ids=lambda value: json.dumps(value)[-40:],
 )
-def test_a_bad_record_is_told_and_its_neighbours_are_kept(bad: Any) -> None:
+def test_a_malformed_record_does_not_affect_others(bad: Any) -> None:
     first = message(record("one"), bad, record("two"))
     found = arrivals([first, message(record("three"))], "photos")
     assert found.listing["key"].to_pylist() == ["one", "two", "three"]
@@ -109,7 +109,7 @@ def test_a_bad_record_is_told_and_its_neighbours_are_kept(bad: Any) -> None:
 @pytest.mark.parametrize(
     "body", ["", "no JSON", "[]", "3", '{"Records": 3}', '{"Type": "Notification"}', "[" * 100_000]
 )
-def test_a_message_that_is_none_is_told(body: str) -> None:
+def test_a_malformed_message_is_unused(body: str) -> None:
     found = arrivals([body, message(record())], "photos")
     assert found.listing.num_rows == 1
     (letter,) = found.unused

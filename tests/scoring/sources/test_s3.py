@@ -103,6 +103,6 @@ def test_a_version_that_was_overwritten_is_read_by_its_id(aws: BaseClient) -> No
     assert caught.value.reason is Reason.VANISHED
 
 
-def test_a_bucket_that_may_not_be_listed_is_told(store: object) -> None:
+def test_a_bucket_that_denies_listing_is_an_error(store: object) -> None:
     with pytest.raises(SetupError, match="AccessDenied"):
         list(list_bucket(s3_client(), "bucket"))

@@ -78,7 +78,7 @@ def test_a_folder_without_files_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bucket", "words"), [("absent", "does not exist"), ("my bucket", "not a valid bucket name")]
 )
-def test_a_bucket_that_is_none_is_told(
+def test_an_invalid_or_missing_bucket_is_an_error(
     store: dict[str, bytes], tmp_path: Path, bucket: str, words: str
 ) -> None:
     (tmp_path / "one.jpg").write_bytes(b"one")

@@ -77,7 +77,7 @@ def test_the_newest_real_row_of_each_object_and_model_is_current(
         assert traced == {etag for (name, _), etag in newest.items() if name == key}
 
 
-def test_a_key_without_rows_is_told_with_those_that_end_like_it(tmp_path: Path) -> None:
+def test_a_key_without_rows_is_an_error_that_suggests_similar_keys(tmp_path: Path) -> None:
     place = Settings(results_uri=str(tmp_path))
     write_deltalake(place.results_table, table(row("2026/cat.jpg"), row("copycat.jpg")))
     alike = "did you mean '2026/cat.jpg' of bucket 'bucket'[?]"

@@ -1,4 +1,4 @@
-"""An installation on AWS, deployed by the real code."""
+"""An emulator of AWS, and an installation deployed to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.aws.emulator import PROGRAM, Emulator
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """AWS, to which this process' own environment leads."""
+    """An emulator of AWS; the environment of this process points at it."""
     if not PROGRAM.exists():
         pytest.skip("AWS's emulator is absent: `make test` installs it")
     with Emulator(tmp_path_factory.mktemp("aws"), Ports.free().s3) as running:
@@ -29,7 +29,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 @pytest.fixture(scope="module")
 def cloud(aws: Emulator) -> Cloud:
-    """Deployed."""
+    """An installation whose base is deployed."""
     made = Cloud("moodlake", poll_seconds=0.2)
     made.plan("base", {})
     list(made.stacks["base"].apply())

@@ -1,4 +1,4 @@
-"""AWS on this machine: ministack, which asks for permissions and speaks TLS, as AWS does."""
+"""AWS on this machine: ministack, which enforces permissions and uses TLS, as AWS does."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ REGION = "us-east-1"
 
 
 class Emulator(Service):
-    """An account of its own, empty at first.
+    """An emulator with a new account.
 
     Args:
-        folder: its certificates and logs.
-        port: where it listens.
+        folder: for certificates and logs.
+        port: port to listen on.
     """
 
     name = "AWS"
@@ -63,7 +63,7 @@ class Emulator(Service):
     def environment(
         self, key: str = "test", secret: str = "test", token: str = ""
     ) -> dict[str, str]:
-        """What leads programs here, as the root user or as somebody else."""
+        """Return the environment variables of clients, by default those of the root user."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": key,
@@ -76,7 +76,7 @@ class Emulator(Service):
         }
 
     def client(self, service: str) -> Any:
-        """As the root user."""
+        """Return a client of the root user."""
         return boto3.client(
             service,
             endpoint_url=self.url,
@@ -87,10 +87,10 @@ class Emulator(Service):
         )
 
     def acting_as(self, role: str) -> dict[str, str]:
-        """The environment of whoever has the role of that ARN.
+        """Return the environment variables of a client with a role.
 
-        Where AWS asks for sqs:DeleteMessage, this asks for an action that AWS does not know; and it
-        does not know by which condition the template names the namespace of metrics.
+        Grants two more permissions: the emulator requires an action of its own where AWS requires
+        sqs:DeleteMessage, and does not support the template's condition on metric namespaces.
         """
         name, iam = role.rsplit("/", 1)[-1], self.client("iam")
         lacking = {

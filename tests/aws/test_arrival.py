@@ -1,6 +1,6 @@
-"""An object that is dropped is soon in the table: S3 tells SQS, and SQS wakes Airflow.
+"""A new object is soon in the table: S3 notifies SQS, and SQS triggers Airflow.
 
-All of it as the template deploys it, with no more permissions than it gives.
+Everything is deployed by the template, with only the permissions that it grants.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SECONDS = 240
 
 
 def only(folder: Path, dag: str) -> Path:
-    """A folder of this DAG alone: the one that lists the bucket would find what is dropped."""
+    """A folder of this DAG alone: the DAG that lists the bucket would find new objects, too."""
     dags = folder / "dags"
     dags.mkdir()
     for name in (dag, "scoring_steps"):
@@ -47,7 +47,7 @@ def only(folder: Path, dag: str) -> Path:
 def settings(
     aws: Emulator, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings]:
-    """A model server with a tiny model, and Airflow in the role that is meant for it."""
+    """A model server with a tiny model, and Airflow in its role."""
     folder = tmp_path_factory.mktemp("arrival")
     outputs = cloud.outputs()
     with ModelServer(folder / "server", write_archive(folder / "tiny.mar")) as server:
@@ -65,17 +65,17 @@ def settings(
 
 
 def wait_for_rows(settings: Settings, count: int) -> pa.Table:
-    """The table, once it has so many rows."""
+    """Wait until the table has `count` rows; return them."""
     table = ResultsTable(settings.results_table)
     for _ in range(2 * SECONDS):
         if table.open() and (rows := table.read()).num_rows >= count:
             return rows
         time.sleep(0.5)
-    raise AssertionError(f"{count} rows are not there after {SECONDS} s")
+    raise AssertionError(f"fewer than {count} rows after {SECONDS} s")
 
 
-def waiting(aws: Emulator, queue: str) -> dict[str, str]:
-    """What was put aside: body -> reason; each once, and it stays where it is."""
+def dead_letters(aws: Emulator, queue: str) -> dict[str, str]:
+    """Return the dead letters, body -> reason, without removing them."""
     found = aws.client("sqs").receive_message(
         QueueUrl=queue,
         MaxNumberOfMessages=10,
@@ -83,25 +83,25 @@ def waiting(aws: Emulator, queue: str) -> dict[str, str]:
         WaitTimeSeconds=1,
         MessageAttributeNames=[REASON],
     )
-    told = [
+    letters = [
         (message["Body"], message["MessageAttributes"][REASON]["StringValue"])
         for message in found.get("Messages", ())
     ]
-    assert len(dict(told)) == len(told)
-    return dict(told)
+    assert len(dict(letters)) == len(letters)
+    return dict(letters)
 
 
 def wait_for_letters(aws: Emulator, queue: str, count: int) -> dict[str, str]:
-    """What was put aside, once it is so many."""
+    """Wait until there are `count` dead letters; return them."""
     for _ in range(2 * SECONDS):
-        if len(found := waiting(aws, queue)) >= count:
+        if len(found := dead_letters(aws, queue)) >= count:
             return found
         time.sleep(0.5)
-    raise AssertionError(f"{count} notifications are not put aside after {SECONDS} s")
+    raise AssertionError(f"fewer than {count} dead letters after {SECONDS} s")
 
 
 def wait_for_metric(aws: Emulator, bucket: str, metric: str, least: float) -> None:
-    """Until the sum of a metric of runs over a bucket is so much."""
+    """Wait until the sum of a metric for a bucket reaches a value."""
     for _ in range(2 * SECONDS):
         now = datetime.now(UTC)
         points = aws.client("cloudwatch").get_metric_statistics(
@@ -119,14 +119,14 @@ def wait_for_metric(aws: Emulator, bucket: str, metric: str, least: float) -> No
     raise AssertionError(f"{metric} is below {least} after {SECONDS} s")
 
 
-def test_what_is_dropped_is_scored_without_a_listing(
+def test_new_objects_are_scored_without_a_listing(
     aws: Emulator, cloud: Cloud, settings: Settings
 ) -> None:
     s3, sqs = aws.client("s3"), aws.client("sqs")
     assert settings.dead_letters
     bucket = settings.images_bucket
     dropped = {"2026/a b+é.jpg": jpeg(1), "broken.jpg": b"no image", "plain.jpg": jpeg(2)}
-    # What is no notification, and what is one of another bucket, hurts none of the others.
+    # Neither a malformed notification nor one of another bucket affects the others.
     sqs.send_message(QueueUrl=settings.arrivals_queue, MessageBody="no JSON")
     foreign = message(record("theirs.jpg"))
     sqs.send_message(QueueUrl=settings.arrivals_queue, MessageBody=foreign)
@@ -144,10 +144,10 @@ def test_what_is_dropped_is_scored_without_a_listing(
     assert set(reasons) == {"no JSON", foreign}
     assert "malformed" in reasons["no JSON"]
     assert f"bucket is 'photos', not '{bucket}'" in reasons[foreign]
-    # The runs tell how they went, after their rows are there.
+    # Runs emit their metrics after publishing their rows.
     for metric, least in {"ImagesScored": 2, "ImagesRejected": 1, "RunsPublished": 1}.items():
         wait_for_metric(aws, bucket, metric, least)
-    # Sent back, they are told of again, and put aside again.
+    # Replayed notifications become dead letters again.
     assert cloud.replay() == 2
     s3.put_object(Bucket=bucket, Key="plain.jpg", Body=jpeg(3))
     s3.put_object(Bucket=bucket, Key="2026/a b+é.jpg", Body=dropped["2026/a b+é.jpg"])

@@ -1,4 +1,4 @@
-"""What managed Airflow is given: built, found complete, and put into its bucket."""
+"""The files of managed Airflow are built reproducibly, complete, and uploaded to its bucket."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SETTINGS = Settings(
     arrivals_queue=f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/moodlake-arrivals",
 )
 IN_THE_IMAGE = {"httpx", "jinja2", "pydantic", "python-multipart", "pyyaml", "rich", "typer"}
-"""Of what moodlake needs, what Airflow brings itself."""
+"""The requirements of moodlake that Airflow's image contains."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of plugins.zip, installed where no checkout is."""
+    """A folder with the installed wheel of plugins.zip."""
     plugins = tmp_path_factory.mktemp("plugins")
     ZipFile(built / "plugins.zip").extractall(plugins)
     (wheel,) = plugins.glob("*.whl")
@@ -92,18 +92,18 @@ def test_the_requirements_name_what_the_plugins_hold(built: Path) -> None:
 
 
 def started(built: Path, **options: str) -> dict[str, str]:
-    """The environment that the startup script leaves."""
-    told = subprocess.run(
+    """Return the environment after the startup script."""
+    output = subprocess.run(
         ["sh", "-c", '. "$0"; env', str(built / "startup.sh")],
         env={"PATH": os.environ["PATH"], **options},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    return dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
 
-def test_the_startup_script_tells_the_settings(built: Path) -> None:
+def test_the_startup_script_exports_the_settings(built: Path) -> None:
     options = {
         name.replace("MOODLAKE_", "AIRFLOW__MOODLAKE__"): value
         for name, value in SETTINGS.to_environment().items()
@@ -111,7 +111,7 @@ def test_the_startup_script_tells_the_settings(built: Path) -> None:
     assert Settings.from_environment(started(built, **options)) == SETTINGS
 
 
-def test_rows_can_be_traced_to_the_code_where_no_checkout_is(built: Path, installed: Path) -> None:
+def test_rows_can_be_traced_to_the_code_without_a_checkout(built: Path, installed: Path) -> None:
     environ = started(built)
     assert re.fullmatch("[0-9a-f]{40}(-dirty)?", environ[COMMIT_VARIABLE])
     lock = hashlib.sha256((PROJECT_ROOT / "dvc.lock").read_bytes()).hexdigest()
@@ -124,7 +124,7 @@ def test_rows_can_be_traced_to_the_code_where_no_checkout_is(built: Path, instal
 
 
 def test_pins_are_those_of_the_project() -> None:
-    """All but Airflow's own; and whatever moodlake needs is pinned, or in the image."""
+    """All pins but Airflow's are the project's, and cover all requirements outside the image."""
     lines = CONSTRAINTS.read_text("utf-8").splitlines()
     everywhere = (PROJECT_ROOT / "constraints.txt").read_text("utf-8").splitlines()
     assert resources("AWS::MWAA::Environment")["Airflow"]["AirflowVersion"] == AIRFLOW_VERSION
@@ -135,7 +135,7 @@ def test_pins_are_those_of_the_project() -> None:
     assert {canonicalize_name(Requirement(each).name) for each in wanted} - pinned == IN_THE_IMAGE
 
 
-def test_the_dags_parse_where_no_checkout_is(built: Path, installed: Path, tmp_path: Path) -> None:
+def test_the_dags_parse_without_a_checkout(built: Path, installed: Path, tmp_path: Path) -> None:
     there = {name: schedule for name, schedule in SCHEDULES.items() if name != "retrain"}
     inside = f"import moodlake; assert moodlake.__file__.startswith({str(installed)!r})\n"
     python(
@@ -210,14 +210,14 @@ def test_only_what_changed_is_uploaded(aws: Emulator, bucket: str, tmp_path: Pat
     assert after.versions["PluginsVersion"] == plugins
 
 
-def test_a_bucket_without_versions_is_refused(aws: Emulator, bucket: str, built: Path) -> None:
+def test_a_bucket_without_versioning_is_an_error(aws: Emulator, bucket: str, built: Path) -> None:
     with pytest.raises(CloudError, match="has no versioning"):
         upload(aws.client("s3"), bucket, built)
 
 
 @pytest.fixture
 def mwaa() -> Iterator[tuple[BaseClient, Stubber]]:
-    """A client whose questions are held against AWS's own model of the service."""
+    """A client whose requests are validated by AWS's model of the service."""
     client = boto3.client(
         "mwaa", region_name=REGION, aws_access_key_id="a", aws_secret_access_key="b"
     )
@@ -241,27 +241,27 @@ POST = {
 }
 
 
-def test_a_pool_that_is_there_gets_its_slots(mwaa: tuple[BaseClient, Stubber]) -> None:
+def test_an_existing_pool_gets_its_slots(mwaa: tuple[BaseClient, Stubber]) -> None:
     client, stubber = mwaa
     stubber.add_response("invoke_rest_api", {"RestApiStatusCode": 200}, PATCH)
     set_pool(client, "moodlake", 6)
 
 
-def test_a_pool_that_is_not_there_is_made(mwaa: tuple[BaseClient, Stubber]) -> None:
+def test_a_missing_pool_is_created(mwaa: tuple[BaseClient, Stubber]) -> None:
     client, stubber = mwaa
-    refuse(stubber, 404)
+    fail(stubber, 404)
     stubber.add_response("invoke_rest_api", {"RestApiStatusCode": 201}, POST)
     set_pool(client, "moodlake", 6)
 
 
-def test_what_airflow_refuses_is_told(mwaa: tuple[BaseClient, Stubber]) -> None:
+def test_an_error_of_airflow_is_reported(mwaa: tuple[BaseClient, Stubber]) -> None:
     client, stubber = mwaa
-    refuse(stubber, 403)
+    fail(stubber, 403)
     with pytest.raises(CloudError, match="RestApiClientException"):
         set_pool(client, "moodlake", 6)
 
 
-def refuse(stubber: Stubber, status: int) -> None:
+def fail(stubber: Stubber, status: int) -> None:
     stubber.add_client_error(
         "invoke_rest_api",
         "RestApiClientException",
@@ -270,14 +270,12 @@ def refuse(stubber: Stubber, status: int) -> None:
     )
 
 
-def test_what_run_has_to_know_is_known_once_its_files_are_there(
-    aws: Emulator, cloud: Cloud
-) -> None:
+def test_run_has_all_parameters_once_the_files_are_uploaded(aws: Emulator, cloud: Cloud) -> None:
     bucket = cloud.outputs()["Dags"]
     with cloud.airflow_files() as (_, put):
         first = put(False)
         assert cloud.lacking("run", first.versions) == set()
-        # The DAGs count at once, so they wait until what they import is there.
+        # DAGs take effect at once, so they are uploaded after the packages that they import.
         listed = aws.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
         assert not [each["Key"] for each in listed if each["Key"].startswith("dags/")]
         again = put(True)

@@ -1,4 +1,4 @@
-"""Deploying, again, and taking down, against an account that asks for permissions."""
+"""Deploying, redeploying and destroying, in an account that enforces permissions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.aws.emulator import ACCOUNT, REGION, Emulator
 pytestmark = pytest.mark.timeout(300)
 
 DEPLOY = ("deploy", "--only", "base", "--yes")
-"""The emulator knows nothing of half of what runs, of managed Airflow for example."""
+"""The emulator lacks half of the services of run, such as managed Airflow."""
 
 
 def run(*arguments: str, code: int = 0) -> str:
-    """What a command prints."""
+    """Run a command; return its output."""
     done = CliRunner().invoke(app, ["cloud", *arguments], env={"COLUMNS": "200"})
     assert done.exit_code == code, done.output
     return done.output
@@ -33,8 +33,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def nothing_there(aws: Emulator, quick: None) -> Iterator[None]:
-    """An account in which nothing is deployed, before and after."""
+def empty_account(aws: Emulator, quick: None) -> Iterator[None]:
+    """Leave the account empty after the test."""
     yield
     for each in ("moodlake", "other"):
         list(Cloud(each).stacks["base"].delete())
@@ -45,21 +45,21 @@ def nothing_there(aws: Emulator, quick: None) -> Iterator[None]:
         s3.delete_bucket(Bucket=bucket["Name"])
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_a_plan_shows_all_and_changes_nothing(aws: Emulator) -> None:
-    told = run("plan")
-    assert "AWS::S3::Bucket" in told
-    assert "run: can be planned after base is deployed" in told
-    assert "AirflowRole" in told
+@pytest.mark.usefixtures("empty_account")
+def test_a_plan_shows_all_changes_and_makes_none(aws: Emulator) -> None:
+    output = run("plan")
+    assert "AWS::S3::Bucket" in output
+    assert "run: can be planned after base is deployed" in output
+    assert "AirflowRole" in output
     assert aws.client("s3").list_buckets()["Buckets"] == []
     assert Cloud("moodlake").stacks["base"].status() is None
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_it_is_deployed_once_however_often_that_is_asked(aws: Emulator) -> None:
-    told = run(*DEPLOY)
-    assert f"account {ACCOUNT}" in told
-    assert "CREATE_COMPLETE" in told
+@pytest.mark.usefixtures("empty_account")
+def test_deploying_again_changes_nothing(aws: Emulator) -> None:
+    output = run(*DEPLOY)
+    assert f"account {ACCOUNT}" in output
+    assert "CREATE_COMPLETE" in output
     assert "no changes" in run(*DEPLOY)
     exported = dict(line.removeprefix("export ").split("=", 1) for line in run("env").splitlines())
     assert exported["MOODLAKE_IMAGES_BUCKET"] == f"moodlake-images-{ACCOUNT}-{REGION}"
@@ -67,9 +67,9 @@ def test_it_is_deployed_once_however_often_that_is_asked(aws: Emulator) -> None:
     assert exported["AWS_REGION"] == exported["AWS_DEFAULT_REGION"] == REGION
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_what_runs_takes_what_it_stands_on_from_there(aws: Emulator) -> None:
-    """But for what is uploaded between the two."""
+@pytest.mark.usefixtures("empty_account")
+def test_run_takes_parameters_from_the_outputs_of_base(aws: Emulator) -> None:
+    """All but those of the files that are uploaded in between."""
     cloud = Cloud("moodlake")
     before = cloud.lacking("run", {})
     assert {"Images", "ServerToken", "AirflowRole"} < before
@@ -81,11 +81,11 @@ def test_what_runs_takes_what_it_stands_on_from_there(aws: Emulator) -> None:
     assert cloud.lacking("run", dict.fromkeys(uploaded, "1")) == set()
 
 
-@pytest.mark.usefixtures("nothing_there")
+@pytest.mark.usefixtures("empty_account")
 def test_servers_are_not_deployed_before_their_image(aws: Emulator) -> None:
-    told = " ".join(run("deploy", "--yes", "--server-tag", "1.0", code=1).split())
-    assert "moodlake-server:1.0; push it" in told
-    # What it stands on is there, and where the image belongs.
+    output = " ".join(run("deploy", "--yes", "--server-tag", "1.0", code=1).split())
+    assert "moodlake-server:1.0; push it" in output
+    # base is deployed, with the registry of the image.
     assert Cloud("moodlake").outputs()["Registry"].endswith("/moodlake-server")
     aws.client("ecr").put_image(
         repositoryName="moodlake-server", imageManifest="{}", imageTag="1.0"
@@ -93,8 +93,8 @@ def test_servers_are_not_deployed_before_their_image(aws: Emulator) -> None:
     assert Cloud("moodlake").check_image({"ServerTag": "1.0"}) == "1.0"
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
+@pytest.mark.usefixtures("empty_account")
+def test_buckets_with_data_outlive_a_deployment_and_are_imported_again(aws: Emulator) -> None:
     run(*DEPLOY)
     outputs = Cloud("moodlake").outputs()
     s3 = aws.client("s3")
@@ -103,22 +103,22 @@ def test_what_people_have_stays_and_is_taken_up_again(aws: Emulator) -> None:
     for content in (b"old", b"new"):
         s3.put_object(Bucket=outputs["Dags"], Key="dags/a.py", Body=content)
     s3.delete_object(Bucket=outputs["Dags"], Key="dags/a.py")
-    told = run("destroy", "--yes")
-    assert f"aws s3 rb --force s3://{outputs['Images']}" in told
+    output = run("destroy", "--yes")
+    assert f"aws s3 rb --force s3://{outputs['Images']}" in output
     names = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
     assert names == {outputs[part] for part in ("Images", "Results", "Remote")}
     assert s3.get_object(Bucket=outputs["Images"], Key="a.jpg")["Body"].read() == b"theirs"
-    # The emulator plans to take them up, but cannot (it takes their names for taken).
-    taken_up = {
+    # The emulator plans the import, but cannot execute it.
+    imported = {
         change.name for change in Cloud("moodlake").plan("base", {}) if change.action == "Import"
     }
-    assert taken_up == {"Images", "Results", "Remote"}
+    assert imported == {"Images", "Results", "Remote"}
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_a_name_that_is_taken_is_told_with_a_way_out(aws: Emulator) -> None:
+@pytest.mark.usefixtures("empty_account")
+def test_a_taken_name_is_reported_with_a_remedy(aws: Emulator) -> None:
     run(*DEPLOY, "--images-bucket", "holidays")
-    told = run(
+    output = run(
         "deploy",
         "--only",
         "base",
@@ -129,16 +129,14 @@ def test_a_name_that_is_taken_is_told_with_a_way_out(aws: Emulator) -> None:
         "holidays",
         code=1,
     )
-    assert "holidays" in told
-    assert "another --images-bucket" in told
-    # What was begun is gone: another name works at once.
+    assert "holidays" in output
+    assert "another --images-bucket" in output
+    # The failed deployment was rolled back: another name works at once.
     assert "CREATE_COMPLETE" in run(*DEPLOY, "--name", "other")
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_who_may_not_deploy_is_told_what_is_missing(
-    aws: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("empty_account")
+def test_a_missing_permission_is_named(aws: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     iam = aws.client("iam")
     iam.create_user(UserName="guest")
     allowed = {"Effect": "Allow", "Action": "cloudformation:Describe*", "Resource": "*"}
@@ -150,29 +148,29 @@ def test_who_may_not_deploy_is_told_what_is_missing(
     key = iam.create_access_key(UserName="guest")["AccessKey"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-    told = run(*DEPLOY, code=1)
-    assert "cloudformation:CreateChangeSet" in told
-    assert "permission" in told
+    output = run(*DEPLOY, code=1)
+    assert "cloudformation:CreateChangeSet" in output
+    assert "permission" in output
 
 
-def test_what_is_not_there_cannot_be_taken_down(aws: Emulator) -> None:
+def test_destroying_a_missing_installation_is_an_error(aws: Emulator) -> None:
     assert "other is not deployed" in run("destroy", "--yes", "--name", "other", code=1)
 
 
-def test_a_part_that_there_is_not_is_told(aws: Emulator) -> None:
+def test_an_unknown_stack_is_an_error(aws: Emulator) -> None:
     assert "one of base, run" in run("deploy", "--only", "airflow", code=2)
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_what_is_only_planned_is_told_as_such(aws: Emulator) -> None:
-    """A plan that broke off leaves a stack that gives out nothing."""
+@pytest.mark.usefixtures("empty_account")
+def test_commands_on_a_stack_that_was_only_planned_are_errors(aws: Emulator) -> None:
+    """An interrupted plan leaves a stack without outputs."""
     Cloud("moodlake").plan("base", {})
     for command in ("env", "replay"):
         assert "cloud deploy --only base" in " ".join(run(command, code=1).split())
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_who_says_no_gets_nothing(aws: Emulator) -> None:
+@pytest.mark.usefixtures("empty_account")
+def test_declining_the_prompt_changes_nothing(aws: Emulator) -> None:
     asked = ["cloud", "deploy", "--only", "base"]
     done = CliRunner().invoke(app, asked, input="n\n", env={"COLUMNS": "200"})
     assert done.exit_code == 1
@@ -183,29 +181,29 @@ def test_who_says_no_gets_nothing(aws: Emulator) -> None:
 def test_any_parameter_of_the_templates_can_be_set(aws: Emulator) -> None:
     planned = run("plan", "--only", "base", "--set", "ImagesBucket=theirs")
     assert "AWS::S3::Bucket" in planned
-    told = run("plan", "--set", "FlowLog=yes", code=2)
-    assert "FlowLogs" in told
-    # What one stack tells the other is nobody's to set.
-    assert "ServerToken" not in told
+    output = run("plan", "--set", "FlowLog=yes", code=2)
+    assert "FlowLogs" in output
+    # Outputs of base cannot be set.
+    assert "ServerToken" not in output
     assert "NAME=VALUE" in run("plan", "--set", "FlowLogs", code=2)
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "rule"),
     [
         ("--images-bucket", "Not_A_Bucket", "3 to 63 lowercase letters"),
         ("--set", "ImagesBucket=x", "3 to 63 lowercase letters"),
     ],
 )
-def test_what_a_parameter_cannot_be_is_told_before_anything_is_made(
-    aws: Emulator, option: str, value: str, told: str
+def test_an_invalid_parameter_is_reported_before_any_change(
+    aws: Emulator, option: str, value: str, rule: str
 ) -> None:
-    assert told in run("deploy", "--only", "base", "--yes", option, value, code=1)
+    assert rule in run("deploy", "--only", "base", "--yes", option, value, code=1)
     assert Cloud("moodlake").stacks["base"].status() is None
 
 
 @pytest.mark.parametrize("name", STACKS)
-def test_every_pattern_says_what_it_takes(name: str) -> None:
+def test_every_pattern_has_a_description(name: str) -> None:
     whole = template(name)
     for parameter, each in whole["Parameters"].items():
         assert ("AllowedPattern" in each) == ("ConstraintDescription" in each), parameter
@@ -215,24 +213,22 @@ def test_every_pattern_says_what_it_takes(name: str) -> None:
     assert invalid_value(whole, wrong)
 
 
-def test_what_is_of_another_part_is_not_lost_in_silence(aws: Emulator) -> None:
+def test_a_parameter_of_another_stack_is_an_error(aws: Emulator) -> None:
     assert "Size" in run("deploy", "--only", "base", "--yes", "--size", "large", code=2)
     assert "'large'" in run("plan", "--size", "huge", code=2)
 
 
-def test_a_name_that_nothing_can_have_is_told(aws: Emulator) -> None:
+def test_an_invalid_name_is_an_error(aws: Emulator) -> None:
     assert "2 to 20 lowercase letters" in run("plan", "--name", "My_Lake", code=1)
 
 
-def test_a_profile_that_does_not_exist_is_told(
-    aws: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_profile_is_an_error(aws: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     assert "nobody" in run("plan", code=1)
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_what_another_one_planned_meanwhile_is_not_done(aws: Emulator) -> None:
+@pytest.mark.usefixtures("empty_account")
+def test_a_plan_that_another_one_replaced_is_not_executed(aws: Emulator) -> None:
     mine, theirs = Cloud("moodlake", poll_seconds=0.1), Cloud("moodlake", poll_seconds=0.1)
     assert mine.plan("base", {})
     assert theirs.plan("base", {"ImagesBucket": "theirs"})
@@ -241,7 +237,7 @@ def test_what_another_one_planned_meanwhile_is_not_done(aws: Emulator) -> None:
     assert aws.client("s3").list_buckets()["Buckets"] == []
 
 
-def test_a_region_that_does_not_exist_is_told(aws: Emulator) -> None:
+def test_an_unknown_region_is_an_error(aws: Emulator) -> None:
     with pytest.raises(CloudError, match="no region 'mars-north-1'"):
         Cloud("moodlake", "mars-north-1")
 
@@ -254,7 +250,7 @@ def test_the_region_comes_from_the_environment(
     assert Cloud("moodlake").region == "eu-central-1"
 
 
-def test_a_region_has_to_be_given(aws: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_region_is_an_error(aws: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     with pytest.raises(CloudError, match="--region"):

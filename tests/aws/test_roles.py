@@ -1,4 +1,4 @@
-"""What each part may do, and may not, asked of an account that enforces it."""
+"""The permissions of Airflow's role, in an account that enforces them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def outputs(aws: Emulator, cloud: Cloud) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def airflow(aws: Emulator, outputs: dict[str, str]) -> Iterator[Callable[[str], BaseClient]]:
-    """Clients that act as Airflow."""
+    """Clients with Airflow's role."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in aws.acting_as(outputs["AirflowRole"]).items():
             patch.setenv(name, value)
         yield lambda service: boto3.session.Session().client(service)
 
 
-def test_airflow_may_do_its_work(
+def test_airflow_has_the_permissions_it_needs(
     airflow: Callable[[str], BaseClient], outputs: dict[str, str]
 ) -> None:
     s3, sqs = airflow("s3"), airflow("sqs")
@@ -62,7 +62,7 @@ def test_airflow_may_do_its_work(
         ("cloudformation", "delete_stack", {"StackName": "moodlake-base"}),
     ],
 )
-def test_and_nothing_else(
+def test_airflow_has_no_other_permissions(
     airflow: Callable[[str], BaseClient],
     outputs: dict[str, str],
     service: str,
@@ -70,12 +70,12 @@ def test_and_nothing_else(
     values: dict[str, str],
 ) -> None:
     named = {name: outputs.get(value, value) for name, value in values.items()}
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as raised:
         getattr(airflow(service), action)(**named)
-    assert "AccessDenied" in refused.value.response["Error"]["Code"]
+    assert "AccessDenied" in raised.value.response["Error"]["Code"]
 
 
-def test_a_token_that_cannot_be_read_is_told(
+def test_an_inaccessible_token_is_reported_with_the_permission(
     airflow: Callable[[str], BaseClient], outputs: dict[str, str]
 ) -> None:
     with pytest.raises(ServerError, match="secretsmanager:GetSecretValue"):

@@ -1,4 +1,4 @@
-"""What the stack that runs promises, without deploying it: closed, small roles, told of."""
+"""The template of run: closed networks, small roles, alarms; without deploying it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ALARMS = resources("AWS::CloudWatch::Alarm")
 
 
 def mentioned(value: Any) -> Iterator[str]:
-    """Names that Ref, GetAtt, Sub and conditions mention."""
+    """Yield the names in Ref, GetAtt, Sub and conditions."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key in ("Ref", "Condition") and isinstance(inner, str):
@@ -55,13 +55,13 @@ def mentioned(value: Any) -> Iterator[str]:
 
 
 def metrics(alarm: dict[str, Any]) -> list[dict[str, Any]]:
-    """Namespace, name and dimensions of what an alarm reads."""
+    """Return namespace, name and dimensions of the metrics of an alarm."""
     if "Metrics" not in alarm:
         return [alarm]
     return [each["MetricStat"]["Metric"] for each in alarm["Metrics"] if "MetricStat" in each]
 
 
-def test_what_it_has_to_know_is_given_out_by_base_or_uploaded() -> None:
+def test_required_parameters_are_outputs_of_base_or_uploads() -> None:
     whole = template("run")
     assert required(whole) - UPLOADED - {"ServerTag"} <= template("base")["Outputs"].keys()
     assert set(whole["Parameters"]) <= set(mentioned(whole))
@@ -101,7 +101,7 @@ def test_other_callers_have_private_addresses(block: str, taken: bool) -> None:
     assert bool(re.fullmatch(pattern, block)) == taken
 
 
-def test_who_may_reach_whom() -> None:
+def test_security_groups_allow_only_these_connections() -> None:
     groups = resources("AWS::EC2::SecurityGroup")
     (server,) = groups["ServerGroup"]["SecurityGroupIngress"]
     assert server["SourceSecurityGroupId"] == {"Ref": "BalancerGroup"}
@@ -111,7 +111,7 @@ def test_who_may_reach_whom() -> None:
     assert "SecurityGroupIngress" not in groups["AirflowGroup"]
 
 
-def test_servers_are_shut_in() -> None:
+def test_servers_are_private_and_unprivileged() -> None:
     (service,) = resources("AWS::ECS::Service").values()
     network = service["NetworkConfiguration"]["AwsvpcConfiguration"]
     assert network["AssignPublicIp"] == "DISABLED"
@@ -127,7 +127,7 @@ def test_the_number_of_servers_is_left_to_the_scaling() -> None:
     assert "DesiredCount" not in service
 
 
-def test_machines_keep_their_role_and_their_disks_to_themselves() -> None:
+def test_machines_protect_their_role_and_their_disks() -> None:
     (machine,) = resources("AWS::EC2::LaunchTemplate").values()
     data = machine["LaunchTemplateData"]
     assert data["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
@@ -136,18 +136,18 @@ def test_machines_keep_their_role_and_their_disks_to_themselves() -> None:
     assert group["MinSize"] == "0"
 
 
-def test_without_a_gpu_there_is_nothing_of_the_training() -> None:
+def test_without_a_gpu_there_are_no_training_resources() -> None:
     training = {"Training", "Machine", "Gpu"}
     for name, resource in template("run")["Resources"].items():
         if any(name.startswith(word) for word in training):
             assert resource["Condition"] == "WithGpu", name
 
 
-def test_logs_do_not_stay_for_ever() -> None:
+def test_logs_expire() -> None:
     assert all(log["RetentionInDays"] <= 90 for log in resources("AWS::Logs::LogGroup").values())
 
 
-def test_a_role_is_of_one_part() -> None:
+def test_each_role_has_one_user() -> None:
     whole = template("run")["Resources"]
     roles = {name for name, each in whole.items() if each["Type"] == "AWS::IAM::Role"}
     for role in {*roles, "AirflowRole"}:
@@ -155,7 +155,7 @@ def test_a_role_is_of_one_part() -> None:
         assert len(users) == 1, f"{role}: {users}"
 
 
-def test_the_role_of_airflow_names_the_environment_that_there_is() -> None:
+def test_the_role_of_airflow_names_the_existing_environment() -> None:
     (environment,) = resources("AWS::MWAA::Environment").values()
     assert environment["Name"] == {"Ref": "Name"}
     role = resources("AWS::IAM::Role")["AirflowRole"]
@@ -169,7 +169,7 @@ def test_the_role_of_airflow_names_the_environment_that_there_is() -> None:
     assert named == {"environment/${Name}", "airflow-${Name}-*", "airflow-celery-*"}
 
 
-def test_airflow_may_tell_the_metrics_that_alarms_read() -> None:
+def test_airflow_may_emit_the_metrics_that_alarms_read() -> None:
     policies = resources("AWS::IAM::Role")["AirflowRole"]["Policies"]
     (condition,) = (
         statement["Condition"]
@@ -180,14 +180,14 @@ def test_airflow_may_tell_the_metrics_that_alarms_read() -> None:
     assert NAMESPACE in condition["StringEquals"]["cloudwatch:namespace"]
 
 
-def test_airflow_is_told_what_the_code_reads() -> None:
+def test_airflow_gets_the_settings_that_the_code_reads() -> None:
     (environment,) = resources("AWS::MWAA::Environment").values()
-    told = {
+    variables = {
         f"MOODLAKE_{name.removeprefix('moodlake.').upper()}": "900"
         for name in environment["AirflowConfigurationOptions"]
         if name.startswith("moodlake.")
     }
-    assert Settings.from_environment(told).to_environment() == told
+    assert Settings.from_environment(variables).to_environment() == variables
 
 
 def test_roles_name_resources_of_their_stack() -> None:
@@ -200,7 +200,7 @@ def test_roles_name_resources_of_their_stack() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ALARMS))
-def test_an_alarm_reads_a_metric_that_there_is_and_does_something(name: str) -> None:
+def test_an_alarm_reads_an_existing_metric_and_has_an_action(name: str) -> None:
     alarm = ALARMS[name]
     for metric in metrics(alarm):
         known = {NAMESPACE: set(UNITS), **AWS_METRICS}[metric["Namespace"]]
@@ -213,13 +213,13 @@ def test_an_alarm_reads_a_metric_that_there_is_and_does_something(name: str) -> 
     assert (action["Ref"] == "AlarmTopic") == ("OKActions" in alarm)
 
 
-def test_no_runs_is_bad_news_even_if_nothing_tells_of_any() -> None:
+def test_the_alarm_of_missing_runs_treats_missing_data_as_a_breach() -> None:
     assert ALARMS["NoRuns"]["TreatMissingData"] == "breaching"
-    told = {name for name, alarm in ALARMS.items() if alarm["TreatMissingData"] == "breaching"}
-    assert told == {"NoRuns"}
+    breaching = {name for name, alarm in ALARMS.items() if alarm["TreatMissingData"] == "breaching"}
+    assert breaching == {"NoRuns"}
 
 
-def test_what_costs_bears_its_name() -> None:
+def test_resources_carry_the_tags_of_the_budget() -> None:
     (service,) = resources("AWS::ECS::Service").values()
     assert service["PropagateTags"] == "SERVICE"
     (machine,) = resources("AWS::EC2::LaunchTemplate").values()
@@ -229,7 +229,7 @@ def test_what_costs_bears_its_name() -> None:
     assert budget["Budget"]["CostFilters"] == {"TagKeyValue": [{"Fn::Sub": "user:name$${Name}"}]}
 
 
-def test_a_region_without_managed_airflow_is_told_where_that_is_asked_for() -> None:
+def test_a_region_without_managed_airflow_is_an_error_for_run_only() -> None:
     cloud = Cloud("moodlake", "mx-central-1")
     cloud.check(["base"])
     with pytest.raises(CloudError, match=r"not offer mwaa, which run needs; .* \(--only base\)"):
@@ -237,12 +237,12 @@ def test_a_region_without_managed_airflow_is_told_where_that_is_asked_for() -> N
 
 
 @pytest.mark.parametrize("region", ["eu-central-1", "us-east-1", "ap-northeast-1"])
-def test_a_region_with_all_is_taken(region: str) -> None:
+def test_a_region_with_all_services_is_accepted(region: str) -> None:
     Cloud("moodlake", region).check(STACKS)
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-def test_airflow_scores_as_much_at_once_as_there_are_workers(size: str) -> None:
+def test_airflow_runs_one_scoring_task_per_worker(size: str) -> None:
     found = template("run")["Mappings"]
     scaling, server = found["Scaling"][size], found["Server"][size]
     assert int(scaling["Slots"]) == scaling["Most"] * int(server["Cpu"]) / 1024
@@ -250,29 +250,29 @@ def test_airflow_scores_as_much_at_once_as_there_are_workers(size: str) -> None:
 
 @pytest.mark.parametrize(("size", "memory"), [("small", 2e9), ("large", 8e9)])
 def test_the_tasks_of_airflows_workers_have_room(size: str, memory: float) -> None:
-    """380 MB were measured for a task; large photos may take 256 MB more."""
+    """A task takes 380 MB (measured), up to 256 MB more for large photos."""
     there = template("run")["Mappings"]
     most, _ = map(int, there["Airflow"][size]["Tasks"].split(","))
     assert most * (380e6 + 256e6) < 0.9 * memory
-    # All that may score at once, and the plan of another DAG.
+    # All concurrent scoring tasks, and the plan of another DAG.
     slots = int(there["Scaling"][size]["Slots"])
     assert there["Airflow"][size]["MostWorkers"] * most > slots
 
 
-def test_those_who_run_airflow_elsewhere_are_told_the_same() -> None:
+def test_an_airflow_elsewhere_gets_the_same_settings() -> None:
     options = template("run")["Resources"]["Airflow"]["Properties"]["AirflowConfigurationOptions"]
     assert options["moodlake.server_wait"] == str(SERVER_WAIT)
     assert options["moodlake.metrics"] == METRICS
 
 
-def test_the_balancer_neither_gives_up_first_nor_sends_to_what_is_closed() -> None:
+def test_the_balancer_times_out_after_answers_and_before_the_server_disconnects() -> None:
     balancer = resources("AWS::ElasticLoadBalancingV2::LoadBalancer")["Balancer"]
     set_to = {each["Key"]: each["Value"] for each in balancer["LoadBalancerAttributes"]}
     assert ANSWER_SECONDS < int(set_to["idle_timeout.timeout_seconds"]) < KEEP_SECONDS
 
 
-def test_a_server_that_is_busy_is_not_ended() -> None:
-    """Its readiness waits behind the work; its health does not, and gets time all the same."""
+def test_a_busy_server_is_not_stopped() -> None:
+    """Unlike /ready, /health bypasses the queue; the check allows it time all the same."""
     targets = resources("AWS::ElasticLoadBalancingV2::TargetGroup")["Targets"]
     assert targets["HealthCheckPath"] == "/health"
     assert 10 < targets["HealthCheckTimeoutSeconds"] < targets["HealthCheckIntervalSeconds"]

@@ -1,4 +1,4 @@
-"""What the templates promise, without deploying them: they are valid, and open nothing."""
+"""The templates are valid and grant only what they must; without deploying them."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ EVERYTHING = {
 }
 """Every optional part of run."""
 MOST_BYTES = 51_200
-"""That CloudFormation takes in a request."""
-OF_NOTHING = {
+"""The limit of CloudFormation for a template in a request."""
+WITHOUT_RESOURCE = {
     "ecr:GetAuthorizationToken",
     "ecs:DiscoverPollEndpoint",
     "logs:DescribeLogGroups",
     "s3:GetAccountPublicAccessBlock",
 }
-"""Actions for which AWS knows neither a resource nor a condition."""
-OF_ANYTHING = {
+"""Actions that support neither resources nor conditions."""
+WITH_CONDITION = {
     "cloudwatch:PutMetricData": "cloudwatch:namespace",
     "kms:Decrypt": "kms:ViaService",
     "kms:DescribeKey": "kms:ViaService",
     "kms:Encrypt": "kms:ViaService",
     "kms:GenerateDataKey": "kms:ViaService",
 }
-"""Actions whose resource cannot be named, with the condition that limits them."""
+"""Actions whose resource cannot be named, with the condition that limits them instead."""
 OWN = {"AWS": {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}}
 EC2 = {"Service": "ec2.amazonaws.com"}
-"""It tells no account; whom a role may be passed to is what guards it."""
+"""EC2 sends no account; iam:PassRole protects its roles instead."""
 
 
 def resources(kind: str) -> dict[str, dict[str, Any]]:
-    """Of all templates, by name."""
+    """Return the properties of all resources of a type, by name."""
     return {
         name: resource.get("Properties", {})
         for part in STACKS
@@ -63,7 +63,7 @@ def resources(kind: str) -> dict[str, dict[str, Any]]:
 
 
 def statements() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Of all policies in all templates, each with where it stands."""
+    """Yield the statements of all policies in all templates, each with its path."""
 
     def below(where: str, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(value, dict):
@@ -112,12 +112,12 @@ def test_a_template_is_valid_with_these_parameters(part: str, chosen: dict[str, 
 
 
 @pytest.mark.parametrize("part", STACKS)
-def test_it_is_small_enough_to_be_sent(part: str) -> None:
+def test_a_template_fits_into_a_request(part: str) -> None:
     assert len(body(part, GIVEN | PLACE)) < MOST_BYTES
 
 
-def test_what_is_allowed_is_named() -> None:
-    """No action by a pattern, and nothing on everything but what has to be."""
+def test_allowed_actions_and_resources_are_named() -> None:
+    """No patterns of actions, and no "*" resources except where AWS requires them."""
     allowed = [
         (where, each)
         for where, each in statements()
@@ -134,19 +134,19 @@ def test_what_is_allowed_is_named() -> None:
         elif "*" in listed(statement["Resource"]):
             limits = {key for each in statement.get("Condition", {}).values() for key in each}
             for action in listed(statement["Action"]):
-                assert action in OF_NOTHING or OF_ANYTHING[action] in limits, where
+                assert action in WITHOUT_RESOURCE or WITH_CONDITION[action] in limits, where
 
 
-def test_a_key_is_for_those_who_tell_and_for_the_account() -> None:
-    """In a key's policy, everything is that key."""
+def test_the_key_is_for_alarms_and_for_the_account() -> None:
+    """In a key's policy, the resource "*" is that key."""
     (key,) = resources("AWS::KMS::Key").values()
-    own, tellers = key["KeyPolicy"]["Statement"]
+    own, alarms = key["KeyPolicy"]["Statement"]
     assert own["Principal"] == OWN
-    assert "*" not in "".join(tellers["Action"])
-    assert "aws:SourceAccount" in tellers["Condition"]["StringEquals"]
+    assert "*" not in "".join(alarms["Action"])
+    assert "aws:SourceAccount" in alarms["Condition"]["StringEquals"]
 
 
-def test_buckets_are_private_encrypted_and_reached_by_tls_only() -> None:
+def test_buckets_are_private_encrypted_and_require_tls() -> None:
     buckets = resources("AWS::S3::Bucket")
     assert len(buckets) == 5
     for name, bucket in buckets.items():
@@ -161,21 +161,23 @@ def test_buckets_are_private_encrypted_and_reached_by_tls_only() -> None:
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_what_people_have_outlives_a_deployment() -> None:
+def test_buckets_with_data_outlive_a_deployment() -> None:
     whole = template("base")["Resources"]
     for name in ("Images", "Results", "Remote"):
         assert whole[name]["DeletionPolicy"] == "RetainExceptOnCreate"
         assert whole[name]["UpdateReplacePolicy"] == "Retain"
 
 
-def test_queues_are_encrypted_and_what_cannot_be_read_is_kept_longest() -> None:
+def test_queues_are_encrypted_and_keep_dead_letters_longest() -> None:
     queues = resources("AWS::SQS::Queue")
     assert all(queue["SqsManagedSseEnabled"] for queue in queues.values())
     assert queues["Arrivals"]["RedrivePolicy"]["maxReceiveCount"] > 1
     assert queues["DeadLetters"]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_a_name_for_two_things_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_name_that_is_defined_twice_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     folder = tmp_path / "base"
     folder.mkdir()
     for name in ("a", "b"):
@@ -185,8 +187,8 @@ def test_a_name_for_two_things_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
         template("base")
 
 
-def test_buckets_that_stay_are_named_in_words() -> None:
-    """Else CloudFormation does not take them up again."""
+def test_retained_buckets_have_literal_names() -> None:
+    """Otherwise, CloudFormation does not import them again."""
     names = {
         name: each["Properties"]["BucketName"]
         for part in STACKS
@@ -200,7 +202,7 @@ def test_buckets_that_stay_are_named_in_words() -> None:
     }
 
 
-def test_what_stays_and_is_no_bucket_needs_no_words(
+def test_other_retained_resources_need_no_literal_names(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "base").mkdir()

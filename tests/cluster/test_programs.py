@@ -1,4 +1,4 @@
-"""What workers need from the machine: found where it is, and named where it is not."""
+"""Programs that workers need are found, or named in an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from moodlake.cli import app
 
 @pytest.fixture
 def versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder of PostgreSQL's versions, with nothing in it nor in the PATH."""
+    """The folder of PostgreSQL's versions, empty like the PATH."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(programs, "_POSTGRES", tmp_path / "postgresql")
     return tmp_path / "postgresql"
@@ -25,21 +25,21 @@ def install(path: Path) -> str:
     return str(path)
 
 
-def test_the_newest_postgresql_is_taken(versions: Path) -> None:
+def test_the_newest_postgresql_is_used(versions: Path) -> None:
     for version in ("9", "15", "common"):
         install(versions / version / "bin" / "postgres")
     newest = install(versions / "17" / "bin" / "postgres")
     assert programs.find_program("postgres") == newest
 
 
-def test_what_is_in_the_path_comes_first(versions: Path) -> None:
+def test_a_program_in_the_path_comes_first(versions: Path) -> None:
     install(versions / "17" / "bin" / "postgres")
     mine = install(versions.parent / "bin" / "postgres")
     assert programs.find_program("postgres") == mine
 
 
 @pytest.mark.usefixtures("versions")
-def test_up_says_what_is_missing_and_leaves_nothing_running(tmp_path: Path) -> None:
+def test_up_names_a_missing_program_and_leaves_nothing_running(tmp_path: Path) -> None:
     command = ["up", "--workers", "2", "--free-ports", "--state", str(tmp_path / "state")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 1

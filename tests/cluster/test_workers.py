@@ -1,4 +1,4 @@
-"""Airflow with Celery's workers: the same rows, also when one of them dies at work."""
+"""Airflow with Celery workers writes the same rows, even if a worker dies."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ OF_THE_RUN = ["run_id", "shard_id", "scored_at"]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Stack]:
-    """A stack with two workers, each of them in a process of its own."""
+    """A stack with two workers."""
     try:
         for program in ("redis-server", "postgres", "initdb"):
             find_program(program)
     except MissingProgram as error:
         pytest.skip(str(error))
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # for PostgreSQL, which root starts as another user
+        Path(folder).chmod(0o755)  # PostgreSQL runs as another user
         patch.setattr(CeleryAirflow, "LOST_AFTER", 15)
         with started(Stack(Path(folder), ClusterPorts.free(), workers=2)) as stack:
             yield stack
@@ -60,7 +60,7 @@ def processes(stack: Stack) -> list[psutil.Process]:
     return [*roots, *(child for root in roots for child in root.children(recursive=True))]
 
 
-def test_the_status_names_what_workers_need(cluster: Stack) -> None:
+def test_the_status_includes_postgresql_and_redis(cluster: Stack) -> None:
     done = CliRunner().invoke(app, ["status", "--state", str(cluster.state)])
     assert done.exit_code == 0, done.output
     assert [line.split(" at ")[0] for line in done.output.splitlines()] == [
@@ -73,10 +73,10 @@ def test_the_pool_has_a_slot_for_each_worker_of_the_server(cluster: Stack) -> No
     assert cluster.airflow.client.pools()[POOL] == TorchServeService.WORKERS
 
 
-def test_all_of_it_listens_on_the_loopback_address_only(cluster: Stack) -> None:
+def test_all_processes_listen_on_the_loopback_address_only(cluster: Stack) -> None:
     addresses = set()
     for process in processes(cluster):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has done its work
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
             addresses.update(
                 connection.laddr.ip.removeprefix("::ffff:")
                 for connection in process.net_connections()
@@ -85,7 +85,7 @@ def test_all_of_it_listens_on_the_loopback_address_only(cluster: Stack) -> None:
     assert addresses == {HOST}
 
 
-def test_a_worker_that_dies_at_work_changes_no_row(cluster: Stack, tmp_path: Path) -> None:
+def test_a_worker_that_dies_changes_no_row(cluster: Stack, tmp_path: Path) -> None:
     photo = astronaut_image()
     photos = {f"{n:03d}.jpg": encode(photo.rotate(n), "JPEG", quality=90) for n in range(120)}
     fill(s3_client(), "shared", photos | {"broken.jpg": b"no", "small.jpg": jpeg()})
@@ -108,7 +108,7 @@ def test_a_worker_that_dies_at_work_changes_no_row(cluster: Stack, tmp_path: Pat
 
 
 def kill_a_worker_at_work(cluster: Stack, run_id: str) -> tuple[str, int]:
-    """SIGKILL a worker and all it has started; returns its name and its task's map index."""
+    """SIGKILL a worker and its children; return its name and its task's map index."""
     scoring, task = scoring_process(cluster, run_id)
     for name in cluster.airflow.workers:
         worker = psutil.Process(cluster.airflow.children[name].pid)

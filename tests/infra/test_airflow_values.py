@@ -1,4 +1,4 @@
-"""The values for Airflow's Helm chart say the same as the code, compose.yaml and the manifests."""
+"""The values of Airflow's Helm chart agree with the code, compose.yaml and the manifests."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.infra.test_kubernetes import FOLDER, NAMESPACE, SCALING, the, workers
 VALUES = yaml.safe_load((FOLDER / "airflow-values.yaml").read_text("utf-8"))
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "infra" / "compose.yaml").read_text("utf-8"))
 PAGE = (PROJECT_ROOT / "docs" / "kubernetes.md").read_text("utf-8")
-# The chart makes these itself, of the secrets that the values name.
+# The chart sets these from the secrets that the values name.
 OF_THE_CHART = {
     *("AIRFLOW__CORE__EXECUTOR", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"),
     *("AIRFLOW__CELERY__BROKER_URL", "AIRFLOW__CELERY__RESULT_BACKEND"),
     *("AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET"),
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC",
 }
-# As many tasks as there may be servers for; Airflow under its own name; what the chart lacks.
+# Settings that differ: parallelism by the number of servers, addresses, and what the chart lacks.
 OWN = {
     *("AIRFLOW__CORE__PARALLELISM", "AIRFLOW__CORE__EXECUTION_API_SERVER_URL"),
     *("AIRFLOW__CORE__DAGS_FOLDER", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"),
@@ -37,7 +37,7 @@ OWN = {
 
 
 def settings() -> dict[str, str]:
-    """Of Airflow, as environment variables."""
+    """Return Airflow's settings as environment variables."""
     return {
         f"AIRFLOW__{section}__{name}".upper(): value
         for section, values in VALUES["config"].items()
@@ -45,7 +45,7 @@ def settings() -> dict[str, str]:
     }
 
 
-def told() -> dict[str, str]:
+def variables() -> dict[str, str]:
     return {each["name"]: each["value"] for each in VALUES["env"]}
 
 
@@ -61,7 +61,7 @@ def test_airflow_is_set_as_compose_sets_it() -> None:
     assert len(same) > 8
     assert {name: settings()[name] for name in same} == {name: composed()[name] for name in same}
     assert VALUES["executor"] == composed()["AIRFLOW__CORE__EXECUTOR"]
-    assert told()["GX_ANALYTICS_ENABLED"] == composed()["GX_ANALYTICS_ENABLED"]
+    assert variables()["GX_ANALYTICS_ENABLED"] == composed()["GX_ANALYTICS_ENABLED"]
 
 
 def test_airflow_is_set_as_the_code_sets_it(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_airflow_is_set_as_the_code_sets_it(tmp_path: Path) -> None:
 def test_slots_of_the_pool_are_the_workers_of_all_servers() -> None:
     slots = SCALING["maxReplicas"] * workers()
     assert f"airflow pools set {POOL} {slots} " in VALUES["migrateDatabaseJob"]["args"][-1]
-    # A slot that no worker of Airflow can take is for nothing.
+    # Airflow's workers can use every slot.
     concurrency = int(settings()["AIRFLOW__CELERY__WORKER_CONCURRENCY"])
     assert VALUES["workers"]["replicas"] * concurrency == slots
 
@@ -84,7 +84,7 @@ def test_tasks_find_the_model_server_and_may_call_it() -> None:
     service = the("Service")
     (port,) = service["spec"]["ports"]
     address = f"http://{service['metadata']['name']}.{NAMESPACE}:{port['port']}"
-    assert told()["MOODLAKE_SERVER_URL"] == address
+    assert variables()["MOODLAKE_SERVER_URL"] == address
     labels = VALUES["workers"]["labels"]
     (rule,) = the("NetworkPolicy", "model-server")["spec"]["ingress"]
     for peer in rule["from"]:
@@ -98,14 +98,14 @@ def test_tasks_wait_as_long_as_a_server_may_take_to_start() -> None:
     (server,) = the("Deployment")["spec"]["template"]["spec"]["containers"]
     probe = server["startupProbe"]
     starting = probe["periodSeconds"] * probe["failureThreshold"]
-    assert Settings.from_environment(told()).server_wait > starting
+    assert Settings.from_environment(variables()).server_wait > starting
 
 
 def test_tasks_find_the_servers_token() -> None:
     (mount,) = VALUES["workers"]["extraVolumeMounts"]
     (volume,) = VALUES["workers"]["extraVolumes"]
     assert mount["name"] == volume["name"]
-    keys = Path(told()["MOODLAKE_SERVER_KEYS"])
+    keys = Path(variables()["MOODLAKE_SERVER_KEYS"])
     assert str(keys.parent) == mount["mountPath"]
     (pod,) = [each["spec"]["template"]["spec"] for each in [the("Deployment")]]
     secrets = [each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each]
@@ -113,7 +113,7 @@ def test_tasks_find_the_servers_token() -> None:
 
 
 @pytest.mark.parametrize("kind", ["configMapRef", "secretRef"])
-def test_what_the_values_name_is_made_as_the_page_tells(kind: str) -> None:
+def test_the_docs_create_the_secrets_and_config_maps_of_the_values(kind: str) -> None:
     named = [each[kind]["name"] for each in yaml.safe_load(VALUES["extraEnvFrom"]) if kind in each]
     if kind == "secretRef":
         named += [VALUES["data"]["metadataSecretName"], VALUES["secret"][0]["secretName"]]
@@ -141,7 +141,7 @@ PROBES = [
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_nothing_runs_what_only_the_official_image_has(part: str) -> None:
+def test_nothing_needs_scripts_of_the_official_image(part: str) -> None:
     assert VALUES[part]["logGroomerSidecar"] == {"enabled": False}
     assert VALUES[part]["livenessProbe"]["command"]
 

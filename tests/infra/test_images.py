@@ -1,4 +1,4 @@
-"""The Dockerfiles: held to rules, and what each copies is enough for what it runs."""
+"""The Dockerfiles follow rules, and copy all files that their commands need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from moodlake.settings import PROJECT_ROOT
 IMAGES = sorted((PROJECT_ROOT / "infra" / "images").glob("*.Dockerfile"))
 PROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRA = {"server": "serve", "airflow": "schedule", "training": "train", "page": "page"}
-# What the command of each imports only once it runs.
+# Modules that each command imports late.
 NEEDED = {
     "server": "import infra.local.server, moodlake.cli, moodlake.serving.token, handlers.metrics\n"
     "from infra.local import gateway, torchserve\n"
@@ -39,7 +39,7 @@ NEEDED = {
     "training.stages.prepare, training.stages.archive",
     "page": "import moodlake.cli, app.main, infra.local.page",
 }
-# An environment of developers knows this checkout, too.
+# The tests' environment can import this checkout, too.
 ELSEWHERE = """
 import os, sys
 ours = {"app", "dags", "handlers", "infra", "moodlake", "training"}
@@ -54,7 +54,7 @@ def image(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def test_each_image_is_looked_at() -> None:
+def test_every_image_is_tested() -> None:
     assert {path.stem for path in IMAGES} == EXTRA.keys() == NEEDED.keys()
 
 
@@ -84,7 +84,7 @@ def test_packages_are_an_extra_of_the_project_as_pinned(image: Path) -> None:
     assert EXTRA[image.stem] in PROJECT["optional-dependencies"]
 
 
-def test_the_last_stage_installs_nothing_and_runs_as_nobody_special(image: Path) -> None:
+def test_the_last_stage_installs_nothing_and_runs_unprivileged(image: Path) -> None:
     stage = last_stage(image)
     assert sum(step.name == "FROM" for step in steps(image)) == 2
     assert not any(re.search(r"\b(pip|apt)", step.text) for step in stage if step.name == "RUN")
@@ -99,7 +99,7 @@ def test_the_command_exists(image: Path) -> None:
     assert helped.returncode == 0
 
 
-def test_the_server_and_the_page_tell_whether_they_work() -> None:
+def test_the_server_and_the_page_have_health_checks() -> None:
     for name in ("server", "page"):
         stage = last_stage(PROJECT_ROOT / "infra" / "images" / f"{name}.Dockerfile")
         (check,) = (step for step in stage if step.name == "HEALTHCHECK")
@@ -107,8 +107,8 @@ def test_the_server_and_the_page_tell_whether_they_work() -> None:
         assert f"http://127.0.0.1:{port}/" in check.text
 
 
-def test_what_is_copied_is_enough(image: Path, tmp_path: Path) -> None:
-    """With nothing else of this checkout, what the image runs can be imported."""
+def test_copied_files_are_enough(image: Path, tmp_path: Path) -> None:
+    """The modules of the image can be imported without the rest of this checkout."""
     folder = copied(image, tmp_path / "code")
     code = f"{NEEDED[image.stem]}\n{ELSEWHERE}"
     environment = {**os.environ, "PYTHONPATH": str(folder), "AIRFLOW_HOME": str(tmp_path)}
@@ -125,7 +125,7 @@ def test_what_is_copied_is_enough(image: Path, tmp_path: Path) -> None:
 
 
 def copied(image: Path, folder: Path) -> Path:
-    """A folder with just what the image has of this checkout."""
+    """Create a folder with the files that the image copies from this checkout."""
     files = build_context()
     for step in last_stage(image):
         if step.name == "COPY" and "from" not in step.options:
@@ -150,7 +150,7 @@ def test_training_runs_its_stages_without_git(tmp_path: Path) -> None:
     assert list((folder / "data" / "prepared").iterdir())
 
 
-def test_engines_are_sent_no_secret_and_nothing_that_was_made_here() -> None:
+def test_the_build_context_contains_no_secrets_and_no_generated_files() -> None:
     places = [PROJECT_ROOT / "infra" / name for name in (".env", "key_file.json")]
     absent = [path for path in places if not path.exists()]
     for path in absent:

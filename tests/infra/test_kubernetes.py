@@ -1,4 +1,4 @@
-"""What the manifests promise, without a cluster: they are valid, and agree with the code."""
+"""The manifests are valid and agree with the code; without a cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OLDEST = 31
 NEWEST = int(kubernetes_validate.latest_version().split(".")[1])
 NAMESPACE = "moodlake"
 GIB = 1 << 30
-# Measured, in bytes: each worker; all beside them; TorchServe in that, its heap hardly used.
+# Measured, in bytes: each worker; all other processes; TorchServe of these, with a small heap.
 WORKER, BESIDE, TORCHSERVE = 520e6, 600e6, 278e6
 UNITS = {"Mi": 1 << 20, "Gi": GIB}
 
@@ -64,7 +64,7 @@ KEDA, _ = documents(FOLDER / "to-zero" / "scaling.yaml")
 
 
 def workers() -> int:
-    """TorchServe's, in each server."""
+    """The number of TorchServe's workers per server."""
     return int(SERVER["command"][SERVER["command"].index("--workers") + 1])
 
 
@@ -89,13 +89,13 @@ def test_a_field_that_does_not_exist_would_be_noticed() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_each_file_is_taken_up(overlay: str) -> None:
+def test_every_file_is_a_resource(overlay: str) -> None:
     (joined,) = documents(FOLDER / overlay / "kustomization.yaml")
     files = {file.name for file in (FOLDER / overlay).iterdir()} - {"kustomization.yaml"}
     assert set(joined["resources"]) - {"../server"} == files
 
 
-def test_all_is_in_one_namespace_that_is_restricted() -> None:
+def test_everything_is_in_one_restricted_namespace() -> None:
     namespace = the("Namespace")["metadata"]
     assert namespace["name"] == NAMESPACE
     assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -109,7 +109,7 @@ def test_selectors_find_the_server() -> None:
     assert selected(the("Service")["spec"]["selector"], LABELS)
     for spread in POD["topologySpreadConstraints"]:
         assert selected(spread["labelSelector"]["matchLabels"], LABELS)
-    # Of KEDA's, a Deployment is meant where no kind is named.
+    # The default kind of KEDA is Deployment.
     for target in (SCALING["scaleTargetRef"], KEDA["spec"]["scaleTargetRef"]):
         named = {"kind": "Deployment", **target}
         assert (named["kind"], named["name"]) == (
@@ -129,7 +129,7 @@ def test_the_port_is_one_everywhere() -> None:
     assert [each["port"] for each in rule["ports"]] == [port["name"]]
 
 
-def test_probes_ask_what_nginx_serves_and_give_it_time() -> None:
+def test_probes_use_paths_of_nginx_with_enough_time() -> None:
     gate = (PROJECT_ROOT / "infra" / "nginx" / "gate.conf.j2").read_text("utf-8")
     for name in ("startupProbe", "readinessProbe"):
         probe = SERVER[name]
@@ -138,19 +138,19 @@ def test_probes_ask_what_nginx_serves_and_give_it_time() -> None:
         assert probe["timeoutSeconds"] > 10
 
 
-def test_a_busy_server_is_neither_killed_nor_passed_by() -> None:
+def test_a_busy_server_stays_alive_and_ready() -> None:
     assert SERVER["readinessProbe"]["httpGet"]["path"] == "/health"
     assert "tcpSocket" in SERVER["livenessProbe"]
     assert "httpGet" not in SERVER["livenessProbe"]
 
 
-def test_a_server_that_ends_finishes_what_it_accepted() -> None:
+def test_a_stopping_server_finishes_accepted_requests() -> None:
     pause = SERVER["lifecycle"]["preStop"]["sleep"]["seconds"]
-    # Of nginx's two parts one drains after the other.
+    # The two parts of nginx drain one after the other.
     assert POD["terminationGracePeriodSeconds"] - pause > 2 * DRAIN_SECONDS
 
 
-def test_it_has_the_memory_that_its_workers_need_and_a_heap_that_has_grown() -> None:
+def test_memory_suffices_for_workers_and_a_full_heap() -> None:
     resources = SERVER["resources"]
     limit = resources["limits"]["memory"]
     assert resources["requests"]["memory"] == limit
@@ -159,7 +159,7 @@ def test_it_has_the_memory_that_its_workers_need_and_a_heap_that_has_grown() -> 
     assert int(resources["requests"]["cpu"]) == workers()
 
 
-def test_it_may_do_nothing_but_serve() -> None:
+def test_the_pod_has_minimal_privileges() -> None:
     assert POD["automountServiceAccountToken"] is False
     assert the("ServiceAccount")["automountServiceAccountToken"] is False
     assert POD["serviceAccountName"] == the("ServiceAccount")["metadata"]["name"]
@@ -173,26 +173,26 @@ def test_it_may_do_nothing_but_serve() -> None:
     }
 
 
-def test_it_writes_where_it_may_and_finds_its_token() -> None:
+def test_writable_paths_and_token_are_mounted() -> None:
     volumes = {volume["name"]: volume for volume in POD["volumes"]}
     mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in SERVER["volumeMounts"]}
-    told = {each["name"]: each["value"] for each in SERVER["env"]}
+    variables = {each["name"]: each["value"] for each in SERVER["env"]}
     writable = {path for path, volume in mounts.items() if "emptyDir" in volume}
-    assert writable == {told["MOODLAKE_STATE"], "/tmp"}
-    keys = Path(told["MOODLAKE_SERVER_KEYS"])
+    assert writable == {variables["MOODLAKE_STATE"], "/tmp"}
+    keys = Path(variables["MOODLAKE_SERVER_KEYS"])
     assert mounts[str(keys.parent)]["secret"]["secretName"] == "server-keys"
     assert f"--from-file={keys.name}=" in (PROJECT_ROOT / "docs" / "kubernetes.md").read_text()
 
 
-def test_one_server_may_be_evicted_and_never_all() -> None:
+def test_some_but_never_all_servers_may_be_evicted() -> None:
     allowed = the("PodDisruptionBudget")["spec"]["maxUnavailable"]
     assert 1 <= allowed < SCALING["minReplicas"]
     rolling = DEPLOYMENT["spec"]["strategy"]["rollingUpdate"]
     assert (rolling["maxUnavailable"], rolling["maxSurge"]) == (0, 1)
 
 
-def test_the_number_of_servers_has_one_master() -> None:
-    """The autoscaler's or KEDA's, not the manifest's."""
+def test_only_the_autoscaler_sets_the_number_of_servers() -> None:
+    """Kubernetes' autoscaler or KEDA, not the manifest."""
     assert "replicas" not in DEPLOYMENT["spec"]
     assert KEDA["spec"]["maxReplicaCount"] == SCALING["maxReplicas"]
     (joined,) = documents(FOLDER / "to-zero" / "kustomization.yaml")
@@ -208,8 +208,8 @@ def test_keda_starts_a_server_for_the_tasks_that_its_workers_can_take() -> None:
     assert f"pool = '{POOL}'" in trigger["metadata"]["query"]
 
 
-def test_every_task_that_asks_the_server_starts_one(tmp_path: Path) -> None:
-    """What comes before the tasks that score asks for the model: it must not wait for ever."""
+def test_every_task_that_needs_the_server_starts_one(tmp_path: Path) -> None:
+    """Tasks upstream of scoring need the model, too, and must not wait forever."""
     code = """
 import json, sys
 sys.path.append(sys.argv[1])
@@ -245,19 +245,19 @@ print(json.dumps([(task.task_id, task.pool, id(task) in asks) for task in tasks]
                 assert count == wanted, (name, state)
 
 
-def test_nobody_talks_to_anybody_unless_allowed() -> None:
+def test_all_traffic_is_denied_unless_allowed() -> None:
     nothing = the("NetworkPolicy", "nothing")["spec"]
     assert nothing == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     policy = the("NetworkPolicy", "model-server")["spec"]
     assert selected(policy["podSelector"]["matchLabels"], LABELS)
-    # Policies add up: one that spoke of egress would allow it.
+    # Policies are additive: one of type Egress would allow traffic.
     assert policy["policyTypes"] == ["Ingress"]
     (inward,) = policy["ingress"]
     for peer in inward["from"]:
         assert peer["podSelector"]["matchLabels"], "any pod may call the server"
 
 
-def test_who_may_call_the_server_from_here_reaches_it_and_its_name() -> None:
+def test_clients_may_reach_the_server_and_dns_only() -> None:
     (callers, _) = the("NetworkPolicy", "model-server")["spec"]["ingress"][0]["from"]
     policy = the("NetworkPolicy", "callers")["spec"]
     assert policy["podSelector"] == callers["podSelector"]

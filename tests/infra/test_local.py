@@ -37,7 +37,7 @@ def test_ports_are_read_from_new_and_old_stack_files(ports: Ports) -> None:
     assert read_ports(recorded) == ports
 
 
-def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
@@ -48,7 +48,7 @@ def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
     assert not any(service.children for service in stack.services)
 
 
-def test_no_stack_is_told(tmp_path: Path) -> None:
+def test_a_missing_stack_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="moodlake up"):
         attach(tmp_path)
 
@@ -70,7 +70,7 @@ def start(code: str, folder: Path) -> Child:
     return Child([sys.executable, "-c", code], log=folder / "log", cwd=folder, env=os.environ)
 
 
-def test_terminate_takes_grandchildren_along(tmp_path: Path) -> None:
+def test_terminate_ends_grandchildren(tmp_path: Path) -> None:
     child = start(FAMILY, tmp_path)
     family = wait_for_family(child.pid)
     terminate([child.mark])
@@ -97,8 +97,8 @@ def test_a_process_that_renames_itself_is_found(tmp_path: Path) -> None:
     assert gone([process])
 
 
-def test_a_stranger_whose_group_has_an_old_number_is_left_alone(tmp_path: Path) -> None:
-    """A child without our environment plays the later owner of its dead parent's number."""
+def test_an_unrelated_process_with_a_reused_group_id_is_left_alone(tmp_path: Path) -> None:
+    """A child without our environment stands for the later owner of its dead parent's group id."""
     clean = "import subprocess; subprocess.Popen(['sleep', '300'], env={}).wait()"
     child = start(clean, tmp_path)
     leader, stranger = wait_for_family(child.pid)
@@ -112,7 +112,7 @@ def test_a_stranger_whose_group_has_an_old_number_is_left_alone(tmp_path: Path) 
 
 
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
-    """Not even what its children started."""
+    """Not even the children of its children."""
     code = (
         "import os, sys, time; from pathlib import Path; from infra.local.process import Child;"
         f"here = Path({str(tmp_path)!r});"
@@ -123,13 +123,13 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
         assert supervisor.stdout
         supervisor.stdout.readline()
         while len(family := psutil.Process(supervisor.pid).children(recursive=True)) < 3:
-            time.sleep(0.05)  # the guard, the child and the child's own
+            time.sleep(0.05)  # the guard, the child and the grandchild
         supervisor.send_signal(signal.SIGKILL)
     assert gone(family)
 
 
-def test_a_child_that_writes_over_its_environment_is_found(tmp_path: Path) -> None:
-    """As nginx does: its parent has the mark."""
+def test_a_child_that_overwrites_its_environment_is_found(tmp_path: Path) -> None:
+    """As nginx does; its parent has the mark."""
     code = (
         "import subprocess, time; subprocess.Popen(['env', '-i', 'sleep', '300']); time.sleep(300)"
     )
@@ -139,7 +139,7 @@ def test_a_child_that_writes_over_its_environment_is_found(tmp_path: Path) -> No
     assert gone(family)
 
 
-def test_s3_refuses_a_wrong_secret(tmp_path: Path) -> None:
+def test_s3_rejects_a_wrong_secret(tmp_path: Path) -> None:
     service = S3Service(tmp_path, Ports.free(), ("images",))
     try:
         service.start()

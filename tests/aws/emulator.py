@@ -10,6 +10,7 @@ import boto3
 import trustme
 
 from infra.local.ports import HOST
+from infra.local.process import terminate
 from infra.local.service import BIN, NotReady, Service
 
 PROGRAM = BIN.parent / "emulator" / "bin" / "ministack"
@@ -52,6 +53,11 @@ class Emulator(Service):
             "USE_SSL": "1",
         }
         self.spawn("aws", [str(PROGRAM)], options)
+
+    def stop(self) -> None:
+        # It takes seconds to end by itself, and nothing that it holds is needed afterwards.
+        terminate([child.mark for child in self.children.values()], grace=0)
+        self.children.clear()
 
     def check(self) -> str:
         try:

@@ -50,18 +50,16 @@ def settings(
     """A model server with a tiny model, and Airflow in its role."""
     folder = tmp_path_factory.mktemp("arrival")
     outputs = cloud.outputs()
-    with ModelServer(folder / "server", write_archive(folder / "tiny.mar")) as server:
+    server = ModelServer(folder / "server", write_archive(folder / "tiny.mar"))
+    found = cloud.settings().model_copy(update={"server_url": server.gateway.url})
+    environment = aws.acting_as(outputs["AirflowRole"]) | found.to_environment()
+    airflow = AirflowService(folder / "airflow", Ports.free(), only(folder, DAG), environment, DAG)
+    with airflow, server:  # Airflow loads while the server starts
         aws.client("secretsmanager").put_secret_value(
             SecretId=outputs["ServerToken"], SecretString=json.dumps({"key": server.token})
         )
-        found = cloud.settings().model_copy(update={"server_url": server.gateway.url})
-        environment = aws.acting_as(outputs["AirflowRole"]) | found.to_environment()
-        airflow = AirflowService(
-            folder / "airflow", Ports.free(), only(folder, DAG), environment, DAG
-        )
-        with airflow:
-            airflow.wait()
-            yield found
+        airflow.wait()
+        yield found
 
 
 def wait_for_rows(settings: Settings, count: int) -> pa.Table:

@@ -130,7 +130,7 @@ def test_a_taken_name_is_reported_with_a_remedy(aws: Emulator) -> None:
         code=1,
     )
     assert "holidays" in output
-    assert "another --images-bucket" in output
+    assert "choose another --name or --images-bucket" in output
     # The failed deployment was rolled back: another name works at once.
     assert "CREATE_COMPLETE" in run(*DEPLOY, "--name", "other")
 

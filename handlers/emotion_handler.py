@@ -1,11 +1,10 @@
 """TorchServe handler: a thin adapter around moodlake.serving.
 
-A request is one image as the body, many as the parts of a form, or JSON with base64. Every image
-gets an answer of its own, in the order in which they were sent: a bad image never fails another,
-nor does a bad request.
+A request holds one image as its body, several as parts of a form, or JSON with base64. The response
+has one prediction for each image, in order. Neither a bad image nor a bad request affects others.
 
-The way in (infra/nginx) sends every body whole, and tells what it was in two headers. Without
-it, as over gRPC, TorchServe has taken forms apart before.
+The gateway (infra/nginx) buffers each body and forwards its content type and query in two headers.
+Without the gateway, as over gRPC, TorchServe has already parsed forms.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ class EmotionHandler:
     """One worker's model; TorchServe calls `initialize` once and `handle` for requests."""
 
     def initialize(self, context: Any) -> None:
-        """Load the bundle that TorchServe unpacked the archive to, and score one image."""
+        """Load the bundle from the folder that TorchServe unpacked, and score the probe image."""
         self.model = Model.load(Path(context.system_properties["model_dir"]))
         self.model.probe()
-        # Takes seconds, in which others may already be served.
+        # Takes seconds; requests are served meanwhile.
         threading.Thread(target=warm_up, daemon=True).start()
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[str | bytes]:
-        """Answers, one for each request: JSON, but for pictures of explanations."""
+        """Return one response for each request: JSON, or a PNG for heat maps."""
         return [self._answer(parts, context, index) for index, parts in enumerate(requests)]
 
     def _answer(self, parts: dict[str, Any], context: Any, index: int) -> str | bytes:
@@ -58,9 +57,13 @@ class EmotionHandler:
             status, phrase, message = error.status, "Bad Request", str(error)
         except ProbeFailed as error:
             status, phrase, message = 503, "Not Ready", str(error)
-        except Exception:  # a fault of ours must not reach the other requests
-            logger.exception("a request could not be answered")
-            status, phrase, message = 500, "Internal Server Error", "see the server's log"
+        except Exception:  # a bug must not fail the other requests of the batch
+            logger.exception("request failed")
+            status, phrase, message = (
+                500,
+                "Internal Server Error",
+                "internal error; see the server's log",
+            )
         context.set_response_content_type(index, _JSON)
         context.set_response_status(status, phrase, index)
         return json.dumps({"code": status, "message": message})
@@ -68,7 +71,7 @@ class EmotionHandler:
     def _content(
         self, parts: dict[str, Any], headers: dict[str, Any], metrics: Registry
     ) -> tuple[str, str | bytes]:
-        """The content type and the content of an answer."""
+        """Return content type and content of the response."""
         if digest := _header(headers, _PROBE):
             return _JSON, json.dumps(self._probe(digest))
         if headers.get("explain") == "True":
@@ -82,7 +85,7 @@ class EmotionHandler:
         return _JSON, json.dumps(content)
 
     def _probe(self, digest: str) -> dict[str, Any]:
-        """Ready means: the model that is expected gives the answer it gave when it was packed."""
+        """Check that the expected model is served and predicts the probe image as when packed."""
         if digest != self.model.identity.digest:
             raise ProbeFailed(f"model {self.model.identity.digest} is served, not {digest}")
         self.model.probe()
@@ -96,12 +99,12 @@ def _read(parts: dict[str, Any], headers: dict[str, Any], known: Sequence[str]) 
         return parse_request(bytes(body), content_type, _header(headers, _QUERY) or "", known)
     if not all(isinstance(part, bytes | bytearray) for part in parts.values()):
         raise BadRequest(
-            "images are sent as bytes: one as the body, of type application/octet-stream or "
-            "image/*, or several as parts of a form"
+            "send images as bytes: one as the body, of type application/octet-stream or image/*, "
+            "or several as parts of a form"
         )
     return from_parts(parts, known)
 
 
 def _header(headers: dict[str, Any], name: str) -> str | None:
-    """TorchServe keeps the case in which a header was sent."""
+    """Return a header; its case is the client's."""
     return next((value for key, value in headers.items() if key.lower() == name), None)

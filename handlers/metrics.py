@@ -1,7 +1,7 @@
-"""What the model server counts and measures, for Prometheus.
+"""Prometheus metrics of the model server.
 
-The names are declared in model_store/metrics.yaml, as TorchServe wants it; a test holds the two
-together. TorchServe adds its own, of requests, queue and machine.
+TorchServe requires their names in model_store/metrics.yaml; a test keeps the two in sync. Its own
+metrics cover requests, queue and machine.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from moodlake.timings import Timings
 
 
 class Registry(Protocol):
-    """TorchServe's `context.metrics`, as far as it is used."""
+    """The part of TorchServe's `context.metrics` that is used here."""
 
     def get_metric(self, metric_name: str, metric_type: Any = ...) -> Any:
-        """A declared metric; `add_or_update(value, dimension_values)` counts or observes."""
+        """Return a declared metric; its `add_or_update(value, dimension_values)` updates it."""
 
 
-# Classes of our own: TorchServe's histograms end at 10.
+# Size classes instead of a histogram: those of TorchServe end at 10.
 _SIZES = {1: "001", 4: "002-004", 16: "005-016", 64: "017-064", MAX_IMAGES: f"065-{MAX_IMAGES}"}
 
 
@@ -33,7 +33,7 @@ def _size(images: int) -> str:
 
 
 def emit(registry: Registry, predictions: Sequence[Prediction], timings: Timings) -> None:
-    """Count and measure one request."""
+    """Record one request."""
 
     def count(name: str, value: float, *labels: str) -> None:
         registry.get_metric(name, MetricTypes.COUNTER).add_or_update(value, list(labels))

@@ -1,6 +1,6 @@
-"""Metrics of predicted distributions against those of annotators.
+"""Metrics of predicted distributions against the distributions of votes.
 
-All take a target and a prediction, each (N, E) with rows that sum to 1, and give one number.
+Each takes a target and a prediction, both (N, E) with rows that sum to 1.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def chebyshev(target: Array, predicted: Array) -> float:
 
 
 def clark(target: Array, predicted: Array) -> float:
-    """Mean Clark distance (Geng, 2016); emotions that are 0 in both count nothing."""
+    """Mean Clark distance (Geng, 2016); emotions that are 0 in both do not count."""
     return float(np.sqrt((_relative(target, predicted) ** 2).sum(axis=1)).mean())
 
 
 def canberra(target: Array, predicted: Array) -> float:
-    """Mean Canberra distance (Geng, 2016); emotions that are 0 in both count nothing."""
+    """Mean Canberra distance (Geng, 2016); emotions that are 0 in both do not count."""
     return float(_relative(target, predicted).sum(axis=1).mean())
 
 
@@ -68,13 +68,13 @@ def top_k_accuracy(target: Array, predicted: Array, k: int) -> float:
 
 
 def any_leader_accuracy(target: Array, predicted: Array) -> float:
-    """Share of rows whose most probable emotion is one that no other has more votes than."""
-    said = target[np.arange(len(target)), predicted.argmax(axis=1)]
-    return float((said == target.max(axis=1)).mean())
+    """Share of rows whose most probable emotion has the most votes, alone or in a tie."""
+    votes = target[np.arange(len(target)), predicted.argmax(axis=1)]
+    return float((votes == target.max(axis=1)).mean())
 
 
 def annotator_accuracy(target: Array, predicted: Array) -> float:
-    """How often the most probable emotion is what one annotator, drawn at random, said."""
+    """Share of annotators who chose the most probable emotion."""
     return float(target[np.arange(len(target)), predicted.argmax(axis=1)].mean())
 
 
@@ -96,16 +96,16 @@ def calibration_bins(target: Array, predicted: Array) -> Array:
     """Rows grouped by confidence, the probability of the most probable emotion.
 
     Returns:
-        (B, 4), for each filled bin: the mean confidence, the share of annotators who said that
+        (B, 4), for each filled bin: the mean confidence, the share of annotators who chose that
         emotion, the share of rows where it is the majority's, and the share of rows in the bin.
     """
     confidence, top = predicted.max(axis=1), predicted.argmax(axis=1)
-    said = target[np.arange(len(target)), top]
+    chosen = target[np.arange(len(target)), top]
     right = top == target.argmax(axis=1)
     bins = np.minimum((confidence * _CALIBRATION_BINS).astype(int), _CALIBRATION_BINS - 1)
     return np.array(
         [
-            [values[bins == index].mean() for values in (confidence, said, right)]
+            [values[bins == index].mean() for values in (confidence, chosen, right)]
             + [(bins == index).mean()]
             for index in np.unique(bins)
         ]
@@ -115,17 +115,17 @@ def calibration_bins(target: Array, predicted: Array) -> Array:
 def calibration_error(target: Array, predicted: Array) -> float:
     """Expected calibration error of the top class (Guo et al., ICML 2017), 15 equal bins.
 
-    Confidence against the majority's label: a model that is as unsure as the annotators are is
-    less sure than the majority is right.
+    Compares confidence with the majority label. A model as uncertain as the annotators is less
+    confident than the majority label is accurate.
     """
     confidence, _, right, share = calibration_bins(target, predicted).T
     return float((share * np.abs(confidence - right)).sum())
 
 
 def annotator_calibration_error(target: Array, predicted: Array) -> float:
-    """The same against the share of annotators who said what the model says."""
-    confidence, said, _, share = calibration_bins(target, predicted).T
-    return float((share * np.abs(confidence - said)).sum())
+    """Expected calibration error against the share of annotators who agree with the model."""
+    confidence, chosen, _, share = calibration_bins(target, predicted).T
+    return float((share * np.abs(confidence - chosen)).sum())
 
 
 def precision_recall(confusion: NDArray[np.int64]) -> tuple[Array, Array]:
@@ -176,4 +176,4 @@ METRICS: dict[str, Metric] = {
     "calibration_error": calibration_error,
     "annotator_calibration_error": annotator_calibration_error,
 }
-"""All of them by name, in the order in which they are told."""
+"""All metrics by name, in the order of reports."""

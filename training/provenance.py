@@ -1,4 +1,4 @@
-"""What the result of a training depends on."""
+"""Provenance of a training: source files and the digest of its inputs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from training.params import Params
 
 
 def sources_of(params: Params, facts: Facts) -> dict[str, str]:
-    """SHA-256 of each file that the network starts or learns from, by its path.
+    """Return the SHA-256 of each file that the network starts or learns from, by its path.
 
-    Prints a warning where one comes from other rows of the same data set.
+    Prints a warning if one comes from other rows of the same data set.
 
     Raises:
-        WeightsError: one cannot be read.
+        WeightsError: a file cannot be read.
     """
     files = [params.model.weights_file, *map(Path, params.train.teachers)]
     sources = {str(file): digest_of(file) for file in files if file}
@@ -28,7 +28,7 @@ def sources_of(params: Params, facts: Facts) -> dict[str, str]:
         if name == facts.name and digest != facts.digest:
             print(
                 f"train: {file} learned from other rows of {name}; if its split was another, it "
-                "knows rows that are validated on now",
+                "may have seen validation rows",
                 file=sys.stderr,
             )
     return sources

@@ -1,8 +1,8 @@
 """The files of a model: a folder, or the same files in a TorchServe archive (.mar).
 
-model.json            what it is: readable, and all that `digest_of` covers
+model.json            metadata: labels, preprocessing, calibration, provenance, digest
 model.xml, model.bin  the network as OpenVINO IR: (N, channels, size, size) -> logits (N, E),
-                      and the feature maps (N, C, h, w) that they come from, if it has such
+                      and for heat maps, if available, feature maps (N, C, h, w)
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _DIGESTED = ("label_space", "preprocessing", "temperature", "faces", "files", "d
 
 
 class BundleError(UserError):
-    """A bundle that cannot be used; the message says which file and why."""
+    """A bundle cannot be used; the message names the file and the reason."""
 
 
 def digest_of(meta: dict[str, Any]) -> str:
-    """SHA-256 over all that decides a prediction: labels, preprocessing, network, detector, ...
+    """Return the SHA-256 over all that decides a prediction: labels, network, detector, ...
 
     Args:
         meta: the content of model.json; its `files` maps the network's files to their SHA-256.
@@ -37,15 +37,15 @@ def digest_of(meta: dict[str, Any]) -> str:
 
 
 def read_meta(path: Path | str) -> dict[str, Any]:
-    """model.json of a bundle folder or .mar, without loading its network; see `read_bundle`."""
+    """Read model.json of a bundle folder or .mar, without its network; see `read_bundle`."""
     return _with_detector(json.loads(_read(Path(path), (META_FILE,))[META_FILE]))
 
 
 def read_bundle(path: Path | str) -> tuple[dict[str, Any], list[bytes]]:
-    """model.json and the NETWORK_FILES of a bundle folder or .mar.
+    """Read model.json and the NETWORK_FILES of a bundle folder or .mar.
 
-    Its `detector` and `digest` are those of the detector that is installed here: an archive that
-    was packed with another one finds other faces now, and so counts as another model.
+    The returned `detector` and `digest` are those of the installed detector: with another detector
+    than it was packed with, an archive finds other faces and so counts as another model.
 
     Raises:
         BundleError: a file is absent, unreadable, or not the one its digest names.
@@ -55,11 +55,11 @@ def read_bundle(path: Path | str) -> tuple[dict[str, Any], list[bytes]]:
         meta: dict[str, Any] = json.loads(files[META_FILE])
         for name in NETWORK_FILES:
             if hashlib.sha256(files[name]).hexdigest() != meta["files"][name]:
-                raise BundleError(f"{path}: {name} is not the file that {META_FILE} names")
+                raise BundleError(f"{path}: the digest of {name} differs from that in {META_FILE}")
         if digest_of(meta) != meta["digest"]:
-            raise BundleError(f"{path}: {META_FILE} was changed after its digest was written")
+            raise BundleError(f"{path}: {META_FILE} does not match its digest")
     except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path}: {META_FILE} is not that of a model: {error!r}") from error
+        raise BundleError(f"{path}: {META_FILE} does not describe a model: {error!r}") from error
     return _with_detector(meta), [files[name] for name in NETWORK_FILES]
 
 
@@ -75,6 +75,6 @@ def _read(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in names}
     except FileNotFoundError as error:
-        raise BundleError(f"{error.filename} is not there; check the path") from error
+        raise BundleError(f"{error.filename} does not exist; check the path") from error
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} is not a model bundle: {error}") from error

@@ -173,7 +173,7 @@ def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"absent\.mar is not there"):
+    with pytest.raises(BundleError, match=r"absent\.mar does not exist"):
         Model.load(tmp_path / "absent.mar")
     (tmp_path / "photo.mar").write_bytes(b"no archive")
     with pytest.raises(BundleError, match="not a model bundle"):

@@ -165,7 +165,7 @@ def test_a_port_in_use_is_told(tmp_path: Path, archive: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "key", "words"),
     [
-        (("--model", "absent.mar"), TOKEN, "absent.mar is not there; check the path"),
+        (("--model", "absent.mar"), TOKEN, "absent.mar does not exist; check the path"),
         (("--host", "192.0.2.1"), TOKEN, "cannot listen on 192.0.2.1, port"),
         (("--certificate", "chain.pem"), TOKEN, "--certificate and --key must be given together"),
         ((), 'x" evil;', "the server's token contains characters that a header cannot hold"),

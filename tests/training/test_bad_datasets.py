@@ -61,7 +61,7 @@ SPACE = {"label_space": "joy,calm,fear"}
             emotion6,
             lambda at: swap(at / "ground_truth.txt", "\t0.5\t", "\t-0.5\t"),
             {},
-            "line 2.*not negative",
+            "line 2.*of at least 0",
         ),
         (
             "fer2013",
@@ -188,7 +188,7 @@ def test_an_unnamed_or_absent_place_is_told(name: str, tmp_path: Path) -> None:
     params = DataParams(name)
     with pytest.raises(DatasetError, match=r"data\.path"):
         load_dataset(params)
-    with pytest.raises(DatasetError, match="is not there"):
+    with pytest.raises(DatasetError, match="does not exist"):
         load_dataset(replace(params, path=str(tmp_path / "absent")))
 
 

@@ -99,9 +99,9 @@ def test_teachers_have_their_share_of_the_target(
     blend = taught(target, recipe, SPACE)
     assert blend == pytest.approx(0.75 * target + 0.25 * np.mean(said, axis=0), abs=1e-5)
     assert taught(target, small().train, SPACE) is target
-    with pytest.raises(ParamsError, match=r"train\.teachers: .*knows neutral"):
+    with pytest.raises(ParamsError, match=r"train\.teachers: .*predicts neutral"):
         taught(target, recipe, label_space("fer2013"))
-    with pytest.raises(ParamsError, match=r"none\.mar is not there"):
+    with pytest.raises(ParamsError, match=r"none\.mar does not exist"):
         taught(target, small(teachers=["none.mar"]).train, SPACE)
 
 

@@ -133,8 +133,8 @@ def test_a_bad_row_is_named(
 def test_an_image_in_both_splits_is_named(samples: pd.DataFrame) -> None:
     bad = samples.copy()
     bad.loc[5, "pixels_sha256"] = bad.loc[700, "pixels_sha256"]
-    told = failures(bad)["no training image is also a validation image"]
-    assert told == [samples["id"][5]]
+    ids = failures(bad)["no training image is also a validation image"]
+    assert ids == [samples["id"][5]]
 
 
 def test_a_missing_class_is_named(samples: pd.DataFrame) -> None:

@@ -93,7 +93,7 @@ def test_a_damaged_checkpoint_is_not_taken_up(
     (tmp_path / "c.pt").write_bytes(whole[: len(whole) // 2])
     again = Trainer(small(), made(), made(16), tmp_path / "c.pt", "key").run()
     assert digest_of(again) == digest_of(unbroken)
-    assert "starting anew" in capsys.readouterr().err
+    assert "starting from the beginning" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:

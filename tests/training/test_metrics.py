@@ -42,9 +42,9 @@ def test_without_neutral_the_others_are_compared_among_themselves() -> None:
     space = LabelSpace("three", ("joy", "neutral", "fear"))
     target = np.array([[0.5, 0.5, 0], [0, 1, 0]])  # the second is nothing but neutral
     predicted = np.array([[0.25, 0.5, 0.25], [0.1, 0.8, 0.1]])
-    told = apart_from_neutral(target, predicted, space)
-    assert told["kl"] == pytest.approx(np.log(2), abs=1e-5)
-    assert told["accuracy"] == 1
+    found = apart_from_neutral(target, predicted, space)
+    assert found["kl"] == pytest.approx(np.log(2), abs=1e-5)
+    assert found["accuracy"] == 1
     assert apart_from_neutral(target, predicted, LabelSpace("x", ("joy", "awe", "fear"))) == {}
 
 
@@ -52,8 +52,8 @@ def test_rows_without_a_majority_can_be_set_aside() -> None:
     target = np.array([[0.6, 0.4], [0.5, 0.5], [0.2, 0.8]])
     predicted = np.array([[0.4, 0.6], [0.1, 0.9], [0.1, 0.9]])
     assert metrics.METRICS["accuracy"](target, predicted) == pytest.approx(1 / 3)
-    told = where_most_agree(target, predicted)
-    assert (told["rows"], told["accuracy"]) == (2, 0.5)
+    found = where_most_agree(target, predicted)
+    assert (found["rows"], found["accuracy"]) == (2, 0.5)
     assert where_most_agree(target[1:2], predicted[1:2]) == {}
 
 
@@ -112,12 +112,12 @@ def test_the_metrics_agree_with_scikit_learn() -> None:
     assert summary["accuracy"] == pytest.approx(accuracy_score(actual, guess), abs=1e-5)
     assert summary["macro_f1"] == pytest.approx(f1_score(actual, guess, average="macro"), abs=1e-5)
     precision, recall, f1, rows = precision_recall_fscore_support(actual, guess)
-    told = by_emotion(target, predicted, LabelSpace("letters", tuple("abcde")))
+    found = by_emotion(target, predicted, LabelSpace("letters", tuple("abcde")))
     for index, emotion in enumerate("abcde"):
-        assert told[emotion]["precision"] == pytest.approx(precision[index], abs=1e-5)
-        assert told[emotion]["recall"] == pytest.approx(recall[index], abs=1e-5)
-        assert told[emotion]["f1"] == pytest.approx(f1[index], abs=1e-5)
-        assert told[emotion]["rows"] == rows[index]
+        assert found[emotion]["precision"] == pytest.approx(precision[index], abs=1e-5)
+        assert found[emotion]["recall"] == pytest.approx(recall[index], abs=1e-5)
+        assert found[emotion]["f1"] == pytest.approx(f1[index], abs=1e-5)
+        assert found[emotion]["rows"] == rows[index]
 
 
 def test_intervals_hold_the_value_and_narrow_with_more_rows() -> None:
@@ -135,10 +135,10 @@ def test_intervals_hold_the_value_and_narrow_with_more_rows() -> None:
 def test_slices_with_too_few_rows_are_left_out() -> None:
     rng = np.random.default_rng(0)
     target = rng.dirichlet(np.ones(3), 100)
-    told = by_slice(target, target, {"light": np.array(["dark"] * 90 + ["bright"] * 10)})
-    assert list(told["light"]) == ["dark"]
-    assert told["light"]["dark"]["rows"] == 90
-    assert told["light"]["dark"]["accuracy"] == 1
+    found = by_slice(target, target, {"light": np.array(["dark"] * 90 + ["bright"] * 10)})
+    assert list(found["light"]) == ["dark"]
+    assert found["light"]["dark"]["rows"] == 90
+    assert found["light"]["dark"]["accuracy"] == 1
 
 
 def test_agreement_by_hand() -> None:
@@ -187,8 +187,8 @@ def test_few_rows_do_not_make_a_model_sure(method: str) -> None:
     sure = fit(method, target * 2.0, target)(np.array([[2.0, 0, 0]])).max()
     assert 0.7 < sure < 0.99
     rng = np.random.default_rng(0)
-    told = fit(method, rng.normal(size=(6, 3)), target)(np.array([[4.0, 0, 0]])).max()
-    assert told > 0.6
+    found = fit(method, rng.normal(size=(6, 3)), target)(np.array([[4.0, 0, 0]])).max()
+    assert found > 0.6
 
 
 def test_cross_fitting_does_not_see_the_row_it_calibrates() -> None:

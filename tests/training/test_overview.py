@@ -40,9 +40,9 @@ def test_counts_are_those_of_the_rows(samples: pd.DataFrame) -> None:
 def test_histograms_hold_every_row_once(samples: pd.DataFrame) -> None:
     found = overview(samples.drop(columns="image"), SPACE)
     assert {"brightness", "contrast", "size"} <= set(found["measures"])
-    for told in (found["vote_entropy"], *found["measures"].values()):
-        assert len(told["edges"]) == len(next(iter(told["counts"].values()))) + 1
-        assert {split: sum(n) for split, n in told["counts"].items()} == found["rows"]
+    for histogram in (found["vote_entropy"], *found["measures"].values()):
+        assert len(histogram["edges"]) == len(next(iter(histogram["counts"].values()))) + 1
+        assert {split: sum(n) for split, n in histogram["counts"].items()} == found["rows"]
     light = [dict(row)["brightness"] for row in samples["measures"]]
     assert found["measures"]["brightness"]["edges"][0] == pytest.approx(min(light), abs=1e-4)
     assert found["measures"]["brightness"]["edges"][-1] == pytest.approx(max(light), abs=1e-4)
@@ -50,13 +50,13 @@ def test_histograms_hold_every_row_once(samples: pd.DataFrame) -> None:
 
 def test_valence_and_arousal_make_a_plane_where_they_are_told(samples: pd.DataFrame) -> None:
     assert overview(samples, SPACE)["plane"] == []
-    told = samples.assign(
+    rated = samples.assign(
         measures=[
             [*row, ("valence", number / 10), ("arousal", 9.0)]
             for number, row in enumerate(samples["measures"])
         ]
     )
-    plane = overview(told, SPACE)["plane"]
+    plane = overview(rated, SPACE)["plane"]
     assert len(plane) == len(samples)
     leading = SPACE.emotions[int(np.argmax(samples["distribution"].iloc[3]))]
     assert plane[3] == (0.3, 9.0, leading)

@@ -1,4 +1,4 @@
-"""What a training starts and learns from: told, followed, and never mistaken."""
+"""Provenance of a training: sources are recorded, and part of the key of a run."""
 
 from __future__ import annotations
 

@@ -116,8 +116,8 @@ def test_what_somebody_ran_already_is_fetched_in_place_of_run(
 ) -> None:
     clone = cloned(pushed, tmp_path, s3)
     (tmp_path / "dvc.lock").unlink()
-    told = clone("dvc", "repro", "--pull")
-    assert "is cached" in told
+    output = clone("dvc", "repro", "--pull")
+    assert "is cached" in output
     assert files(tmp_path / "prepared") == files(pushed.folder / "prepared")
 
 

@@ -1,6 +1,6 @@
 """Networks by name, a family a file: (N, channels, size, size) float32 -> logits (N, E).
 
-Names joined by "+" make an ensemble of them.
+Names joined by "+" form an ensemble.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def members(name: str) -> list[Architecture]:
-    """The architectures that a name, or names joined by "+", stand for.
+    """Return the architectures of a name, or of names joined by "+".
 
     Raises:
-        ParamsError: there is no such architecture.
+        ParamsError: an architecture is unknown.
     """
     for part in name.split("+"):
         if part not in ARCHITECTURES:
@@ -60,7 +60,7 @@ def members(name: str) -> list[Architecture]:
 
 
 def preprocessing_of(params: ModelParams) -> Preprocessing:
-    """The preprocessing of a network with these parameters; the first of an ensemble decides."""
+    """Return the preprocessing of a network; that of an ensemble is its first member's."""
     first = members(params.architecture)[0]
     return Preprocessing(
         params.size or first.size, params.channels or first.channels, first.mean, first.std
@@ -74,17 +74,17 @@ def build(
     pretrained: bool = True,
     emotions: tuple[str, ...] | None = None,
 ) -> nn.Module:
-    """The network that `params.architecture` names.
+    """Build the network that `params.architecture` names.
 
     Args:
-        params: null values are the architecture's own.
-        classes: emotions of the label space.
-        pretrained: False where trained weights follow anyway, whatever `params.weights` says.
-        emotions: what the classes are; a head for others is not taken from an earlier training.
+        params: null stands for the architecture's default.
+        classes: number of emotions.
+        pretrained: False to ignore `params.weights`, because trained weights follow.
+        emotions: of the classes; a head for others is not taken from an earlier training.
 
     Raises:
-        ParamsError: there is no such network, or not of this size.
-        WeightsError: its pretrained weights cannot be had.
+        ParamsError: the network is unknown or does not support this size.
+        WeightsError: its pretrained weights are unavailable.
     """
     preprocessing = preprocessing_of(params)
     networks = []
@@ -105,7 +105,7 @@ def build(
 
 
 def _built(architecture: Architecture, shape: Shape, name: str) -> nn.Module:
-    """The network, having seen that it takes images of this size."""
+    """Build a network and check that it accepts images of this size."""
     try:
         network = architecture.build(shape)
         with torch.inference_mode():
@@ -116,38 +116,38 @@ def _built(architecture: Architecture, shape: Shape, name: str) -> nn.Module:
 
 
 def _scales(params: ModelParams) -> list[tuple[float, float]]:
-    """What makes of the first member's input that of each member."""
+    """Return factor and offset from the first member's input to that of each member."""
     first, *_ = known = members(params.architecture)
     return [(first.std / each.std, (first.mean - each.mean) / each.std) for each in known]
 
 
 def members_of(network: nn.Module, name: str) -> list[tuple[Architecture, nn.Module]]:
-    """The architecture and the network of each member."""
+    """Return the architecture and the network of each member."""
     networks = network.members if isinstance(network, Ensemble) else [network]
     return list(zip(members(name), networks, strict=True))
 
 
 def origin(params: ModelParams) -> str:
-    """What a network's weights had learned from before it was trained here, in words."""
+    """Describe the origin of a network's initial weights, for the model card."""
     known = {member.pretrained_on for member in members(params.architecture)}
     pretrained = " and ".join(sorted(name for name in known if name))
     if params.weights_file:
-        earlier = f"an earlier training here ({params.weights_file.name})"
-        return (
-            f"{earlier}; this architecture's own are from {pretrained}" if pretrained else earlier
-        )
+        earlier = f"an earlier training in this project ({params.weights_file.name})"
+        if not pretrained:
+            return earlier
+        return f"{earlier}; the architecture's pretrained weights are from {pretrained}"
     if params.weights == "none" or not pretrained:
-        return "nothing: it learned from scratch"
+        return "random weights"
     return pretrained
 
 
 def stages(network: nn.Module, name: str) -> list[Sequence[nn.Module]]:
-    """For each member, its parts in the order of the flow; the last one is the head."""
+    """Return the parts of each member, from input to head."""
     return [architecture.stages(member) for architecture, member in members_of(network, name)]
 
 
 def settle_norms(network: nn.Module, params: ModelParams, inputs: Tensor) -> None:
-    """`settle` the members whose weights came without the norms' statistics."""
+    """`settle` the members whose weights lack statistics of batch norms."""
     given = network.inputs(inputs) if isinstance(network, Ensemble) else [inputs]
     each = zip(members_of(network, params.architecture), given, strict=True)
     for (architecture, member), seen in each:

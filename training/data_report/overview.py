@@ -21,17 +21,17 @@ _PLANE = ("valence", "arousal")
 
 
 def overview(samples: pd.DataFrame, space: LabelSpace) -> dict[str, Any]:
-    """Counts and histograms by split.
+    """Return counts and histograms by split.
 
     Args:
-        samples: rows of the prepared file, without the images; see training.data_set.samples.
+        samples: rows of the prepared file without images; see training.data_set.samples.
         space: the label space of the votes.
 
     Returns:
         `rows` and `leading` (emotion -> rows that it leads in) by split, `mean` (emotion -> mean
-        share of the votes), `vote_entropy` in nats and `measures` as histograms, `alike` (rows
-        beside the training ones that are nearly a training image), and `plane`: valence, arousal
-        and leading emotion of some rows, where the data set tells them.
+        share of the votes), `vote_entropy` in nats and `measures` as histograms, `alike` (number
+        of held-out rows that are near-duplicates of a training image), and `plane`: valence,
+        arousal and leading emotion of some rows, where the data set has them.
     """
     shares = np.array(samples["distribution"].tolist())
     leading = pd.Series([space.emotions[place] for place in shares.argmax(axis=1)])
@@ -57,7 +57,7 @@ def overview(samples: pd.DataFrame, space: LabelSpace) -> dict[str, Any]:
 def _histogram(
     values: NDArray[np.floating], splits: pd.Series, span: tuple[float, float]
 ) -> dict[str, Any]:
-    """Edges of equal steps (_BINS + 1,), and how many rows of each split lie between them."""
+    """Return equally spaced edges (_BINS + 1,) and the counts of each split between them."""
     edges = np.histogram_bin_edges(values, _BINS, span)
     counts = {
         str(split): np.histogram(values[splits == split], edges)[0].tolist()
@@ -67,23 +67,23 @@ def _histogram(
 
 
 def _plane(numbers: pd.DataFrame, leading: pd.Series) -> list[tuple[float, float, str]]:
-    """Of rows in equal steps, so that the same come each time."""
+    """Return valence, arousal and leading emotion of evenly spaced rows."""
     if not set(_PLANE) <= set(numbers):
         return []
     step = -(-len(numbers) // _MOST_POINTS)
-    told = numbers.loc[::step, list(_PLANE)].round(3).assign(emotion=leading[::step])
-    return list(told.itertuples(index=False, name=None))
+    rows = numbers.loc[::step, list(_PLANE)].round(3).assign(emotion=leading[::step])
+    return list(rows.itertuples(index=False, name=None))
 
 
 def examples(samples: pd.DataFrame, space: LabelSpace) -> Mapping[str, Image.Image]:
-    """For each emotion a strip of training images that most people name so, the surest first."""
+    """Return a strip of training images for each emotion, those with its largest share first."""
     trained = samples[samples["split"] == "train"]
     shares = np.array(trained["distribution"].tolist())
     strips = {}
     for place, emotion in enumerate(space.emotions):
-        surest = np.argsort(-shares[:, place], kind="stable")[:_EXAMPLES]
+        order = np.argsort(-shares[:, place], kind="stable")[:_EXAMPLES]
         strip = Image.new("RGB", (_TILE * _EXAMPLES, _TILE), "white")
-        for position, row in enumerate(surest):
+        for position, row in enumerate(order):
             image = Image.fromarray(decode(trained["image"].iloc[row]).pixels)
             strip.paste(ImageOps.fit(image, (_TILE, _TILE)), (_TILE * position, 0))
         strips[emotion] = strip

@@ -14,7 +14,7 @@ from training.paths import FACTS_FILE
 
 @dataclass(frozen=True)
 class Facts:
-    """What the later stages and the model's provenance need to know of the data.
+    """Facts about the data for later stages and the model's provenance.
 
     Attributes:
         name: the data set.
@@ -30,7 +30,7 @@ class Facts:
 
 
 def read_facts(path: Path = FACTS_FILE) -> Facts:
-    """The facts that `prepare` wrote."""
+    """Read the facts that the stage `prepare` wrote."""
     content: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return Facts(
         content["name"],

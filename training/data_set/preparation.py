@@ -37,10 +37,9 @@ Numbers = NDArray[np.floating]
 def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> dict[str, Any]:
     """Write the samples and the facts; returns the facts.
 
-    Training rows whose pixels also occur in another split are dropped and counted: a model must
-    not be tested on what it has learnt. Rows that are nearly the same as a training image are
-    kept and marked, so that results can be told with and without them. `params.limit` then draws
-    fewer. Images are read one at a time, so that memory does not grow with their size.
+    Training rows whose pixels also occur in another split are dropped and counted, so that no
+    model is tested on training images. Near-duplicates of training images are kept in a slice of
+    their own. `params.limit` then samples rows. Images are read one at a time to save memory.
 
     Raises:
         DatasetError: an image cannot be decoded.
@@ -94,13 +93,13 @@ def prepare(data: Annotated, params: DataParams, samples: Path, facts: Path) -> 
 def _by_row(
     columns: Mapping[str, Sequence[Any] | Numbers], kind: type
 ) -> list[list[tuple[str, Any]]]:
-    """Columns (N,) by name as names and values of each of N rows."""
+    """Turn columns (N,) by name into a list of (name, value) pairs for each of N rows."""
     rows = zip(*columns.values(), strict=True)
     return [list(zip(columns, map(kind, row), strict=True)) for row in rows]
 
 
 def _measure(data: Annotated) -> tuple[list[str], Fingerprint, dict[str, Numbers]]:
-    """One pass over the images: digests of the pixels (N,), fingerprints, and light and size."""
+    """Read all images once: digests of their pixels (N,), fingerprints, brightness and size."""
     digests, prints, measures, unusable = [], [], [], list[str]()
     named = zip(data.images, data.ids, strict=True)
     for image, name in tqdm(named, "images", len(data.ids), disable=not sys.stderr.isatty()):
@@ -116,7 +115,7 @@ def _measure(data: Annotated) -> tuple[list[str], Fingerprint, dict[str, Numbers
     if unusable:
         raise DatasetError(
             f"{len(unusable)} of {len(data.ids)} images cannot be used: {few_of(unusable)}; "
-            "replace them, or take them and their rows out"
+            "replace them, or remove them and their rows"
         )
     columns = zip(("brightness", "contrast", "size"), np.array(measures).T, strict=True)
     return digests, Fingerprint.stack(prints), dict(columns)
@@ -138,7 +137,7 @@ def _pixels(image: Image, name: str) -> NDArray[np.uint8]:
 
 
 def _encode(image: Image, name: str) -> bytes:
-    """A file as it is, unless only a part of it counts."""
+    """Return a file unchanged, or its box or array as PNG."""
     if isinstance(image, ImageFile) and image.box is None:
         return image.path.read_bytes()
     buffer = io.BytesIO()
@@ -162,13 +161,13 @@ def _slices(
     trained: Container[np.int64],
     data: Annotated,
 ) -> dict[str, Sequence[str]]:
-    """What results are told by: always light, contrast, size and likeness to a training image.
+    """Return the slices of each row: brightness, contrast, size, likeness to training images, ...
 
     Args:
         measures: numbers (N,) by name.
         groups: (N,) of nearly identical images.
-        trained: the groups of the images that are trained on.
-        data: its own attributes follow.
+        trained: groups of the training images.
+        data: its attributes become slices, too.
     """
     seen = ["yes" if group in trained else "no" for group in groups]
     columns = {**measures, "like_a_training_image": seen, **data.attributes}
@@ -179,13 +178,13 @@ def _slices(
 
 
 def _thirds(values: Numbers) -> list[str]:
-    """Numbers (N,) as low, middle or high."""
+    """Turn numbers (N,) into "low", "middle" or "high"."""
     bounds = np.quantile(values, [1 / 3, 2 / 3])
     return [_THIRDS[part] for part in np.searchsorted(bounds, values, side="left")]
 
 
 def _digest(table: Mapping[str, Sequence[Any]], kept: Sequence[int]) -> str:
-    """SHA-256 over identities, splits, pixels and votes."""
+    """Return the SHA-256 over identities, splits, pixels and votes of the kept rows."""
     names = ("id", "split", "pixels_sha256", "votes")
     rows = [{name: table[name][index] for name in names} for index in kept]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
@@ -202,7 +201,7 @@ def _count_leading(
 
 
 def count_faces(images: Sequence[Image], seed: int) -> tuple[int, int]:
-    """In how many of how many RGB images, drawn at random, scoring would find a face."""
+    """Count faces in a random sample of RGB images: (images with a face, images searched)."""
     drawn = np.random.default_rng(seed).permutation(len(images))[:_FACES_SOUGHT]
     found = [bool(find_faces(_pixels(images[index], str(index)))) for index in drawn]
     return sum(found), len(found)

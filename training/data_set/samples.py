@@ -34,9 +34,9 @@ SCHEMA = pa.schema(
 def load_split(
     split: str, preprocessing: Preprocessing, path: Path = SAMPLES_FILE
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Images (N, channels, size, size) uint8 and distributions (N, E) float32 of one split.
+    """Return images (N, channels, size, size) uint8 and distributions (N, E) float32 of a split.
 
-    Images are decoded and resized by the code that serves: see moodlake.inference.decoding.
+    The code that serves decodes and resizes them; see moodlake.inference.decoding.
     """
     rows = _read(split, ["image", "distribution"], path)
     side = preprocessing.decoded_side
@@ -46,7 +46,7 @@ def load_split(
 
 
 def load_sides(split: str, path: Path = SAMPLES_FILE) -> NDArray[np.int64]:
-    """Shorter sides (N,) in pixels of the images of one split."""
+    """Return the shorter sides (N,), in pixels, of the images of a split."""
     files = _read(split, ["image"], path)["image"]
     return np.array([min(Image.open(io.BytesIO(data.as_py())).size) for data in files])
 
@@ -54,19 +54,19 @@ def load_sides(split: str, path: Path = SAMPLES_FILE) -> NDArray[np.int64]:
 def load_targets(
     split: str, path: Path = SAMPLES_FILE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distributions and votes, each (N, E), of one split."""
+    """Return distributions and votes, each (N, E), of a split."""
     rows = _read(split, ["distribution", "votes"], path)
     return np.array(rows["distribution"].to_pylist()), np.array(rows["votes"].to_pylist())
 
 
 def load_raw_votes(split: str, path: Path = SAMPLES_FILE) -> NDArray[np.float64] | None:
-    """Votes (N, E) with those of outliers left in; None where the data set removes none."""
+    """Return votes (N, E) before outlier removal, or None where the data set removes none."""
     votes = _read(split, ["raw_votes"], path)["raw_votes"]
     return None if votes.null_count else np.array(votes.to_pylist())
 
 
 def load_slices(split: str, path: Path = SAMPLES_FILE) -> dict[str, NDArray[np.str_]]:
-    """Name of a slice -> which part of it each row (N,) of one split is in."""
+    """Return, by name of the slice, the value (N,) of each row of a split."""
     rows = [dict(row) for row in _read(split, ["slices"], path)["slices"].to_pylist()]
     return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
 

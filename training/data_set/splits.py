@@ -1,7 +1,7 @@
-"""Splits for data sets that have none, and images that are nearly the same.
+"""Split data sets that have no split, and find near-identical images.
 
-Near-identical images (copies, other sizes, other compressions) never cross a split: a model must
-not be tested on what it has learnt.
+Near-identical images (copies, other sizes, other compressions) stay in one split, so that no model
+is tested on training images.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _MOST_PAIRS = 2_000_000
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What `near_identical` compares.
+    """Features that `near_identical` compares.
 
     Attributes:
         hash: (..., 4) the 64 bits of a perceptual hash (Zauner, 2010).
-        thumbnail: (..., 256) of mean 0 and length 1.
+        thumbnail: (..., 256) grey pixels, scaled to mean 0 and length 1.
     """
 
     hash: NDArray[np.uint16]
@@ -37,7 +37,7 @@ class Fingerprint:
 
     @classmethod
     def stack(cls, prints: Sequence[Self]) -> Self:
-        """Those of N images as one."""
+        """Stack the fingerprints of N images."""
         hashes, thumbnails = ([getattr(item, name) for item in prints] for name in _PARTS)
         return cls(np.stack(hashes), np.stack(thumbnails))
 
@@ -46,7 +46,7 @@ _PARTS = ("hash", "thumbnail")
 
 
 def fingerprint(pixels: NDArray[np.uint8]) -> Fingerprint:
-    """The fingerprint of an image (h, w) or (h, w, 3) uint8."""
+    """Return the fingerprint of an image (h, w) or (h, w, 3) uint8."""
     image = Image.fromarray(pixels).convert("L")
     bits = np.packbits(imagehash.phash(image).hash.ravel())
     small = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32).ravel()
@@ -55,10 +55,10 @@ def fingerprint(pixels: NDArray[np.uint8]) -> Fingerprint:
 
 
 def near_identical(prints: Fingerprint) -> NDArray[np.int64]:
-    """The group (N,) of each image; images of one group are copies of each other, or nearly.
+    """Return the group (N,) of each image; images of one group are near-identical.
 
-    Two hashes that differ in fewer bits than they have chunks share a chunk, so that only images
-    with a chunk in common are compared; those whose thumbnails correlate are one image.
+    Two hashes that differ in fewer bits than they have chunks share a chunk, so only images with a
+    common chunk are compared. Images whose thumbnails correlate form a group.
     """
     hashes, thumbnails = prints.hash, prints.thumbnail
     pairs = [_pairs_with_equal(hashes[:, chunk]) for chunk in range(_CHUNKS)]
@@ -76,7 +76,7 @@ def near_identical(prints: Fingerprint) -> NDArray[np.int64]:
 
 
 def _pairs_with_equal(values: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Pairs (P, 2) of positions with the same value; neighbours only where there are too many."""
+    """Return pairs (P, 2) of positions with equal values; neighbours only if there are too many."""
     order = np.argsort(values, kind="stable")
     runs = np.split(order, np.flatnonzero(np.diff(values[order])) + 1)
     pairs = [np.empty((0, 2), np.int64)]
@@ -92,14 +92,14 @@ def _pairs_with_equal(values: NDArray[np.uint16]) -> NDArray[np.int64]:
 def stratified(
     groups: NDArray[np.int64], leading: NDArray[np.int64], valid_share: float, seed: int
 ) -> list[str]:
-    """A split of rows into "train" and "valid" that keeps groups whole and emotions in proportion.
+    """Split rows into "train" and "valid", keeping groups whole and emotions in proportion.
 
     Args:
-        groups: (N,) see `near_identical`.
+        groups: (N,) from `near_identical`.
         leading: (N,) the index of each row's majority emotion.
-        valid_share: of the rows of each emotion, that goes to "valid"; one row at least where
-            there are two groups or more.
-        seed: of the draw.
+        valid_share: share of each emotion's rows for "valid"; at least one row if an emotion has
+            two groups or more.
+        seed: of the random choice.
     """
     rng = np.random.default_rng(seed)
     valid = np.zeros(len(groups), bool)
@@ -121,12 +121,15 @@ def stratified(
 
 
 def sample(strata: Sequence[Hashable], limit: int, seed: int) -> list[int]:
-    """Positions of at most `limit` rows, each stratum in its proportion and with one row at least.
+    """Sample at most `limit` rows in proportion, with at least one of each stratum.
 
     Args:
-        strata: (N,) what must keep its proportion.
-        limit: rows at most, but never fewer than there are strata.
-        seed: of the draw.
+        strata: (N,) the stratum of each row.
+        limit: maximum number of rows, but at least one for each stratum.
+        seed: of the random choice.
+
+    Returns:
+        The positions of the rows, in order.
     """
     rng = np.random.default_rng(seed)
     members: dict[Hashable, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Data sets: an adapter a file, all with one interface.
+"""Data sets: one adapter a file, with a common interface.
 
 An adapter is a function `load(params) -> Annotated` that reads the published files of one data
 set and knows its label space, its splits and its rules for which rows to drop.
@@ -34,14 +34,14 @@ _ADAPTERS = {
 
 
 def load_dataset(params: DataParams) -> Annotated:
-    """The data set that `params.name` names.
+    """Load the data set that `params.name` names.
 
     Raises:
-        DatasetError: there is no such adapter, or its files are absent or damaged.
+        DatasetError: the data set is unknown, or its files are absent or damaged.
     """
     if params.name not in _ADAPTERS:
         raise DatasetError(f"data.name={params.name!r} is not one of {', '.join(_ADAPTERS)}")
     try:
         return _ADAPTERS[params.name](params)
-    except ValueError as error:  # a label space or face mode that is none
+    except ValueError as error:  # an unknown label space or face mode
         raise DatasetError(f"data: {error}") from error

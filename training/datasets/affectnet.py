@@ -87,7 +87,7 @@ def _read_tables(place: Path, space: LabelSpace, dropped: Counter[str]) -> Itera
 
 
 def _box(file: Path, line: int, row: Mapping[str, str]) -> tuple[int, int, int, int] | None:
-    """(left, top, right, bottom); None where the table says NULL or less than 0, as it does."""
+    """(left, top, right, bottom); None where the table holds NULL or a negative number."""
     if any(row[key] == "NULL" or row[key].startswith("-") for key in _BOX):
         return None
     left, top, width, height = (whole_number(file, line, key, row[key], 100_000) for key in _BOX)

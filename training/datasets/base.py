@@ -1,4 +1,4 @@
-"""What every data set adapter returns, and what they share."""
+"""The result of every data set adapter, and helpers for reading its files."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _MOST_EXAMPLES = 5
 
 
 class DatasetError(UserError):
-    """A data set that cannot be used; the message names the file, the row and the cure."""
+    """A data set cannot be used; the message names the file, the row and the fix."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image on disk, and the part of it that counts: (left, top, right, bottom) in pixels."""
+    """An image on disk, and the box to use: (left, top, right, bottom) in pixels; None: all."""
 
     path: Path
     box: tuple[int, int, int, int] | None = None
 
 
 Image = NDArray[np.uint8] | ImageFile
-"""Grey (h, w) or RGB (h, w, 3) pixels, or where they are."""
+"""Grey (h, w) or RGB (h, w, 3) pixels, or a file."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Annotated:
 
     Attributes:
         space: the label space of the votes.
-        faces: which part of a new image a model of this data reads: FaceMode.LARGEST where the
-            images are face crops.
+        faces: face mode of a model trained on this data: FaceMode.LARGEST if the images are face
+            crops.
         ids: (N,) unique names, for messages.
         images: (N,).
-        votes: (N, E) counts, those of outliers removed, or probabilities; no row without any.
-        splits: (N,) "train", "valid" or "test"; None where the data set has no split of its own.
+        votes: (N, E) counts without outliers, or probabilities; no row is all zero.
+        splits: (N,) "train", "valid" or "test"; None where the data set has no split.
         dropped: how many rows were left out, by reason.
-        attributes: columns (N,) to slice results by: words, or numbers that are cut into thirds.
-        raw_votes: (N, E) the counts before outliers were removed; None where none were.
+        attributes: columns (N,) to slice results by: text, or numbers, which are cut into thirds.
+        raw_votes: (N, E) counts before outlier removal; None where none were removed.
     """
 
     space: LabelSpace
@@ -65,45 +65,45 @@ class Annotated:
 
 
 def one_hot(labels: Sequence[int], space: LabelSpace) -> NDArray[np.int64]:
-    """One vote (N, E) for each label, an index into `space`."""
+    """Return one vote (N, E) for each label, an index into `space`."""
     return np.eye(len(space), dtype=np.int64)[np.asarray(labels, int)]
 
 
 def place_of(params: DataParams, expects: str) -> Path:
-    """The file or folder that data.path names.
+    """Return the file or folder that data.path names.
 
     Raises:
-        DatasetError: it is not named, or not there; `expects` says what it should be.
+        DatasetError: it is missing; the message includes `expects`.
     """
     if not params.path:
         raise DatasetError(
-            f"{params.name} does not ship with moodlake: run with -S data.path=PLACE, {expects}; "
-            "data/README.md tells where to get it"
+            f"{params.name} is not part of moodlake: run with -S data.path=PATH, {expects}; "
+            "see data/README.md for where to get it"
         )
     place = Path(params.path)
     if not place.exists():
-        raise DatasetError(f"{place} is not there; data.path must name {expects}")
+        raise DatasetError(f"{place} does not exist; data.path must name {expects}")
     return place
 
 
 def part_of(place: Path, *names: str) -> Path:
-    """The first of `names` that is in the folder `place`.
+    """Return the first of `names` that exists in the folder `place`.
 
     Raises:
-        DatasetError: none is.
+        DatasetError: none exists.
     """
     for name in names:
         if (place / name).exists():
             return place / name
     raise DatasetError(
-        f"{place} holds no {' or '.join(names)}; copy the data set again, whole, or check data.path"
+        f"{place} holds no {' or '.join(names)}; copy all of the data set again, or check data.path"
     )
 
 
 def read_rows(
     file: Path, columns: Sequence[str], delimiter: str = ","
 ) -> dict[int, dict[str, str]]:
-    """The rows of a table with a header, by their line as an editor counts.
+    """Return the rows of a table with a header, by line number.
 
     Raises:
         DatasetError: it cannot be read, lacks one of `columns`, or a row has too few or too many
@@ -134,7 +134,7 @@ def read_rows(
 
 
 def read_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text that are not blank, with their numbers from 1.
+    """Yield the lines of a text that are not blank, with their numbers from 1.
 
     Raises:
         DatasetError: it cannot be read.
@@ -147,13 +147,13 @@ def read_lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def number(file: Path, row: int, name: str, text: Any) -> float:
-    """A number of an annotation file.
+    """Parse a number of an annotation file.
 
     Args:
-        row: of the file, as an editor counts lines.
+        row: line number in the file.
 
     Raises:
-        DatasetError: it is none, or negative.
+        DatasetError: it is no number, or negative.
     """
     try:
         value = float(text)
@@ -161,16 +161,16 @@ def number(file: Path, row: int, name: str, text: Any) -> float:
         value = float("nan")
     if not np.isfinite(value) or value < 0:
         raise DatasetError(
-            f"{file}, line {row}: {name} is {text!r}; it must be a number that is not negative"
+            f"{file}, line {row}: {name} is {text!r}; it must be a number of at least 0"
         )
     return value
 
 
 def whole_number(file: Path, row: int, name: str, text: Any, below: int) -> int:
-    """A class number from 0 up to and without `below`.
+    """Parse a class number from 0 to `below` - 1.
 
     Raises:
-        DatasetError: it is another.
+        DatasetError: it is out of range.
     """
     value = number(file, row, name, text)
     if value != int(value) or value >= below:
@@ -181,7 +181,7 @@ def whole_number(file: Path, row: int, name: str, text: Any, below: int) -> int:
 
 
 def check_sum(file: Path, row: int, values: Sequence[float]) -> None:
-    """Probabilities must sum to 1, but for SUM_TOLERANCE.
+    """Check that probabilities sum to 1 within SUM_TOLERANCE.
 
     Raises:
         DatasetError: they do not.
@@ -189,29 +189,29 @@ def check_sum(file: Path, row: int, values: Sequence[float]) -> None:
     if abs(sum(values) - 1) > SUM_TOLERANCE:
         raise DatasetError(
             f"{file}, line {row}: the probabilities sum to {sum(values):.4f}, not to 1; "
-            "correct the row or take it out"
+            "correct the row or remove it"
         )
 
 
 def require_files(file: Path, images: Sequence[ImageFile]) -> None:
-    """Every image that `file` names must be there.
+    """Check that every image that `file` names exists.
 
     Raises:
-        DatasetError: some are not; a few are named.
+        DatasetError: some do not; the message names a few.
     """
     missing = [str(image.path) for image in images if not image.path.is_file()]
     if missing:
         raise DatasetError(
-            f"{len(missing)} of {len(images)} images that {file} names are not there: "
-            f"{few_of(missing)}; copy the images again, or take their rows out"
+            f"{len(missing)} of {len(images)} images that {file} names do not exist: "
+            f"{few_of(missing)}; copy the images again, or remove their rows"
         )
 
 
 def few_of(names: Sequence[str]) -> str:
-    """The first of `names`, for a message."""
+    """Join the first of `names` for a message."""
     return f"{', '.join(names[:_MOST_EXAMPLES])}{', ...' if len(names) > _MOST_EXAMPLES else ''}"
 
 
 def images_in(folder: Path) -> Iterator[Path]:
-    """The images right in a folder, in name order."""
+    """Yield the images directly in a folder, by name."""
     yield from sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -1,6 +1,6 @@
-"""Drawn faces with simulated annotators: a small data set that is made here, the same each time.
+"""Drawn faces with simulated annotators: a small, reproducible data set.
 
-It stands in for real photographs where none can ship. A model of it says nothing about people.
+It replaces photographs, which cannot be redistributed. A model of it says nothing about people.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Expression:
         brow_lift: distance of the brows above their rest.
         eye_open: height of the eyes.
         skew: how far one corner of the mouth is raised over the other.
-        confused_with: what annotators take it for when they disagree.
+        confused_with: emotions that annotators mistake it for.
     """
 
     mouth_curve: float
@@ -58,7 +58,7 @@ _EXPRESSIONS = {
 
 
 def load(params: DataParams) -> Annotated:
-    """Draw the faces and let the simulated annotators vote; the seed decides all of it."""
+    """Draw the faces and simulate the votes; the seed determines both."""
     space = label_space("ferplus")
     rng = np.random.default_rng(params.seed)
     splits = [split for split, count in _COUNTS.items() for _ in range(count)]
@@ -75,7 +75,7 @@ def load(params: DataParams) -> Annotated:
 
 
 def _vote(emotion: str, rng: np.random.Generator) -> np.ndarray:
-    """Votes (E,) of annotators who mostly see `emotion`, and else what it is confused with."""
+    """Simulate votes (E,): mostly `emotion`, otherwise emotions it is confused with."""
     space = label_space("ferplus")
     chances = np.full(len(space), 0.02)
     for other in _EXPRESSIONS[emotion].confused_with:

@@ -42,7 +42,7 @@ def load(params: DataParams) -> Annotated:
     Single votes are removed as slips, as the authors' code does (microsoft/FERPlus,
     src/ferplus.py). A row is dropped where no emotion keeps a vote, or where "unknown" or "not a
     face" have as many as the leading emotion. The authors also drop rows that people disagree on
-    when they tell accuracy; such rows have a distribution too, and stay.
+    when they report accuracy; here these rows stay, as they have a distribution too.
 
     Raises:
         DatasetError: a file is not named, absent or damaged.

@@ -26,7 +26,7 @@ def read_npz(
         with np.load(path, allow_pickle=False) as archive:
             wanted = (*names, *aside)
             if missing := [name for name in wanted if name not in archive.files]:
-                raise DatasetError(f"{path} lacks {missing}; data/README.md tells what it holds")
+                raise DatasetError(f"{path} lacks {missing}; see data/README.md for its content")
             arrays = {name: archive[name] for name in wanted}
     except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} cannot be read as an .npz: {error}") from error

@@ -1,4 +1,4 @@
-"""How far people agree with each other: the yardstick beside a model's accuracy."""
+"""Agreement between annotators, for comparison with a model's accuracy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _DRAWS = 20
 
 
 def one_against_the_rest(votes: NDArray[np.int64]) -> float:
-    """How often one annotator says what most of the others say; a tie counts in part.
+    """Return how often one annotator agrees with the majority of the others; ties count in part.
 
     Args:
         votes: (N, E) counts; rows with one vote are left out.
@@ -29,11 +29,11 @@ def one_against_the_rest(votes: NDArray[np.int64]) -> float:
 
 
 def half_against_half(votes: NDArray[np.int64], seed: int = 0) -> float:
-    """How often the majorities of two random halves of the annotators are the same.
+    """Return how often the majorities of two random halves of the annotators agree.
 
     Args:
         votes: (N, E) counts; rows with one vote are left out.
-        seed: of the halves; each row is split _DRAWS times.
+        seed: of the random halves; each row is split _DRAWS times.
     """
     rng = np.random.default_rng(seed)
     agreed = []

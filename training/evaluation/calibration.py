@@ -1,4 +1,4 @@
-"""Calibration: make a network's probabilities match the votes.
+"""Calibrate a network's probabilities to match the votes.
 
 Logits z become softmax(z / T) (temperature scaling, Guo et al., ICML 2017) or
 softmax(w * z + b) with a weight and a bias for each emotion (vector scaling, ibid.). The fit
@@ -22,7 +22,7 @@ from training.paths import CALIBRATION_FILE
 
 FOLDS = 5
 _PRIOR = 8.0
-"""Precision of vector scaling's Gaussian prior around no change: few rows move it little."""
+"""Precision of vector scaling's Gaussian prior around no change, which limits overfitting."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Calibration:
     """softmax((weight * z + bias) / temperature).
 
     Attributes:
-        temperature: above 1 makes a model less sure.
-        weight, bias: (E,), or None where there is no vector scaling.
+        temperature: above 1 flattens the distributions.
+        weight, bias: (E,), or None without vector scaling.
     """
 
     temperature: float = 1.0
@@ -39,7 +39,7 @@ class Calibration:
     bias: tuple[float, ...] | None = None
 
     def __call__(self, logits: Array) -> NDArray[np.float64]:
-        """Logits (N, E) -> distributions (N, E)."""
+        """Turn logits (N, E) into distributions (N, E)."""
         scaled = np.asarray(logits, np.float64)
         if self.weight is not None:
             scaled = scaled * np.array(self.weight) + np.array(self.bias)
@@ -50,7 +50,7 @@ class Calibration:
 
     @classmethod
     def read(cls, path: Path = CALIBRATION_FILE) -> Calibration:
-        """What the stage wrote."""
+        """Read the calibration that the stage `calibrate` wrote."""
         values = json.loads(path.read_text("utf-8"))
         weight, bias = (values[name] and tuple(values[name]) for name in ("weight", "bias"))
         return cls(values["temperature"], weight, bias)
@@ -62,7 +62,7 @@ class Calibration:
 
 
 def fit(method: str, logits: Array, target: Array) -> Calibration:
-    """The calibration of `method` with the least KL(target || model) and a weak prior for none.
+    """Fit a calibration: least KL(target || model) with a weak prior for no change.
 
     Args:
         method: none, temperature or vector.
@@ -79,10 +79,10 @@ def fit(method: str, logits: Array, target: Array) -> Calibration:
 
 
 def cross_fitted(method: str, logits: Array, target: Array) -> NDArray[np.float64]:
-    """Distributions (N, E) of rows that took no part in fitting what was applied to them.
+    """Calibrate by cross-fitting; returns distributions (N, E).
 
-    Each of FOLDS parts is calibrated by what the others were fitted to, so that metrics of the
-    same rows are honest about the calibration.
+    Each of FOLDS parts is calibrated by a fit to the others, so that metrics on the same rows are
+    unbiased.
     """
     predicted = np.empty(logits.shape, np.float64)
     part = np.random.default_rng(0).permutation(len(logits)) % FOLDS
@@ -94,7 +94,7 @@ def cross_fitted(method: str, logits: Array, target: Array) -> NDArray[np.float6
 
 
 def _fit_temperature(logits: Array, target: Array) -> Calibration:
-    # A standard normal prior on log T: a few rows, all right, do not drive T to 0.
+    # A standard normal prior on log T: a few rows that are all correct do not drive T to 0.
     prior = 1 / len(logits)
 
     def loss(log_temperature: Array) -> float:

@@ -1,4 +1,4 @@
-"""Random changes to a batch of images, each image with its own."""
+"""Change each image of a batch at random."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _ERASED_SIDE = (0.15, 0.4)
 
 
 def augment(pixels: Tensor, params: AugmentParams, generator: torch.Generator) -> Tensor:
-    """Flip, turn, scale, shift, light and erase (Zhong et al., "Random Erasing", AAAI 2020).
+    """Flip, rotate, scale, shift, relight and erase (Zhong et al., "Random Erasing", AAAI 2020).
 
     Args:
         pixels: (N, C, s, s) float32 in [0, 1].
         params: the largest change of each kind.
-        generator: all chance comes from it.
+        generator: the only source of randomness.
 
     Returns:
         The same shape, in [0, 1].
@@ -53,8 +53,8 @@ def mix(
 
     Args:
         pixels: (N, C, s, s); target: (N, E).
-        alpha: of the symmetric beta distribution that the share of the first is drawn from.
-        generator: all chance comes from it.
+        alpha: of the symmetric beta distribution of the first image's share.
+        generator: the only source of randomness.
     """
     seed = int(torch.randint(2**31, (1,), generator=generator))  # torch's beta takes no generator
     drawn = np.random.default_rng(seed).beta(alpha, alpha, len(pixels))
@@ -66,7 +66,7 @@ def mix(
 
 
 def _erase(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Grey out a square in a `share` of the images."""
+    """Grey out a random square in a `share` of the images."""
     side = pixels.shape[-1]
     smallest, largest = (round(limit * side) for limit in _ERASED_SIDE)
     chosen = torch.nonzero(torch.rand(len(pixels), generator=generator) < share)[:, 0]

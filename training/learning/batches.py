@@ -1,4 +1,4 @@
-"""Batches of one epoch, made ready in the background while the network learns from the last one."""
+"""Prepare batches in the background while the network learns from the previous one."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Split:
 
 
 class Batches:
-    """Shuffled, augmented, normalised batches of a split.
+    """Shuffle, augment and normalise a split in batches.
 
     Args:
-        split: where they come from.
-        size: rows in a batch; what is left over at the end of an epoch is left out.
+        split: the images and distributions.
+        size: rows in a batch; an incomplete last batch is dropped.
         preprocessing: its mean and deviation normalise the pixels.
-        changes: of the augmentation.
+        changes: parameters of the augmentation.
         mixup: alpha; 0 is off.
 
     Attributes:
-        waited: seconds for which a batch was not ready when it was asked for, over all epochs.
+        waited: seconds spent waiting for batches, over all epochs.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Batches:
         self.waited = 0.0
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return max(1, len(self._split.images) // self._size)
 
     def epoch(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs (B, C, s, s) and distributions (B, E); the seed decides all chance."""
+        """Yield inputs (B, C, s, s) and distributions (B, E); the seed determines their order."""
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self._split.images), generator=generator)
         parts = order[: len(self) * self._size].split(self._size)

@@ -1,4 +1,4 @@
-"""A network over arrays: load its weights, predict its logits."""
+"""Load a trained network, and predict logits for arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.paths import WEIGHTS_FILE
 def predict_logits(
     network: nn.Module, images: NDArray[np.uint8], preprocessing: Preprocessing
 ) -> NDArray[np.float32]:
-    """Logits (N, E) of a network over resized images (N, C, s, s) uint8."""
+    """Return logits (N, E) of a network for resized images (N, C, s, s) uint8."""
     network.eval()
     device = next(network.parameters()).device
     with torch.inference_mode():
@@ -35,16 +35,16 @@ def predict_logits(
 
 
 def load_network(params: Params, classes: int, weights: Path = WEIGHTS_FILE) -> nn.Module:
-    """The trained network, ready to predict.
+    """Load the trained network, ready to predict.
 
     Raises:
-        WeightsError: the weights are of another network than `params` describes.
+        WeightsError: the weights belong to another network than `params` describes.
     """
     network = build(params.model, classes, pretrained=False)
     try:
         network.load_state_dict(safetensors.torch.load_file(weights))
     except (RuntimeError, SafetensorError) as error:
         raise WeightsError(
-            f"{weights} is not of the network in params.yaml: `dvc repro` trains that one"
+            f"{weights} does not fit the network in params.yaml; `dvc repro` trains that one"
         ) from error
     return network.eval()

@@ -1,4 +1,4 @@
-"""How a network learns: losses, parameter groups, schedules."""
+"""Losses, optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Loss:
     """The loss of logits (N, E) against the annotators' distributions (N, E).
 
     - kl: KL(target || model).
-    - cross_entropy: against the distribution; it differs from kl by the target's own entropy.
+    - cross_entropy: against the distribution; differs from kl by the target's entropy.
     - hard_cross_entropy: against the majority emotion alone (see `majority`), weighted by class.
-    - label_drawing: against one emotion drawn from the distribution, anew each time (Barsoum et
+    - label_drawing: against one emotion drawn from the distribution at each step (Barsoum et
       al., ICMI 2016, "probabilistic label drawing").
 
     Args:
@@ -53,7 +53,7 @@ class Loss:
     def of(
         self, network: nn.Module, inputs: Tensor, target: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """The loss of a network; the members of an ensemble each learn alone."""
+        """Return the loss of a network; each member of an ensemble learns independently."""
         if isinstance(network, Ensemble):
             each = [self(logits, target, generator) for logits in network.each(inputs)]
             return torch.stack(each).sum()
@@ -61,7 +61,7 @@ class Loss:
 
 
 def majority(distributions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One-hot (N, E): the leading emotion of each row."""
+    """Return the leading emotion of each row, one-hot (N, E)."""
     hard: NDArray[np.float32] = np.eye(distributions.shape[1], dtype=np.float32)[
         distributions.argmax(1)
     ]
@@ -69,7 +69,7 @@ def majority(distributions: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def class_weights(target: Tensor, balance: float) -> Tensor:
-    """Weights (E,) of mean 1: how often an emotion has the majority, to the power of -balance."""
+    """Return class weights (E,) of mean 1: frequency of the majority emotion ** -balance."""
     counts = target.argmax(1).bincount(minlength=target.shape[1]).clamp(min=1).float()
     weights = counts**-balance
     return weights / weights.mean()
@@ -78,19 +78,19 @@ def class_weights(target: Tensor, balance: float) -> Tensor:
 def make_optimizer(
     network: nn.Module, model: ModelParams, recipe: TrainParams
 ) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum or AdamW, over the stages that are to learn.
+    """Build SGD with Nesterov momentum or AdamW over the trainable stages.
 
-    A stage learns with `layer_decay` times the rate of the one after it. Biases and norms have no
-    weight decay. Parameters that need no gradient are left out.
+    A stage learns with `layer_decay` times the rate of the next one. Biases and norms have no
+    weight decay. Frozen parameters are left out.
 
     Raises:
-        ParamsError: members of an ensemble want different optimizers.
+        ParamsError: members of an ensemble have different default optimizers.
     """
     wanted = {recipe.optimizer or each.optimizer for each in members(model.architecture)}
     if len(wanted) > 1:
         raise ParamsError(
-            f"the members of {model.architecture} want different optimizers "
-            f"({', '.join(sorted(wanted))}): choose train's optimizer, and a learning_rate with it"
+            f"the members of {model.architecture} have different default optimizers "
+            f"({', '.join(sorted(wanted))}); set train.optimizer and train.learning_rate"
         )
     options = [
         group
@@ -105,7 +105,7 @@ def make_optimizer(
 def _groups(
     architecture: Architecture, network: nn.Module, recipe: TrainParams
 ) -> list[dict[str, Any]]:
-    """The parameters of one network that are to learn, with their rates and decays."""
+    """Group the trainable parameters of one network by learning rate and decay."""
     rate = recipe.learning_rate or architecture.learning_rate
     decay = architecture.weight_decay if recipe.weight_decay is None else recipe.weight_decay
     parts = architecture.stages(network)
@@ -116,7 +116,7 @@ def _groups(
     }
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for value in network.parameters():
-        if value.requires_grad:  # what is in no stage (a class token) goes with the first
+        if value.requires_grad:  # parameters outside stages (a class token) go with the first
             key = depths.get(value, len(parts) - 1), value.ndim > 1
             groups.setdefault(key, []).append(value)
     return [
@@ -130,10 +130,10 @@ def _groups(
 
 
 def freeze(network: nn.Module, model: ModelParams, trainable: int | None) -> list[nn.Module]:
-    """Let only the last `trainable` stages learn (1: the head); returns the others.
+    """Freeze all but the last `trainable` stages (1: the head); returns the frozen ones.
 
-    None leaves it to each architecture. Keep what is returned in `eval` mode, so that its batch
-    norms keep their statistics.
+    None uses each architecture's default. Keep the frozen stages in `eval` mode, so that their
+    batch norms keep their statistics.
     """
     frozen: list[nn.Module] = []
     for architecture, member in members_of(network, model.architecture):
@@ -151,12 +151,12 @@ def freeze(network: nn.Module, model: ModelParams, trainable: int | None) -> lis
 def make_schedule(
     optimizer: torch.optim.Optimizer, recipe: TrainParams, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """One cycle (Smith, 2018), or a warm-up and half a cosine down to nearly nothing."""
+    """Build one cycle (Smith, 2018), or a warm-up and half a cosine to near 0."""
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = max(1, steps)
     if recipe.schedule == "one_cycle":
         warm_up = recipe.warm_up
-        if abs(warm_up * steps - 1) < 1e-6:  # it divides by what goes beyond the first step
+        if abs(warm_up * steps - 1) < 1e-6:  # it divides by the steps beyond the first
             warm_up = 1.5 / steps
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer,

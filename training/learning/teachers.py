@@ -1,4 +1,4 @@
-"""Learn from other models besides people (distillation, Hinton et al., 2015)."""
+"""Distil other models: blend their predictions with the votes (Hinton et al., 2015)."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ _CHUNK = 1024
 def taught(
     target: NDArray[np.float32], recipe: TrainParams, space: LabelSpace
 ) -> NDArray[np.float32]:
-    """The annotators' distributions blended with the mean of the teachers'.
+    """Blend the votes' distributions with the mean prediction of the teachers.
 
     Args:
         target: (N, E) of the training split, in its order.
-        recipe: names the teachers' archives, and the share that they have in the blend.
-        space: of the target.
+        recipe: the teachers' archives and their share of the blend.
+        space: label space of the target.
 
     Raises:
-        ParamsError: an archive cannot be read, or is of other emotions.
+        ParamsError: an archive cannot be read, or has other emotions.
     """
     if not recipe.teachers:
         return target
-    said = np.mean([_distributions(Path(file), space) for file in recipe.teachers], axis=0)
-    blend = (1 - recipe.teacher_share) * target + recipe.teacher_share * said
+    predicted = np.mean([_distributions(Path(file), space) for file in recipe.teachers], axis=0)
+    blend = (1 - recipe.teacher_share) * target + recipe.teacher_share * predicted
     return blend.astype(np.float32)
 
 
 def _distributions(archive: Path, space: LabelSpace) -> NDArray[np.float32]:
-    """What a teacher says (N, E) of the training images, not augmented."""
+    """Predict the training images, not augmented, with a teacher; returns (N, E)."""
     try:
         teacher = Model.load(archive)
     except BundleError as error:
         raise ParamsError(f"train.teachers: {error}") from error
     if teacher.space.emotions != space.emotions:
         raise ParamsError(
-            f"train.teachers: {archive} knows {', '.join(teacher.space.emotions)}, "
-            f"the data set {', '.join(space.emotions)}"
+            f"train.teachers: {archive} predicts {', '.join(teacher.space.emotions)}, "
+            f"but the data set has {', '.join(space.emotions)}"
         )
     images, _ = load_split("train", teacher.preprocessing)
     normalise = teacher.preprocessing.normalise

@@ -1,4 +1,4 @@
-"""One training run: epochs, an averaged network, a checkpoint after each epoch."""
+"""Train a network: epochs, an averaged network, a checkpoint after each epoch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from training.params import Params, ParamsError
 
 _GRADIENT_NORM = 5.0
 _SETTLING = 512
-"""Images whose statistics batch norms without their own begin with."""
+"""Images that initialise the statistics of batch norms that have none."""
 
 
 class Trainer:
@@ -40,12 +40,12 @@ class Trainer:
     Args:
         params: the recipe.
         train, valid: the splits.
-        checkpoint: where the state goes after each epoch.
-        key: what the run depends on; a checkpoint of another key is not taken up.
-        emotions: what the columns of the distributions stand for, where that is known.
+        checkpoint: file of the state after each epoch.
+        key: digest of the inputs of the run; a checkpoint with another key is ignored.
+        emotions: of the columns of the distributions, if known.
 
     Raises:
-        ParamsError: there is no such network, or not with these parameters.
+        ParamsError: the network is unknown or does not support these parameters.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Trainer:
     def run(self) -> nn.Module:
         """Train to the last epoch; returns the averaged network.
 
-        With `patience`, training may end sooner, and the average is that of the best epoch.
+        With `patience`, training may stop early, and the average is that of the best epoch.
 
         Raises:
-            ParamsError: the loss is no longer a number.
+            ParamsError: the loss became infinite or NaN.
         """
         self._resume()
         if not self.curves:
@@ -109,7 +109,7 @@ class Trainer:
         return self.average
 
     def _train_epoch(self) -> float:
-        """One pass over the training split; returns the mean loss."""
+        """Train on the training split once; returns the mean loss."""
         recipe = self.params.train
         seed = recipe.seed * 100_003 + self.epoch
         generator = torch.Generator().manual_seed(seed)
@@ -145,12 +145,12 @@ class Trainer:
         value = loss.item()
         if not math.isfinite(value):
             raise ParamsError(
-                f"the loss became {value} in epoch {self.epoch + 1}: try a smaller learning_rate"
+                f"the loss became {value} in epoch {self.epoch + 1}; try a smaller learning_rate"
             )
         return value
 
     def _update_average(self) -> None:
-        """Exponential moving average of the weights, with a short memory at the start."""
+        """Update the exponential moving average, whose memory is shorter at the start."""
         step = self.schedule.last_epoch
         decay = min(self.params.train.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -161,7 +161,7 @@ class Trainer:
                 mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
 
     def _best_epoch(self) -> int:
-        """The one with the least validation KL so far; 0 is before the first."""
+        """Return the epoch with the least validation KL so far; 0 is before the first."""
         return int(np.argmin([curve["valid_kl"] for curve in self.curves]))
 
     def _has_stalled(self) -> bool:
@@ -196,8 +196,11 @@ class Trainer:
             return
         try:
             state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
-        except Exception as error:  # whatever a damaged file provokes
-            print(f"{self._checkpoint} cannot be read ({error}): starting anew", file=sys.stderr)
+        except Exception as error:  # any error that a damaged file causes
+            print(
+                f"{self._checkpoint} cannot be read ({error}); starting from the beginning",
+                file=sys.stderr,
+            )
             return
         if state.get("key") != self._key:
             return

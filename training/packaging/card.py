@@ -1,7 +1,6 @@
-"""The model card: what a model is, was trained on, reaches and must not be used for.
+"""Write the model card (Mitchell et al., "Model Cards for Model Reporting", FAT* 2019).
 
-Its numbers are those of the pipeline's own report, so that none is typed by hand (Mitchell et al.,
-"Model Cards for Model Reporting", FAT* 2019).
+All numbers come from the pipeline's report.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _WEAK_RECALL = 0.5
 
 MEASURES = {
     "accuracy": "majority accuracy",
-    "any_leader_accuracy": "any of several leaders counting",
+    "any_leader_accuracy": "any-leader accuracy (ties count)",
     "top2_accuracy": "top-2 accuracy",
     "top3_accuracy": "top-3 accuracy",
     "annotator_accuracy": "agreement with one annotator",
@@ -40,9 +39,9 @@ MEASURES = {
     "annotator_calibration_error": "calibration error against the annotators",
     "calibration_error": "calibration error against the majority",
 }
-"""What the metrics are called in the card, in its order."""
+"""Names of the metrics in the card, in its order."""
 _TOP = {"top2_accuracy": 2, "top3_accuracy": 3}
-"""They are always 1 where there are no more emotions."""
+"""Number of emotions from which a top-k accuracy is always 1."""
 
 
 def render_card(
@@ -54,15 +53,15 @@ def render_card(
     packed: Cost,
     int8: Cost | None,
 ) -> str:
-    """The card as Markdown.
+    """Return the card as Markdown.
 
     Args:
         meta: model.json of the bundle.
-        facts: what `prepare` wrote of the data.
-        report: what `evaluate` wrote.
-        megabytes: of the archive.
-        packed: see training.packaging.bundle.Cost.
-        int8: that of the same network in 8 bits, if it was tried.
+        facts: content of the facts file of `prepare`.
+        report: content of the report of `evaluate`.
+        megabytes: size of the archive.
+        packed: cost of the released bundle.
+        int8: cost of the 8-bit bundle, if there was one.
     """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATE.parent),
@@ -100,7 +99,7 @@ def render_card(
 
 
 def write_card(meta: dict[str, Any], archive: Path, packed: Cost, int8: Cost | None) -> None:
-    """Write CARD_FILE from what the stages before have written."""
+    """Write CARD_FILE from the outputs of earlier stages."""
     facts, report = (json.loads(path.read_text("utf-8")) for path in (FACTS_FILE, REPORT_FILE))
     megabytes = archive.stat().st_size / 1e6
     card = render_card(meta, facts, report, megabytes=megabytes, packed=packed, int8=int8)

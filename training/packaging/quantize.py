@@ -1,4 +1,4 @@
-"""A network in 8-bit integers: post-training quantisation with NNCF (Kozlov et al., 2020).
+"""Quantise a network to 8 bits after training, with NNCF (Kozlov et al., 2020).
 
 Paper: "Neural Network Compression Framework for fast model inference", arXiv:2002.08679.
 """
@@ -16,45 +16,45 @@ from numpy.typing import NDArray
 from training.packaging.bundle import name_by_position
 
 CALIBRATION_IMAGES = 300
-"""What the ranges of activations are taken from; NNCF's advice."""
+"""Images that determine the ranges of activations; the default of NNCF."""
 
 
 def quantized(network: openvino.Model, inputs: NDArray[np.float32]) -> openvino.Model:
-    """The same network with weights and activations of 8 bits where that is faster.
+    """Quantise weights and activations where that is faster.
 
-    What follows the feature maps that explain an answer stays as it is: it costs little time, and
-    its derivative is taken in steps smaller than those of 8 bits (see moodlake.inference.gradcam).
+    Layers after the feature maps of heat maps stay floats: they cost little time, and Grad-CAM
+    takes differences smaller than 8 bits resolve (see moodlake.inference.gradcam).
 
     Args:
-        network: (N, channels, size, size) -> logits (N, E), and feature maps if it has such.
-        inputs: (N, channels, size, size) preprocessed training images; their activations' ranges
-            become those of the integers.
+        network: (N, channels, size, size) -> logits (N, E), and feature maps if any.
+        inputs: (N, channels, size, size) preprocessed training images, which determine the ranges
+            of the integers.
     """
-    import nncf  # slow to import, and few stages need it
+    import nncf  # slow to import
 
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        made = nncf.quantize(
+        quantised = nncf.quantize(
             network,
             nncf.Dataset([row[None] for row in inputs]),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(inputs),
             ignored_scope=nncf.IgnoredScope(names=_after_features(network), validate=False),
         )
-    name_by_position(made, network.get_friendly_name())
-    return made
+    name_by_position(quantised, network.get_friendly_name())
+    return quantised
 
 
 def _after_features(network: openvino.Model) -> list[str]:
-    """The names of the operations between feature maps and logits."""
+    """Return the names of the operations between feature maps and logits."""
     if len(network.outputs) < 2:
         return []
-    waiting = [network.outputs[1].get_node().input_value(0)]
+    remaining = [network.outputs[1].get_node().input_value(0)]
     found: dict[str, openvino.Node] = {}
-    while waiting:
-        for reader in waiting.pop().get_target_inputs():
+    while remaining:
+        for reader in remaining.pop().get_target_inputs():
             node = reader.get_node()
             if node.get_friendly_name() not in found:
                 found[node.get_friendly_name()] = node
-                waiting.extend(node.outputs())
+                remaining.extend(node.outputs())
     return [name for name, node in found.items() if node.get_type_name() != "Result"]

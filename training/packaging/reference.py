@@ -1,4 +1,4 @@
-"""What a model says of images like those it learned from: the reference that runs are held to."""
+"""Profile a model's predictions on validation images, as the reference for drift of runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from training.paths import SAMPLES_FILE
 
 
 def reference_of(model: Model, samples: Path = SAMPLES_FILE) -> Profile:
-    """The profile of the validation split: of training rows a model is surer than of new ones.
+    """Return the profile of the validation split; on training rows a model is too confident.
 
-    Rejects are left out, for the images were chosen; so are sizes where there is but one, which
-    tells how somebody cut them and not what is usual.
+    Rejected images are left out, because a data set holds selected images. Sizes are left out if
+    all images have the same: that is how they were cropped, not what is usual.
     """
     images, _ = load_split("valid", model.preprocessing, samples)
     inputs, sides = model.preprocessing.normalise(images), load_sides("valid", samples)
@@ -33,7 +33,7 @@ def reference_of(model: Model, samples: Path = SAMPLES_FILE) -> Profile:
 
 
 def add_reference(bundle: Path, samples: Path = SAMPLES_FILE) -> Profile:
-    """Write the reference into a bundle's description, whose digest does not cover it."""
+    """Write the reference into a bundle's model.json; the digest does not cover it."""
     profile = reference_of(Model.load(bundle), samples)
     file = bundle / META_FILE
     meta: dict[str, Any] = json.loads(file.read_text("utf-8"))

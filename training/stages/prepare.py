@@ -19,8 +19,8 @@ def main() -> None:
     if params.name in ("folder", "table") and data.faces is not FaceMode.NONE:
         found, sought = count_faces(data.images, params.seed)
         print(
-            f"a face is found in {found} of {sought} images: with data.faces={data.faces} the "
-            "model rejects images without one; data.faces=none reads whole images"
+            f"found a face in {found} of {sought} images; with data.faces={data.faces} the model "
+            "rejects images without one, with data.faces=none it reads whole images"
         )
     print(f"{facts['name']}: {facts['rows']}, dropped: {facts['dropped']}")
 

@@ -1,6 +1,6 @@
 """Stage `train`: fit a network to the annotators' distributions.
 
-A run that was interrupted goes on from its last whole epoch.
+An interrupted run resumes from its last complete epoch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     with written_whole(WEIGHTS_FILE) as part:
         made = Made(facts.space.emotions, (facts.name, facts.digest), sources)
-        # save_file would let nobody else read it.
+        # save_file would make it unreadable for other users.
         part.write_bytes(safetensors.torch.save(weights, made.to_metadata()))
     with Live(str(CURVES_FOLDER), save_dvc_exp=False, dvcyaml=None) as live:
         for curve in trainer.curves:

@@ -13,7 +13,7 @@ from training.paths import SAMPLES_FILE, VALIDATION_FILE
 
 
 def main() -> None:
-    """Run the stage; exits with the failed expectations and the rows at fault."""
+    """Run the stage; exits with the failed expectations and their rows."""
     outcomes = check(pd.read_parquet(SAMPLES_FILE), read_facts().space)
     write_json(VALIDATION_FILE, outcomes)
     failed = [outcome for outcome in outcomes if not outcome["success"]]
@@ -21,7 +21,7 @@ def main() -> None:
         examples = (
             f": {outcome['rows']} rows, {', '.join(outcome['ids'])}" if outcome["ids"] else ""
         )
-        print(f"validate: not met: {outcome['expectation']}{examples}", file=sys.stderr)
+        print(f"validate: failed: {outcome['expectation']}{examples}", file=sys.stderr)
     if failed:
         sys.exit(1)
     print(f"{len(outcomes)} expectations met")

@@ -1,8 +1,8 @@
-"""Put a reference into an archive that was packed without one, or with an older one.
+"""Add a drift reference to an archive, or replace it.
 
-`python -m training.tools.add_reference ARCHIVE [DATA_PATH]` prepares the data set anew, as the
-archive's provenance tells; it must turn out to be the very rows that the model was made from. All
-else in the archive stays as it is, and so does the model's digest.
+`python -m training.tools.add_reference ARCHIVE [DATA_PATH]` prepares the data set again, as the
+archive's provenance describes it; it must yield the rows that the model was trained on. The rest of
+the archive and the model's digest do not change.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def repack(archive: Path, data: Path | None = None) -> Profile:
 
     Args:
         archive: a .mar.
-        data: where the data set's files are, for those that do not ship with moodlake.
+        data: path of the data set's files, unless moodlake generates them.
 
     Raises:
-        BundleError: it is no archive, or the data set is not the one that it was made from.
+        BundleError: it is no archive, or its model was trained on other rows.
         DatasetError: the data set is absent or damaged.
     """
     provenance = read_meta(archive)["provenance"]
@@ -45,7 +45,7 @@ def repack(archive: Path, data: Path | None = None) -> Profile:
         facts = prepare(load_dataset(params), params, samples, folder / "facts.json")
         if facts["digest"] != provenance["data_digest"]:
             raise BundleError(
-                f"{archive} was made from other rows of {params.name} than these (digest "
+                f"{archive} was made from other rows of {params.name} than these (data digest "
                 f"{provenance['data_digest'][:12]}, not {facts['digest'][:12]})"
             )
         with zipfile.ZipFile(archive) as content:
@@ -60,7 +60,7 @@ def repack(archive: Path, data: Path | None = None) -> Profile:
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     if len(arguments) not in (1, 2):
-        raise BundleError("tell the archive, and the place of its data set if it needs one")
+        raise BundleError("usage: python -m training.tools.add_reference ARCHIVE [DATA_PATH]")
     archive, *data = map(Path, arguments)
     profile = repack(archive, *data)
     print(f"{archive}: reference of {profile.scored} images, digest {read_meta(archive)['digest']}")

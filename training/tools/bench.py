@@ -1,4 +1,4 @@
-"""What training costs over a bare loop of the same network, side by side in one run.
+"""Compare the trainer's throughput with a bare loop over the same network.
 
 `python -m training.tools.bench`; `make bench` runs it too.
 """
@@ -22,7 +22,7 @@ from training.params import Params, load_params
 
 _STEPS = 15
 _ROUNDS = 5
-"""By turns, the first to warm up, so that a machine that slows down slows both."""
+"""Both alternate, so that a slowdown of the machine affects both; the first round warms up."""
 _ARCHITECTURES = ("compact", "efficientnet_lite0")
 _CLASSES = 8
 _MIXUP = 0.2
@@ -37,7 +37,7 @@ def _made(params: Params, rows: int) -> Split:
 
 
 def measure(architecture: str) -> tuple[float, float, float]:
-    """Medians: images/s of the trainer and of the bare loop, share of time waited for batches."""
+    """Return medians: images/s of the trainer, of the bare loop, and share of time waiting."""
     params = load_params()
     recipe = replace(params.train, epochs=_ROUNDS, mixup=_MIXUP)
     params = replace(
@@ -55,14 +55,14 @@ def measure(architecture: str) -> tuple[float, float, float]:
 
 
 def _trained(trainer: Trainer) -> tuple[float, float]:
-    """Seconds of one epoch, and of those, for how many it waited for batches."""
+    """Return the seconds of one epoch, and the seconds of it spent waiting for batches."""
     before, began = trainer.batches.waited, time.perf_counter()
     trainer._train_epoch()
     return time.perf_counter() - began, trainer.batches.waited - before
 
 
 def _bare(trainer: Trainer, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """Seconds for forward, loss, backward and step over tensors that are there already."""
+    """Return the seconds for forward, loss, backward and step over tensors in memory."""
     network, optimizer = trainer.network.train(), trainer.optimizer
     generator = torch.Generator().manual_seed(0)
     began = time.perf_counter()
@@ -81,7 +81,7 @@ def main() -> None:
         "training, images/s",
         "bare loop, images/s",
         "ratio (goal 0.9)",
-        "waits for data (goal 5 %)",
+        "waiting for data (goal 5 %)",
         title="moodlake bench: training",
     )
     for architecture in _ARCHITECTURES:

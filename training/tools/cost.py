@@ -1,4 +1,4 @@
-"""What each architecture costs: parameters, multiplications, and time in the runtime that serves.
+"""Measure each architecture: parameters, multiplications, and latency in OpenVINO.
 
 `python -m training.tools.cost [NAME...]` prints the table of docs/measurements.md for this machine.
 """
@@ -29,7 +29,7 @@ _SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one image at the architecture's own size.
+    """Cost of one image at the architecture's default size.
 
     Attributes:
         parameters: of the network.
@@ -46,7 +46,7 @@ def measure(params: ModelParams) -> Cost:
     """Build the network with fresh weights and run it.
 
     Raises:
-        ParamsError: there is no such architecture.
+        ParamsError: the architecture is unknown.
     """
     network = build(params, _CLASSES, pretrained=False).eval()
     preprocessing = preprocessing_of(params)

@@ -1,4 +1,4 @@
-"""See why: what of an image moves the trained network, as a picture.
+"""Explain a prediction of the trained network with a heat map.
 
 `python -m training.tools.explain IMAGE` writes IMAGE's crop beside a heat map: Grad-CAM for
 convolutional networks (Selvaraju et al., ICCV 2017, with captum), attention rollout for
@@ -50,14 +50,14 @@ def grad_cam(network: nn.Module, layer: nn.Module, inputs: Tensor, emotion: int)
         emotion: index of the logit to explain.
 
     Returns:
-        (size, size), 0 to 1: how much each place speaks for the emotion.
+        (size, size), 0 to 1: evidence for the emotion at each place.
     """
     found = LayerGradCam(network, layer).attribute(inputs, target=emotion, relu_attributions=True)
     return _unit(LayerAttribution.interpolate(found, inputs.shape[-2:], "bilinear")[0, 0].detach())
 
 
 def attention_rollout(network: nn.Module, inputs: Tensor) -> Tensor:
-    """How much of each patch reaches the class token through all layers.
+    """Compute how much of each patch reaches the class token through all layers.
 
     Args:
         network: a vision transformer whose first token is the class token.
@@ -80,7 +80,7 @@ def attention_rollout(network: nn.Module, inputs: Tensor) -> Tensor:
 
 @contextmanager
 def _recorded_attention(network: nn.Module) -> Iterator[list[Tensor]]:
-    """The attention (tokens, tokens) of every layer, mean of its heads, as the network runs."""
+    """Record the attention (tokens, tokens) of each layer, averaged over heads, during a run."""
     layers: list[Tensor] = []
 
     def ask(module: nn.Module, inputs: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -102,7 +102,7 @@ def _recorded_attention(network: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def heat_map(network: nn.Module, architecture: str, inputs: Tensor, emotion: int) -> Tensor:
-    """(size, size), 0 to 1, by what suits the network; of an ensemble, its first member's."""
+    """Return a heat map (size, size), 0 to 1; of an ensemble, that of its first member."""
     member = first_member(network)
     if has_attention(member):
         return attention_rollout(member, inputs)
@@ -113,9 +113,9 @@ def heat_map(network: nn.Module, architecture: str, inputs: Tensor, emotion: int
 def read_crop(
     data: bytes, faces: FaceMode, preprocessing: Preprocessing
 ) -> tuple[NDArray[np.uint8], Tensor]:
-    """What the model reads of an image: pixels (h, w, 3) and inputs (1, channels, size, size).
+    """Return the crop that the model reads: pixels (h, w, 3), inputs (1, channels, size, size).
 
-    Where a face is wanted and none is found, the whole image is taken for a crop, and it is said.
+    Without a face, the whole image is used, with a warning.
 
     Raises:
         Rejected: it is no image.
@@ -127,7 +127,9 @@ def read_crop(
         if found:
             pixels = crop(pixels, found[0], image.scale)
         else:
-            print("no face found: read as a crop of one; scoring would reject it", file=sys.stderr)
+            print(
+                "no face found; using the whole image, which scoring would reject", file=sys.stderr
+            )
     return pixels, torch.from_numpy(preprocessing(pixels))[None]
 
 
@@ -136,9 +138,9 @@ def draw_heat(
     pixels: NDArray[np.uint8],
     heat: Tensor,
     title: str,
-    told: Sequence[tuple[str, float]],
+    ranked: Sequence[tuple[str, float]],
 ) -> None:
-    """The crop, the heat map over it with its title, and the distribution as bars."""
+    """Draw the crop, the heat map over it, and the distribution as bars."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -152,16 +154,16 @@ def draw_heat(
         heat.numpy(), cmap="viridis", alpha=_OPACITY, extent=(0, width, height, 0), vmin=0, vmax=1
     )
     heat_axes.set_title(f"{title} (yellow: most)")
-    names = [name for name, _ in told]
-    drawn = bars.barh(names[::-1], [value for _, value in told][::-1])
+    names = [name for name, _ in ranked]
+    drawn = bars.barh(names[::-1], [value for _, value in ranked][::-1])
     bars.bar_label(drawn, fmt="{:.0%}", padding=3)
     bars.set_xlim(0, 1.15)
-    bars.set_title(f"reads as {names[0]}")
+    bars.set_title(f"dominant emotion: {names[0]}")
     figure.savefig(out, dpi=110)
 
 
 def draw_features(out: Path, maps: Sequence[Tensor]) -> None:
-    """A row for each stage: its strongest channels."""
+    """Draw the strongest channels of each stage, a row for each."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_MAPS, len(maps)), layout="constrained")
@@ -189,11 +191,11 @@ def _ranked(distribution: NDArray[np.float64], space: LabelSpace) -> list[tuple[
 @stage("explain")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Explain one image with the weights that `dvc repro` trained."""
-    parser = argparse.ArgumentParser(description="Why an image reads as it does.")
+    parser = argparse.ArgumentParser(description="Explain the prediction for an image.")
     parser.add_argument("image", type=Path)
     parser.add_argument("--out", type=Path, default=Path("explained.png"))
     parser.add_argument("--what", choices=("heat", "features"), default="heat")
-    parser.add_argument("--emotion", help="the one to explain; the most probable if not given")
+    parser.add_argument("--emotion", help="emotion to explain; default: the most probable")
     chosen = parser.parse_args(arguments)
     try:
         params, facts = load_params(), read_facts()
@@ -203,14 +205,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"{error}; `dvc repro` trains the network that this explains") from error
     if not chosen.out.parent.is_dir():
         raise UserError(
-            f"there is no folder {chosen.out.parent}: make it, or name another with --out"
+            f"folder {chosen.out.parent} does not exist; create it, or name another with --out"
         )
     preprocessing = preprocessing_of(params.model)
     try:
         pixels, inputs = read_crop(chosen.image.read_bytes(), facts.faces, preprocessing)
         with torch.inference_mode():
-            told = _ranked(calibration(network(inputs).numpy())[0], facts.space)
-        emotion = facts.space.index(chosen.emotion or told[0][0])
+            ranked = _ranked(calibration(network(inputs).numpy())[0], facts.space)
+        emotion = facts.space.index(chosen.emotion or ranked[0][0])
     except OSError as error:
         raise UserError(f"{chosen.image}: {error.strerror}; check the path") from error
     except (Rejected, ValueError) as error:
@@ -218,12 +220,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.what == "heat":
         heat = heat_map(network, params.model.architecture, inputs, emotion)
         of_one = not has_attention(first_member(network))
-        title = f"what speaks for {facts.space.emotions[emotion]}" if of_one else "attention"
-        draw_heat(chosen.out, pixels, heat, title, told)
+        title = f"evidence for {facts.space.emotions[emotion]}" if of_one else "attention"
+        draw_heat(chosen.out, pixels, heat, title, ranked)
     else:
         parts = stages(network, params.model.architecture)[0]
         draw_features(chosen.out, feature_maps(network, parts, inputs))
-    print(f"{chosen.out}: {', '.join(f'{name} {value:.0%}' for name, value in told[:3])}")
+    print(f"{chosen.out}: {', '.join(f'{name} {value:.0%}' for name, value in ranked[:3])}")
 
 
 if __name__ == "__main__":

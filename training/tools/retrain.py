@@ -1,6 +1,6 @@
-"""Retrain, compare with the released model, and release what is better: what a DAG or cron runs.
+"""Retrain, and release the new model if it is better; for a DAG or cron.
 
-`python -m training.tools.retrain` does it for this checkout.
+`python -m training.tools.retrain` runs it in this checkout.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _GRACE = 20.0
 
 
 class RetrainError(UserError):
-    """The pipeline did not run to its end; the message has the end of what it said."""
+    """The pipeline failed; the message holds the end of its output."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a retraining.
+    """Result of a retraining.
 
     Attributes:
-        released: the candidate is better and took the released model's place.
+        released: whether the candidate was better and replaced the released model.
         comparisons: both models' metrics.
     """
 
@@ -43,18 +43,16 @@ def retrain(
     candidate: Path = CANDIDATE_ARCHIVE,
     released: Path = RELEASED_ARCHIVE,
 ) -> Outcome:
-    """Run `dvc repro` in a process of its own and release its model if `is_better` says so.
-
-    Stages whose inputs have not changed are not run again.
+    """Run `dvc repro` and release its model if `is_better` accepts it.
 
     Args:
-        root: the checkout, with params.yaml as it is to be trained.
+        root: the checkout.
         candidate: the archive that the pipeline writes.
         released: the archive that is served.
 
     Raises:
         RetrainError: a stage failed.
-        BundleError: the two models were not measured on the same data.
+        BundleError: the models were measured on different data.
     """
     _reproduce(root)
     comparisons = tuple(compare(candidate, released))
@@ -82,12 +80,12 @@ def _reproduce(root: Path) -> None:
                 log.info("%s", line.rstrip())
                 last = [*last[-9:], line.rstrip()]
             process.wait()
-        except BaseException:  # the stages that it started, too
+        except BaseException:  # also ends the stages that it started
             _end(process)
             raise
     if process.returncode:
         raise RetrainError(
-            f"dvc repro ended with {process.returncode} in {root}:\n" + "\n".join(last)
+            f"dvc repro failed with exit status {process.returncode} in {root}:\n" + "\n".join(last)
         )
 
 

@@ -18,7 +18,7 @@ from infra.local.page import PageService
 from infra.local.ports import HOST, ClusterPorts, Ports, read_ports
 from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
-from infra.local.service import NotReady, Service, StartedInside, write_secret
+from infra.local.service import NotReady, Service, Startable, write_secret
 from infra.local.torchserve import TorchServeService
 from infra.local.versions import Version, Versions
 from moodlake.local_stack import STATE_FILE, StackError, point_here, read_state
@@ -38,7 +38,7 @@ class ServiceStatus:
     detail: str
 
 
-class Stack(StartedInside):
+class Stack(Startable):
     """S3, TorchServe, nginx and Airflow on the loopback address, as a context manager.
 
     Args:

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from infra.bench.images import encoded
 from infra.bench.score import BUCKET, fill, services
-from infra.bench.tasks import KINDS, Taken, as_airflow, peak_memory, tasks
+from infra.bench.tasks import KINDS, BucketScoring, as_airflow, peak_memory, tasks
 from moodlake.scoring import pipeline
 from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
@@ -47,7 +47,7 @@ def grow(announce: Callable[[str], None], out: Table) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (_DISTINCT, _SIZE, _SIZE), dtype=np.uint8)
     images = [encoded(Image.fromarray(pixels)) for pixels in noise]
-    taken: list[Taken] = []
+    taken: list[BucketScoring] = []
     for count in _COUNTS:
         prefix = f"{count}/"
         announce(f"uploading {count:,} small images")

@@ -22,7 +22,7 @@ from rich.table import Table
 from infra.bench.images import encoded, photos_with_faces
 from infra.bench.score import BUCKET, fill, services
 from infra.bench.serve import Server, rate
-from infra.bench.tasks import Taken, Tasks, tasks
+from infra.bench.tasks import BucketScoring, Tasks, tasks
 from infra.local.airflow import POOL_SLOTS
 from infra.local.ports import HOST
 from infra.sizing.rates import MEASURED, Measured, Rates
@@ -70,7 +70,7 @@ class Measurement:
         batches = [images[start : start + _BATCH] for start in range(0, _SERVED, _BATCH)]
         return rate(self._server.score, batches, _IN_FLIGHT)
 
-    def bare(self, count: int, shard_size: int) -> Taken:
+    def bare(self, count: int, shard_size: int) -> BucketScoring:
         """Measure a run without Airflow."""
         return self._processes.score_bucket(
             RunParams(BUCKET, self._filled(count), shard_size=shard_size)
@@ -136,7 +136,7 @@ def rates(measured: Measurement, announce: Callable[[str], None]) -> Rates:
     )
 
 
-def _total(taken: Taken) -> float:
+def _total(taken: BucketScoring) -> float:
     return sum(taken.steps.values())
 
 

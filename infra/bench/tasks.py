@@ -23,7 +23,7 @@ KINDS = ("plan", "score", "publish")
 
 
 @dataclass
-class Taken:
+class BucketScoring:
     """The measurements of scoring a bucket.
 
     Attributes:
@@ -48,9 +48,9 @@ class Tasks:
     def __init__(self, plan: Pool, score: Pool, publish: Pool) -> None:
         self._pools = {"plan": plan, "score": score, "publish": publish}
 
-    def score_bucket(self, params: RunParams) -> Taken:
+    def score_bucket(self, params: RunParams) -> BucketScoring:
         """Run until no object of a bucket is pending."""
-        taken, started = Taken(), time.perf_counter()
+        taken, started = BucketScoring(), time.perf_counter()
         first_shards: dict[int, float] = {}
         while True:
             run_id = f"bench-{time.monotonic_ns()}"

@@ -49,18 +49,18 @@ def clock(settings: Settings) -> Finding:
     """Check that this machine's clock agrees with that of S3."""
     if not _configured("images_bucket"):
         return Finding(State.ABSENT, "no bucket is configured to ask (MOODLAKE_IMAGES_BUCKET)")
-    asked = datetime.now(UTC)
+    before = datetime.now(UTC)
     try:
         answer = s3_client().head_bucket(Bucket=settings.images_bucket)
     except ClientError as error:  # an error answer carries the time, too
         answer = error.response
     except BotoCoreError as error:
         return Finding(State.ABSENT, f"S3 did not report its time: {error}")
-    answered = datetime.now(UTC)
+    after = datetime.now(UTC)
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
     if date is None:
         return Finding(State.ABSENT, "S3 did not report its time")
-    skew = (asked + (answered - asked) / 2 - parsedate_to_datetime(date)).total_seconds()
+    skew = (before + (after - before) / 2 - parsedate_to_datetime(date)).total_seconds()
     detail = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} S3's"
     if abs(skew) < _SKEW_SECONDS:
         return Finding(State.GOOD, detail)

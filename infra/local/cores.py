@@ -16,7 +16,7 @@ def usable_cores(cgroup: Path = _CGROUP) -> int:
     Args:
         cgroup: root of the cgroup file system, version 2 or 1.
     """
-    seen = len(os.sched_getaffinity(0))
+    visible = len(os.sched_getaffinity(0))
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
     except FileNotFoundError:
@@ -26,7 +26,7 @@ def usable_cores(cgroup: Path = _CGROUP) -> int:
                 for name in ("quota", "period")
             )
         except FileNotFoundError:
-            return seen
+            return visible
     if quota in ("max", "-1"):
-        return seen
-    return max(1, min(seen, int(quota) // int(period)))
+        return visible
+    return max(1, min(visible, int(quota) // int(period)))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Self
 
 from moodlake.errors import UserError
 
 HOST = "127.0.0.1"
+_FREE_RANGE = (20_000, 32_000)
+"""Free ports: below those that Linux gives to outgoing connections, above the defaults here."""
+_BLOCK = 20
+_reservations: list[socket.socket] = []
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,18 @@ class Ports:
 
     @classmethod
     def free(cls) -> Self:
-        """Choose ports that nothing listens on."""
-        with ExitStack() as stack:
-            # All stay open until the last is chosen, so that no number comes twice.
-            sockets = [stack.enter_context(socket.socket()) for _ in cls.__dataclass_fields__]
-            for held in sockets:
-                held.bind((HOST, 0))
-            return cls(*(held.getsockname()[1] for held in sockets))
+        """Choose ports that nothing listens on, and that no other process gets from here.
+
+        Raises:
+            UserError: there are none.
+        """
+        starts = list(range(*_FREE_RANGE, _BLOCK))
+        random.Random().shuffle(starts)  # seeds of callers must not choose the ports
+        for start in starts:
+            ports = range(start, start + len(cls.__dataclass_fields__))
+            if _reserve(start) and not any(map(is_taken, ports)):
+                return cls(*ports)
+        raise UserError(f"no free ports between {_FREE_RANGE[0]} and {_FREE_RANGE[1]}")
 
     def busy(self) -> dict[str, int]:
         """Return the ports that another program listens on, by name."""
@@ -56,6 +65,18 @@ class ClusterPorts(Ports):
 
     postgres: int = 15432
     redis: int = 16379
+
+
+def _reserve(start: int) -> bool:
+    """Reserve a block of ports against other processes that choose some, until this one ends."""
+    holder = socket.socket(socket.AF_UNIX)
+    try:
+        holder.bind(f"\0moodlake-ports-{start}")  # an abstract address: no file remains
+    except OSError:
+        holder.close()
+        return False
+    _reservations.append(holder)
+    return True
 
 
 def read_ports(recorded: Mapping[str, int]) -> Ports:

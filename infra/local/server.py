@@ -11,11 +11,11 @@ import psutil
 
 from infra.local.gateway import GatewayService
 from infra.local.ports import HOST, Ports
-from infra.local.service import StartedInside
+from infra.local.service import Startable
 from infra.local.torchserve import TorchServeService
 
 
-class ModelServer(StartedInside):
+class ModelServer(Startable):
     """Serve one archive, as a context manager.
 
     Args:

@@ -19,14 +19,14 @@ from moodlake.local_stack import without_aws
 
 BIN = Path(sys.executable).parent
 _START_SECONDS = 180.0
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class NotReady(Exception):
     """A service does not work yet; the message says why."""
 
 
-class StartedInside(ABC):
+class Startable(ABC):
     """A context manager that starts on entry and stops on exit."""
 
     @abstractmethod
@@ -54,7 +54,7 @@ class StartedInside(ABC):
         self.stop()
 
 
-class Service(StartedInside):
+class Service(Startable):
     """A server of one or more processes.
 
     Attributes:
@@ -100,7 +100,7 @@ class Service(StartedInside):
                     for child in self.children.values()
                 )
                 raise NotReady(f"{self.name} did not start: {problem}{logs}")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
     def check_alive(self) -> None:
         """Raise NotReady, with the end of the log, if a process has ended by itself."""

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
 
 from infra.local.ports import HOST
-from infra.local.service import StartedInside
+from infra.local.service import Startable
 
 _SLOW_SECONDS = 0.7
 _TIMEOUT = 30.0
@@ -39,7 +39,7 @@ RequestHook = Callable[[str, str], bool]
 """Called with a request's method and path; True cuts the connection at that point."""
 
 
-class FaultProxy(StartedInside):
+class FaultProxy(Startable):
     """Forwards HTTP requests to a port of this machine, and injects faults into a share of them.
 
     Args:

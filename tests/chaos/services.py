@@ -10,7 +10,7 @@ from botocore.client import BaseClient
 
 from infra.local.s3 import S3Service
 from infra.local.server import ModelServer
-from infra.local.service import Service, StartedInside
+from infra.local.service import Service, Startable
 from moodlake.local_stack import without_aws
 from moodlake.settings import Settings
 from tests.bundles import write_archive
@@ -19,7 +19,7 @@ from tests.images_made import jpeg
 RESULTS = "chaos-results"
 
 
-class Services(StartedInside):
+class Services(Startable):
     """S3, and TorchServe with a tiny model behind nginx, on free ports.
 
     Args:

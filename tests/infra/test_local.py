@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,13 +21,28 @@ from infra.local.ports import HOST, ClusterPorts, Ports, read_ports
 from infra.local.process import Child, terminate
 from infra.local.s3 import S3Service
 from infra.stack import Stack, StackError, attach
+from moodlake.errors import UserError
 
 FAMILY = "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"
 
 
 def test_free_ports_are_distinct() -> None:
-    ports = asdict(Ports.free()).values()
-    assert len(set(ports)) == len(list(ports))
+    ports = [port for _ in range(3) for port in asdict(ClusterPorts.free()).values()]
+    assert len(set(ports)) == len(ports)
+
+
+def test_free_ports_of_another_process_are_distinct() -> None:
+    code = "from infra.local.ports import Ports; print(Ports.free()); input()"
+    taken = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with taken, pytest.MonkeyPatch.context() as patch:
+        assert taken.stdout
+        first = int(re.findall(r"s3=(\d+)", taken.stdout.readline())[0])
+        patch.setattr("infra.local.ports._FREE_RANGE", (first, first + 1))
+        with pytest.raises(UserError, match="no free ports"):
+            Ports.free()
+        taken.communicate("\n")
 
 
 @pytest.mark.parametrize("ports", [Ports(), ClusterPorts(redis=1)])

@@ -1,4 +1,4 @@
-"""What is pinned installs on every Python that the project promises to run on."""
+"""The pinned versions install on every Python that the project supports."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from packaging.specifiers import SpecifierSet
 from moodlake.settings import PROJECT_ROOT
 
 
-def test_pins_allow_the_oldest_promised_python() -> None:
-    """One that does not sends pip on an endless search instead of saying so."""
+def test_pins_allow_the_oldest_supported_python() -> None:
+    """Otherwise pip searches without end instead of reporting an error."""
     project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     oldest = project["requires-python"].removeprefix(">=").split(",")[0]
     wrong = {}

@@ -1,4 +1,4 @@
-"""`moodlake release`: both models' metrics first, and nothing replaced unasked."""
+"""`moodlake release`: shows both models' metrics, and asks before it replaces anything."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_both_models_are_shown_and_the_candidate_is_promoted(
     assert released.with_name("released.safetensors").read_bytes() == b"its weights"
 
 
-def test_what_belonged_to_the_old_model_goes_with_it(tmp_path: Path, released: Path) -> None:
+def test_files_of_the_old_model_are_removed_with_it(tmp_path: Path, released: Path) -> None:
     released.with_name("figures.png").write_bytes(b"old curves")
     released.with_suffix(".safetensors").write_bytes(b"old weights")
     release(archive(tmp_path / "new" / "candidate.mar", GOOD, seed=1), released)

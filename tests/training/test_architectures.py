@@ -64,14 +64,14 @@ def test_size_channels_and_classes_are_parameters(name: str) -> None:
     assert network(torch.rand(1, 1, 64, 64)).shape == (1, 3)
 
 
-def test_what_a_network_started_from_is_told() -> None:
+def test_the_origin_of_the_weights_is_described() -> None:
     assert "scratch" in origin(named("compact", weights=None))
     assert "scratch" in origin(named("resnet18"))
     assert origin(named("resnet18+compact", weights=None)) == "ImageNet"
     assert origin(named("vgg16+mobilenet_faces", weights=None)).startswith("ImageNet and VGGFace2")
 
 
-def test_an_ensemble_answers_with_the_mean_distribution() -> None:
+def test_an_ensemble_predicts_the_mean_distribution() -> None:
     network = build(named("compact+fer_cnn"), 4).eval()
     pixels = torch.rand(3, 1, 48, 48)
     each = torch.stack([member(pixels).softmax(1) for member in network.get_submodule("members")])
@@ -90,14 +90,14 @@ def test_frozen_stages_do_not_learn(name: str) -> None:
     assert {value for group in optimizer.param_groups for value in group["params"]} == learning
 
 
-def test_what_has_no_parameters_is_no_stage() -> None:
+def test_modules_without_parameters_are_no_stages() -> None:
     network = torch.nn.Module()
     layers = (torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Conv2d(2, 2, 3))
     network.features, network.head = torch.nn.Sequential(*layers), torch.nn.Linear(2, 3)
     assert list(stages_at("features.*", "head")(network)) == [layers[0], layers[2], network.head]
 
 
-def test_what_learns_is_the_architectures_own_choice_unless_told() -> None:
+def test_the_architecture_decides_which_stages_learn_unless_overridden() -> None:
     name = "mobilenet_faces"
     count = len(list(build(named(name), 3).parameters()))
     for params, trainable, all_learn in [
@@ -125,7 +125,7 @@ def test_earlier_stages_learn_more_slowly() -> None:
     assert len(rates) == len(list(network.parameters()))
 
 
-def test_norms_settle_on_what_reaches_them_and_the_answer_stays() -> None:
+def test_settled_norms_have_statistics_of_their_inputs_and_the_output_stays() -> None:
     network = build(named("fer_cnn+resnet18"), 3)
     norms = [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
     for norm in norms:
@@ -203,7 +203,7 @@ def test_weights_learned_from_faces_are_read_as_published(
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".mar"])
-def test_an_earlier_training_is_taken_up_but_for_a_head_of_other_emotions(
+def test_weights_of_an_earlier_training_are_loaded_except_a_head_for_other_emotions(
     tmp_path: Path, suffix: str
 ) -> None:
     earlier, file = build(named("fer_cnn+compact"), 8), tmp_path / f"weights{suffix}"
@@ -246,7 +246,7 @@ def test_an_earlier_training_is_taken_up_but_for_a_head_of_other_emotions(
         named("compact", weights="imagenet")
 
 
-def test_pretrained_weights_are_taken_up() -> None:
+def test_pretrained_weights_are_loaded() -> None:
     fresh, tuned = (
         build(named("efficientnet_lite0", weights=weights), 3) for weights in ("none", None)
     )
@@ -256,27 +256,25 @@ def test_pretrained_weights_are_taken_up() -> None:
     assert torch.equal(again.get_parameter(first), tuned.get_parameter(first))
 
 
-def test_weights_that_cannot_be_had_are_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unavailable_weights_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(WeightsError, match=r"model\.weights=none"):
         build(named("resnet18", weights=None), 3)
 
 
-def test_a_size_that_pretrained_attention_cannot_take_is_told() -> None:
+def test_a_size_that_pretrained_attention_does_not_support_is_reported() -> None:
     with pytest.raises(WeightsError, match="of 224 pixels, not 96"):
         build(named("vit_b_16", weights=None, size=96), 3)
 
 
 @pytest.mark.parametrize(("name", "size"), [("vit_scratch", 50), ("convnext_tiny", 16)])
-def test_a_size_that_a_network_cannot_take_is_told(name: str, size: int) -> None:
+def test_a_size_that_a_network_does_not_support_is_reported(name: str, size: int) -> None:
     with pytest.raises(ParamsError, match=rf"model\.size={size} does not suit {name}"):
         build(named(name, weights="none", size=size), 3)
 
 
-def test_members_of_an_ensemble_see_and_learn_what_they_would_alone() -> None:
+def test_members_of_an_ensemble_learn_as_they_would_alone() -> None:
     model = named("efficientnet_lite0+mobilenet_faces", weights="none", size=32)
     network = build(model, 3).eval()
     assert isinstance(network, Ensemble)

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set is named with file, row and cure."""
+"""Errors in data sets name the file, the row and the fix."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ SPACE = {"label_space": "joy,calm,fear"}
         ),
     ],
 )
-def test_what_is_wrong_is_named_with_file_and_row(
+def test_an_error_names_file_and_row(
     tmp_path: Path,
     name: str,
     make: Made,
@@ -184,7 +184,7 @@ def test_what_is_wrong_is_named_with_file_and_row(
 @pytest.mark.parametrize(
     "name", ["emotion6", "fer2013", "affectnet", "rafdb", "expw", "folder", "table"]
 )
-def test_an_unnamed_or_absent_place_is_told(name: str, tmp_path: Path) -> None:
+def test_an_unset_or_absent_path_is_reported(name: str, tmp_path: Path) -> None:
     params = DataParams(name)
     with pytest.raises(DatasetError, match=r"data\.path"):
         load_dataset(params)

@@ -1,4 +1,4 @@
-"""The bundle, the archive, and what they serve and teach."""
+"""The bundle and the archive: reproducible, served as trained, and usable as teachers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_archive_built_twice_is_the_same(
         Calibration(1.0, tuple(np.linspace(0.5, 1.5, 8)), tuple(np.linspace(-1, 1, 8))),
     ],
 )
-def test_what_is_served_is_what_was_trained(
+def test_the_served_model_predicts_as_the_trained_network(
     trained: tuple[torch.nn.Module, Path], tmp_path: Path, calibration: Calibration
 ) -> None:
     network, weights = trained
@@ -105,7 +105,7 @@ def test_teachers_have_their_share_of_the_target(
         taught(target, small(teachers=["none.mar"]).train, SPACE)
 
 
-def test_half_precision_halves_the_bundle_and_keeps_its_word(
+def test_half_precision_halves_the_bundle_and_keeps_its_predictions(
     trained: tuple[torch.nn.Module, Path], tmp_path: Path
 ) -> None:
     network, weights = trained

@@ -42,7 +42,7 @@ def write_ferplus(path: Path, votes: list[list[int]], split: list[int]) -> DataP
     return DataParams("ferplus", str(path))
 
 
-def test_ferplus_drops_slips_and_what_is_no_face(tmp_path: Path) -> None:
+def test_ferplus_drops_outlier_votes_and_images_without_a_face(tmp_path: Path) -> None:
     clear = [6, 3, 1, 0, 0, 0, 0, 0, 0, 0]
     unknown = [2, 0, 0, 0, 0, 0, 0, 0, 8, 0]
     scattered = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
@@ -59,7 +59,7 @@ def test_ferplus_drops_slips_and_what_is_no_face(tmp_path: Path) -> None:
     assert data.dropped == {"no emotion with two votes": 1, "unknown or not a face": 1}
 
 
-def test_an_absent_ferplus_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_ferplus_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PATH_VARIABLE, raising=False)
     with pytest.raises(DatasetError, match=PATH_VARIABLE):
         load_dataset(DataParams("ferplus"))
@@ -82,7 +82,7 @@ def test_the_drawn_faces_are_the_same_each_time() -> None:
     assert (first.votes == second.votes).all()
 
 
-def test_prepare_drops_training_images_that_are_validated_on(tmp_path: Path) -> None:
+def test_prepare_drops_training_images_that_are_also_validation_images(tmp_path: Path) -> None:
     params = write_ferplus(tmp_path / "f.npz", [[9, 0, 0, 0, 0, 0, 0, 0, 0, 0]] * 3, [0, 0, 1])
     data = load_dataset(params)
     np.asarray(data.images[1])[:] = data.images[2]
@@ -169,7 +169,7 @@ def test_a_bad_parameter_is_named(tmp_path: Path, old: str, new: str, message: s
         load_params(path)
 
 
-def test_numbers_are_read_as_they_are_meant(tmp_path: Path) -> None:
+def test_numbers_in_scientific_notation_and_unquoted_versions_are_read(tmp_path: Path) -> None:
     text = (PROJECT_ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
     text = text.replace("learning_rate: 0.05", "learning_rate: 5e-2")
@@ -218,13 +218,13 @@ def test_each_data_set_has_its_recipe(tmp_path: Path, name: str, own: dict[str, 
     assert asdict(params.train) == SHARED | own
 
 
-def test_a_value_of_train_beats_that_of_a_data_set(tmp_path: Path) -> None:
+def test_a_value_of_train_overrides_that_of_a_data_set(tmp_path: Path) -> None:
     """So that `dvc exp run -S train.epochs=3` works whatever the data set."""
     recipe = load_params(with_params(tmp_path, train={"epochs": 3, "mixup": 0.4})).train
     assert (recipe.epochs, recipe.mixup, recipe.ema_decay) == (3, 0.4, 0.95)
 
 
-def test_a_recipe_from_an_archives_provenance_is_a_recipe(tmp_path: Path) -> None:
+def test_a_recipe_from_the_provenance_of_an_archive_is_valid(tmp_path: Path) -> None:
     recipe = asdict(load_params(PROJECT_ROOT / "params.yaml").train)
     content = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text("utf-8"))
     path = tmp_path / "params.yaml"
@@ -243,7 +243,7 @@ def test_a_recipe_from_an_archives_provenance_is_a_recipe(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_a_section_that_has_moved_is_answered_with_its_new_place(
+def test_an_error_names_the_new_place_of_a_moved_section(
     tmp_path: Path, section: str, values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ParamsError, match=message):

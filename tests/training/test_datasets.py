@@ -204,7 +204,7 @@ def test_every_data_set_can_be_prepared(
     assert names == {"brightness", "contrast", "size", "like_a_training_image", *data.attributes}
 
 
-def test_copies_stay_on_one_side_and_slices_are_told_by_light(tmp_path: Path) -> None:
+def test_copies_stay_in_one_split_and_rows_are_sliced_by_brightness(tmp_path: Path) -> None:
     for mood in ("happy", "sad"):
         for number in range(10):
             shade = 1 if number else 0.2
@@ -222,7 +222,7 @@ def test_copies_stay_on_one_side_and_slices_are_told_by_light(tmp_path: Path) ->
     assert {light[name] for name in light if "/0-" in name} == {"low"}
 
 
-def test_images_that_cannot_be_used_are_told_together(tmp_path: Path) -> None:
+def test_unusable_images_are_reported_together(tmp_path: Path) -> None:
     place = moods(tmp_path)
     first, second, *_ = sorted(place.rglob("*.*"))
     first.write_bytes(b"no image")
@@ -232,7 +232,7 @@ def test_images_that_cannot_be_used_are_told_together(tmp_path: Path) -> None:
         prepare(load_dataset(params), params, tmp_path / "s.parquet", tmp_path / "f.json")
 
 
-def test_images_in_which_scoring_would_find_a_face_are_counted() -> None:
+def test_images_with_a_detectable_face_are_counted() -> None:
     face = decode(photos()["photos/astronaut.png"]).pixels
     assert count_faces([face, np.full((80, 80, 3), 128, np.uint8), face[:, ::-1]], 0) == (2, 3)
 

@@ -35,7 +35,7 @@ class LooksAtTheCorner(nn.Module):
         )
 
 
-def test_grad_cam_finds_what_counts() -> None:
+def test_grad_cam_finds_the_decisive_pixels() -> None:
     network = LooksAtTheCorner().eval()
     pixels = torch.zeros(1, 1, 16, 16)
     pixels[..., 2:6, 2:6] = 1

@@ -1,4 +1,4 @@
-"""The picture that goes with a model."""
+"""The figure that is released with a model."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
 
-def test_a_damaged_checkpoint_is_not_taken_up(
+def test_a_damaged_checkpoint_is_ignored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unbroken = Trainer(small(), made(), made(16), tmp_path / "one.pt", "key").run()
@@ -96,14 +96,14 @@ def test_a_damaged_checkpoint_is_not_taken_up(
     assert "starting from the beginning" in capsys.readouterr().err
 
 
-def test_a_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_ignored(tmp_path: Path) -> None:
     Trainer(small(epochs=1), made(), made(16), tmp_path / "c.pt", "one").run()
     other = Trainer(small(epochs=2), made(), made(16), tmp_path / "c.pt", "other")
     other.run()
     assert [curve["epoch"] for curve in other.curves] == [0, 1, 2]
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+def test_a_nan_loss_stops_the_run(tmp_path: Path) -> None:
     trainer = Trainer(small(learning_rate=1e30), made(), made(16), tmp_path / "c.pt", "key")
     with pytest.raises(ParamsError, match=r"loss became .* smaller learning_rate"):
         trainer.run()
@@ -152,7 +152,7 @@ def test_patience_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert 0 < trainer._best_epoch() < trainer.epoch
 
 
-def test_no_epochs_take_the_weights_as_they_are(tmp_path: Path) -> None:
+def test_zero_epochs_keep_the_weights(tmp_path: Path) -> None:
     params = small(epochs=0)
     trainer = Trainer(params, made(), made(16), tmp_path / "c.pt", "key")
     before = digest_of(trainer.network)

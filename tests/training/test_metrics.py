@@ -38,7 +38,7 @@ def test_metrics_by_hand() -> None:
     assert metrics.pearson(target, predicted)[0] == pytest.approx(1)
 
 
-def test_without_neutral_the_others_are_compared_among_themselves() -> None:
+def test_without_neutral_the_other_emotions_are_rescaled_and_compared() -> None:
     space = LabelSpace("three", ("joy", "neutral", "fear"))
     target = np.array([[0.5, 0.5, 0], [0, 1, 0]])  # the second is nothing but neutral
     predicted = np.array([[0.25, 0.5, 0.25], [0.1, 0.8, 0.1]])
@@ -48,7 +48,7 @@ def test_without_neutral_the_others_are_compared_among_themselves() -> None:
     assert apart_from_neutral(target, predicted, LabelSpace("x", ("joy", "awe", "fear"))) == {}
 
 
-def test_rows_without_a_majority_can_be_set_aside() -> None:
+def test_rows_without_a_majority_can_be_left_out() -> None:
     target = np.array([[0.6, 0.4], [0.5, 0.5], [0.2, 0.8]])
     predicted = np.array([[0.4, 0.6], [0.1, 0.9], [0.1, 0.9]])
     assert metrics.METRICS["accuracy"](target, predicted) == pytest.approx(1 / 3)
@@ -57,7 +57,7 @@ def test_rows_without_a_majority_can_be_set_aside() -> None:
     assert where_most_agree(target[1:2], predicted[1:2]) == {}
 
 
-def test_calibration_error_is_the_mean_gap_of_confidence_and_what_is_right() -> None:
+def test_calibration_error_is_the_mean_gap_between_confidence_and_accuracy() -> None:
     """Three in four right at a confidence of 0.9, one in two at 0.6: 0.15 and 0.1."""
     confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.6, 0.6])
     right = np.array([1, 1, 1, 0, 1, 0], bool)
@@ -78,7 +78,9 @@ distributions = st.lists(st.floats(0.01, 1), min_size=4, max_size=4).map(
 
 
 @given(distributions, distributions)
-def test_kl_is_zero_for_itself_and_never_below(one: np.ndarray, other: np.ndarray) -> None:
+def test_kl_is_zero_for_equal_distributions_and_never_negative(
+    one: np.ndarray, other: np.ndarray
+) -> None:
     assert metrics.kl_divergence(one, one) == pytest.approx(0, abs=1e-12)
     assert metrics.kl_divergence(one, other) >= -1e-12
 
@@ -170,7 +172,7 @@ def test_the_temperature_that_was_applied_is_found() -> None:
     assert fit("none", logits * 2.5, target) == Calibration()
 
 
-def test_vector_scaling_mends_what_a_temperature_cannot() -> None:
+def test_vector_scaling_corrects_errors_that_a_temperature_cannot() -> None:
     logits = np.random.default_rng(0).normal(0, 2, (800, 3))
     target = Calibration()(logits + np.array([1.0, 0, -1.0]))
     kl = {
@@ -181,7 +183,7 @@ def test_vector_scaling_mends_what_a_temperature_cannot() -> None:
 
 
 @pytest.mark.parametrize("method", ["temperature", "vector"])
-def test_few_rows_do_not_make_a_model_sure(method: str) -> None:
+def test_few_rows_do_not_make_a_model_overconfident(method: str) -> None:
     """Six rows that the network gets right, and six of which it knows nothing."""
     target = np.eye(3)[[0, 1, 2, 0, 1, 2]]
     sure = fit(method, target * 2.0, target)(np.array([[2.0, 0, 0]])).max()

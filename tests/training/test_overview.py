@@ -1,4 +1,4 @@
-"""What the stage `overview` writes for the page."""
+"""Output of the stage `overview`, for the web app."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_histograms_hold_every_row_once(samples: pd.DataFrame) -> None:
     assert found["measures"]["brightness"]["edges"][-1] == pytest.approx(max(light), abs=1e-4)
 
 
-def test_valence_and_arousal_make_a_plane_where_they_are_told(samples: pd.DataFrame) -> None:
+def test_the_plane_of_valence_and_arousal_is_there_if_the_data_set_has_them(
+    samples: pd.DataFrame,
+) -> None:
     assert overview(samples, SPACE)["plane"] == []
     rated = samples.assign(
         measures=[
@@ -62,7 +64,9 @@ def test_valence_and_arousal_make_a_plane_where_they_are_told(samples: pd.DataFr
     assert plane[3] == (0.3, 9.0, leading)
 
 
-def test_examples_are_the_surest_of_their_emotion(samples: pd.DataFrame, tmp_path: Path) -> None:
+def test_examples_have_the_largest_share_of_their_emotion(
+    samples: pd.DataFrame, tmp_path: Path
+) -> None:
     strips = examples(samples, SPACE)
     assert list(strips) == list(SPACE.emotions)
     for strip in strips.values():

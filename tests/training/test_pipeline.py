@@ -39,7 +39,7 @@ def test_every_output_is_there(folder: Path) -> None:
             assert (folder / path).exists(), f"{stage} did not make {path}"
 
 
-def test_the_archive_predicts_and_tells_where_it_comes_from(folder: Path) -> None:
+def test_the_archive_predicts_and_holds_its_provenance(folder: Path) -> None:
     model = Model.load(folder / "build" / "emotions.mar")
     prediction = model.score([jpeg()])[0]
     assert prediction.distribution is not None
@@ -51,7 +51,9 @@ def test_the_archive_predicts_and_tells_where_it_comes_from(folder: Path) -> Non
     assert sum(model.reference["dominant"].values()) == facts["rows"]["valid"]
 
 
-def test_the_model_card_tells_the_reports_numbers_and_the_forbidden_use(folder: Path) -> None:
+def test_the_model_card_states_the_numbers_of_the_report_and_the_forbidden_use(
+    folder: Path,
+) -> None:
     card = (folder / "build" / "MODEL_CARD.md").read_text()
     metrics = json.loads((folder / "metrics" / "metrics.json").read_text())
     for value in metrics.values():
@@ -61,7 +63,7 @@ def test_the_model_card_tells_the_reports_numbers_and_the_forbidden_use(folder: 
     assert Model.load(folder / "build" / "emotions.mar").identity.digest[:12] in card
 
 
-def test_the_report_tells_all_that_it_promises(folder: Path) -> None:
+def test_the_report_is_complete(folder: Path) -> None:
     report = json.loads((folder / "metrics" / "report.json").read_text())
     headlines = json.loads((folder / "metrics" / "metrics.json").read_text())
     assert headlines == {name: report["metrics"][name] for name in headlines}

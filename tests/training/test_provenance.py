@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from moodlake.emotions import label_space
+from moodlake.settings import PROJECT_ROOT
 from tests.training.small import FACTS, SPACE, pack, small
 from training.architectures import build
 from training.architectures.own_weights import Made, made_from
@@ -31,7 +32,7 @@ def starting_from(file: Path) -> Params:
     return replace(small(), model=replace(small().model, weights=str(file)))
 
 
-def test_a_file_tells_how_it_was_made(earlier: tuple[nn.Module, Path], tmp_path: Path) -> None:
+def test_a_file_records_how_it_was_made(earlier: tuple[nn.Module, Path], tmp_path: Path) -> None:
     network, file = earlier
     assert made_from(file) == MADE
     assert len(MADE.to_metadata()) == 1  # safetensors writes several in no fixed order
@@ -41,7 +42,7 @@ def test_a_file_tells_how_it_was_made(earlier: tuple[nn.Module, Path], tmp_path:
     assert made_from(file) == Made()
 
 
-def test_a_head_for_the_same_number_of_other_emotions_starts_afresh(
+def test_a_head_for_as_many_other_emotions_is_not_loaded(
     earlier: tuple[nn.Module, Path],
 ) -> None:
     network, file = earlier
@@ -67,7 +68,24 @@ def test_another_file_of_the_same_name_makes_another_run(
     assert run_key(params, "data", sources_of(params, FACTS)) != key
 
 
-def test_rows_that_an_earlier_training_may_know_are_told(
+def test_the_code_that_decides_a_training_is_part_of_its_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr("training.provenance.digest_of", lambda file: hashed.append(file) or "")
+    run_key(small(), "data", {})
+    names = {file.relative_to(PROJECT_ROOT).as_posix() for file in hashed}
+    assert names >= {
+        "moodlake/emotions.py",
+        "moodlake/inference/decoding.py",
+        "moodlake/inference/preprocessing.py",
+        "training/data_set/samples.py",
+        "training/learning/augment.py",
+    }
+    assert not any(name.startswith("moodlake/scoring/") for name in names)
+
+
+def test_rows_that_an_earlier_training_may_have_seen_are_reported(
     earlier: tuple[nn.Module, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = starting_from(earlier[1])

@@ -1,4 +1,4 @@
-"""Eight bits: what they keep, and when they are taken."""
+"""Quantisation to 8 bits: predictions, size, and when it is used."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def packed(folder: Path, trained: tuple[nn.Module, Path], int8: bool) -> Packed:
     return pack(folder, *trained, *about, judged, IMAGES)
 
 
-def test_it_answers_much_the_same_in_less_space(
+def test_an_8_bit_network_predicts_nearly_the_same_in_less_space(
     trained: tuple[nn.Module, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundle, "MOST_ACCURACY_LOST", 1)
@@ -73,7 +73,7 @@ def test_it_answers_much_the_same_in_less_space(
     assert np.corrcoef(heat)[0, 1] > 0.9
 
 
-def test_it_is_not_taken_where_it_loses_too_much(
+def test_an_8_bit_network_that_loses_too_much_is_not_used(
     trained: tuple[nn.Module, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundle, "MOST_KL_GAINED", 1e-5)  # floats are as good as their network

@@ -1,4 +1,4 @@
-"""What an archive carries for runs to be compared with."""
+"""The reference in an archive, which runs are compared with."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def samples(folder: Path, *sizes: tuple[int, int]) -> Path:
     return folder / "samples.parquet"
 
 
-def test_the_reference_is_of_the_validation_rows_as_scoring_reads_them(tmp_path: Path) -> None:
+def test_the_reference_is_a_profile_of_the_validation_rows_as_scored(tmp_path: Path) -> None:
     model = Model.load(write_bundle(tmp_path / "model"))
     sizes = [(40, 30), (90, 300), (64, 64)]
     made = reference_of(model, samples(tmp_path, *sizes))
@@ -48,7 +48,7 @@ def test_the_reference_is_of_the_validation_rows_as_scoring_reads_them(tmp_path:
     )
 
 
-def test_images_that_were_all_cut_to_one_size_tell_no_size(tmp_path: Path) -> None:
+def test_a_reference_has_no_sizes_if_all_images_have_the_same(tmp_path: Path) -> None:
     model = Model.load(write_bundle(tmp_path / "model"))
     made = reference_of(model, samples(tmp_path, (48, 48), (48, 60)))
     assert made.size == {}
@@ -62,7 +62,7 @@ def archive_of(path: Path, data_digest: str) -> Path:
     return write_archive(path, provenance=provenance)
 
 
-def test_an_archive_gets_a_reference_and_keeps_all_else(tmp_path: Path) -> None:
+def test_adding_a_reference_changes_nothing_else_in_the_archive(tmp_path: Path) -> None:
     facts = prepare(load_dataset(DATA), DATA, tmp_path / "samples.parquet", tmp_path / "facts.json")
     archive = archive_of(tmp_path / "model.mar", facts["digest"])
     before = read_meta(archive)
@@ -81,7 +81,7 @@ def test_an_archive_gets_a_reference_and_keeps_all_else(tmp_path: Path) -> None:
     assert archive.read_bytes() == packed
 
 
-def test_rows_that_the_model_was_not_made_from_are_refused(tmp_path: Path) -> None:
+def test_a_reference_from_other_rows_is_an_error(tmp_path: Path) -> None:
     archive = archive_of(tmp_path / "model.mar", "another")
     before = archive.read_bytes()
     with pytest.raises(SystemExit, match=r"^add_reference: .*made from other rows of drawn"):

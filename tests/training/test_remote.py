@@ -111,7 +111,7 @@ def test_a_clone_pulls_data_and_results(
     assert "up to date" in clone("dvc", "repro")
 
 
-def test_what_somebody_ran_already_is_fetched_in_place_of_run(
+def test_results_of_another_run_are_fetched_instead_of_computed(
     pushed: Checkout, s3: dict[str, str], tmp_path: Path
 ) -> None:
     clone = cloned(pushed, tmp_path, s3)
@@ -132,7 +132,7 @@ def test_another_repository_imports_data_of_this_one(
     assert str(pushed.folder) in (tmp_path / "photos.dvc").read_text()
 
 
-def test_a_bucket_of_images_is_imported_and_followed(s3: dict[str, str], tmp_path: Path) -> None:
+def test_a_bucket_of_images_is_imported_and_updated(s3: dict[str, str], tmp_path: Path) -> None:
     checkout = Checkout(tmp_path, s3)
     checkout("git", "init", "-q")
     checkout("dvc", "init", "-q")

@@ -1,4 +1,4 @@
-"""Retraining in a real DVC project: what is better takes the released model's place."""
+"""Retraining in a real DVC project: a better model replaces the released one."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def is_new(project: Path) -> bool:
         ({}, False),
     ],
 )
-def test_only_what_is_better_is_released(
+def test_only_a_better_model_is_released(
     project: Path, change: dict[str, float], better: bool
 ) -> None:
     assert retrained(project, RELEASED | change) == better
     assert is_new(project) == better
 
 
-def test_a_model_that_tells_no_metric_is_not_released(project: Path) -> None:
+def test_a_model_without_metrics_is_not_released(project: Path) -> None:
     assert not retrained(project, {"accuracy": 0.9})
 
 
-def test_metrics_of_other_data_are_refused(project: Path) -> None:
+def test_metrics_on_other_data_are_an_error(project: Path) -> None:
     with pytest.raises(BundleError, match="do not compare"):
         retrained(project, RELEASED | {"kl": 0.1}, data="drawn")
     assert not is_new(project)
 
 
-def test_a_stage_that_fails_is_told_with_its_last_words(project: Path) -> None:
+def test_the_error_of_a_failed_stage_holds_the_end_of_its_output(project: Path) -> None:
     (project / "dvc.yaml").write_text("stages: {train: {cmd: 'echo no such data; exit 3'}}")
     with pytest.raises(RetrainError, match="no such data"):
         retrained(project, RELEASED)

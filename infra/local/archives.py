@@ -7,9 +7,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import handlers
+from moodlake.settings import PROJECT_ROOT
 
-ENTRY_POINT = Path(handlers.__path__[0]) / "entry_point.py"
+ENTRY_POINT = PROJECT_ROOT / "handlers" / "entry_point.py"
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _WHOLE_HANDLER = "emotion_handler.py"
 """Handler file of archives of version 3.2 and before: a copy of the handler of their time."""

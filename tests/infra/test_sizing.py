@@ -1,4 +1,4 @@
-"""What sizes and the simulation say of an installation."""
+"""Estimates and simulations of installations."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_two_cores_halve_what_can_be_shared() -> None:
     assert two - alone == pytest.approx((one - alone) / 2, rel=0.02)
 
 
-def test_it_agrees_with_the_runs_that_were_measured() -> None:
+def test_the_simulation_agrees_with_measured_runs() -> None:
     cores, runs = Measured.runs()
     assert len(runs) >= 4
     for run in runs:
@@ -72,7 +72,7 @@ def test_it_agrees_with_the_runs_that_were_measured() -> None:
     st.sampled_from([math.inf, 3600.0, 600.0]),
     st.sampled_from([math.inf, 300.0]),
 )
-def test_every_image_has_its_row_once_whatever_dies(
+def test_every_image_gets_one_row_despite_failures(
     arrived: list[tuple[float, int]], servers: int, server_dies: float, task_dies: float
 ) -> None:
     setup = Setup(
@@ -87,7 +87,7 @@ def test_every_image_has_its_row_once_whatever_dies(
     assert 1 <= outcome.max_servers <= servers
 
 
-def test_what_dies_costs_time() -> None:
+def test_failures_cost_time() -> None:
     setup = Setup(RATES, servers=2, slots=8)
     quiet = simulate(setup, [(0, 100_000)], DAY)
     stormy = simulate(replace(setup, server_dies=300, task_dies=300), [(0, 100_000)], DAY)
@@ -95,20 +95,20 @@ def test_what_dies_costs_time() -> None:
     assert stormy.tasks > quiet.tasks
 
 
-def test_servers_stop_when_nothing_waits() -> None:
+def test_servers_stop_when_nothing_is_pending() -> None:
     setup = Setup(RATES, every=DAY / 2)
     outcome = simulate(setup, [(0, 1000), (DAY - 60, 1000)], 2 * DAY)
     assert outcome.pending == 0
-    # A run in the middle of the day wakes one, too; the last is there until the last row.
+    # A run at noon starts a server, too; the last server stays until the last row.
     assert 2 * 900 < outcome.server_seconds < 3 * 1800
 
 
-def test_a_server_that_is_slow_to_start_is_waited_for() -> None:
+def test_runs_wait_for_a_slow_server() -> None:
     setup = Setup(RATES, start_seconds=1200, idle_seconds=900)
     assert simulate(setup, [(0, 1000)], DAY).images == 1000
 
 
-def test_a_backlog_brings_more_servers_and_they_take_it_sooner() -> None:
+def test_a_backlog_adds_servers_which_finish_sooner() -> None:
     few, many = (
         simulate(Setup(RATES, servers=most, slots=64, every=60), [(0, 1_000_000)], DAY)
         for most in (1, 8)
@@ -117,7 +117,7 @@ def test_a_backlog_brings_more_servers_and_they_take_it_sooner() -> None:
     assert many.ended < few.ended / 2
 
 
-def test_what_is_too_much_waits() -> None:
+def test_images_beyond_capacity_stay_pending() -> None:
     setup = Setup(RATES, servers=1, slots=2)
     outcome = simulate(setup, daily(20_000_000), DAY)
     assert outcome.pending > 10_000_000
@@ -125,13 +125,13 @@ def test_what_is_too_much_waits() -> None:
 
 
 @given(st.integers(1, 10**9), st.integers(1, 200))
-def test_a_days_arrivals_are_all_of_it(images: int, bins: int) -> None:
+def test_arrivals_of_a_day_are_complete(images: int, bins: int) -> None:
     found = daily(images, bins)
     assert sum(count for _, count in found) == images
     assert all(0 < at < DAY for at, _ in found)
 
 
-def test_a_million_images_cost_less_where_there_are_more() -> None:
+def test_the_cost_per_image_falls_with_the_volume() -> None:
     prices = load_prices()
     dear, cheap = (
         size(Load(images, 4096, inventory=True), RATES, prices).month / images
@@ -140,7 +140,7 @@ def test_a_million_images_cost_less_where_there_are_more() -> None:
     assert cheap < dear / 100
 
 
-def test_servers_are_paid_by_the_image() -> None:
+def test_the_cost_of_servers_grows_with_the_images() -> None:
     prices = load_prices()
     one, ten = (size(Load(images, 1024), RATES, prices) for images in (10**7, 10**8))
     assert ten.dollars["servers"] == pytest.approx(10 * one.dollars["servers"])
@@ -149,7 +149,7 @@ def test_servers_are_paid_by_the_image() -> None:
     assert one.dollars["servers"] == pytest.approx(30.4375 * hours * hour)
     spot = size(Load(10**8, 1024, spot=True), RATES, prices)
     assert spot.dollars["servers"] < ten.dollars["servers"] / 2
-    # The first server is never on Spot.
+    # The first server never runs on Spot.
     few, few_on_spot = (
         size(Load(1000, 1024, spot=spot), RATES, prices).dollars["servers"]
         for spot in (False, True)
@@ -157,8 +157,8 @@ def test_servers_are_paid_by_the_image() -> None:
     assert few == few_on_spot
 
 
-def test_a_server_that_waits_is_paid_for_as_the_simulation_says() -> None:
-    """Hourly runs over a small load: all but a little of a server's time is waiting."""
+def test_the_cost_of_an_idle_server_agrees_with_the_simulation() -> None:
+    """Hourly runs of a small load: a server is mostly idle."""
     month = int(10**5 * 30.4375)
     load = Load(10**5, 1024, listed=month, notified=False)
     found = size(load, RATES, load_prices())
@@ -166,7 +166,7 @@ def test_a_server_that_waits_is_paid_for_as_the_simulation_says() -> None:
     assert found.core_hours == pytest.approx(2 * outcome.server_seconds / 3600, rel=0.15)
 
 
-def test_a_server_that_is_told_of_each_image_hardly_sleeps() -> None:
+def test_a_server_with_notifications_rarely_stops() -> None:
     prices = load_prices()
     frequent, seldom = (size(Load(images, 1024, listed=0), RATES, prices) for images in (10**4, 2))
     assert frequent.core_hours == pytest.approx(48)
@@ -174,14 +174,14 @@ def test_a_server_that_is_told_of_each_image_hardly_sleeps() -> None:
     assert asleep.core_hours < seldom.core_hours < 1.1 * asleep.core_hours < frequent.core_hours / 2
 
 
-def test_servers_stop_after_what_the_template_says() -> None:
+def test_servers_stop_after_the_idle_time_of_the_template() -> None:
     idle = resources("AWS::CloudWatch::Alarm")["Idle"]
     (requests,) = (each for each in idle["Metrics"] if each["Id"] == "requests")
     assert idle["EvaluationPeriods"] * requests["MetricStat"]["Period"] == IDLE_SECONDS
 
 
 @pytest.mark.parametrize("load", [Load(0, 1024), Load(10, 1024, busy=0)])
-def test_no_load_has_no_size(load: Load) -> None:
+def test_an_empty_load_is_an_error(load: Load) -> None:
     with pytest.raises(ValueError, match="images a day, servers busy"):
         size(load, RATES, load_prices())
 
@@ -197,7 +197,7 @@ def test_a_small_load_exceeds_no_limit_and_a_large_one_several() -> None:
         assert each.remedy
 
 
-def test_remedies_help() -> None:
+def test_remedies_lift_limits() -> None:
     before = exceeded_limits(Load(10**8, 1024), RATES)
     after = exceeded_limits(Load(10**8, 10_000, runs=144, inventory=True, notified=False), RATES)
     assert {each.name for each in after} < {each.name for each in before}
@@ -243,14 +243,14 @@ def test_the_command_shows_size_price_and_exceeded_limits() -> None:
     assert "exceeds:" not in quiet.output
 
 
-def test_servers_that_stopped_during_a_long_listing_are_started_again() -> None:
+def test_servers_restart_after_a_long_listing() -> None:
     setup = Setup(RATES, in_bucket=20_000_000, every=DAY)  # more than half an hour of listing
     outcome = simulate(setup, [(0, 1000)], DAY)
     assert outcome.images == 1000
 
 
 @pytest.mark.parametrize("name", [name for name in days(RATES) if "10^5" in name])
-def test_the_days_of_the_docs_are_of_the_templates_sizes(name: str) -> None:
+def test_the_simulated_days_use_the_sizes_of_the_template(name: str) -> None:
     setup, arrived = days(RATES)[name]
     assert (setup.servers, setup.workers, setup.slots) == (2, 2, 4)
     assert simulate(setup, arrived, 2 * DAY).images == 10**5

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from moodlake.scoring.reports.diff import Diff
 
 _FORMAT = "Version or leading digits of the digest. Default: "
-OldModel = Annotated[str | None, typer.Argument(help=f"{_FORMAT}the other model that scored last.")]
-NewModel = Annotated[str | None, typer.Argument(help=f"{_FORMAT}the model that scored last.")]
+OldModel = Annotated[str | None, typer.Argument(help=f"{_FORMAT}the most recent other model.")]
+NewModel = Annotated[str | None, typer.Argument(help=f"{_FORMAT}the most recent model.")]
 
 
 def diff(

@@ -74,15 +74,15 @@ def test_label_spaces_are_checked() -> None:
     st.sampled_from(label_space_names()),
     st.randoms(use_true_random=False),
 )
-def test_a_distribution_told_in_another_space_is_one(
+def test_a_converted_distribution_is_a_distribution(
     source_name: str, target_name: str, random: Random
 ) -> None:
     source, target = label_space(source_name), label_space(target_name)
     weights = np.array([random.random() for _ in source.emotions]) + 1e-6
-    told, share = in_space(weights / weights.sum(), source, target)
-    assert told.shape == (len(target),)
-    assert told.sum() == pytest.approx(1)
-    assert told.min() >= 0
+    converted, share = in_space(weights / weights.sum(), source, target)
+    assert converted.shape == (len(target),)
+    assert converted.sum() == pytest.approx(1)
+    assert converted.min() >= 0
     assert 0 <= share <= 1 + 1e-9
 
 
@@ -94,8 +94,8 @@ def test_emotions_are_matched_by_name_or_synonym() -> None:
         "neutral": 0.4,
         "contempt": 0.2,
     }
-    told, share = in_space(list(values.values()), ferplus, moods)
-    assert dict(zip(moods.emotions, told.tolist(), strict=True)) == pytest.approx(
+    converted, share = in_space(list(values.values()), ferplus, moods)
+    assert dict(zip(moods.emotions, converted.tolist(), strict=True)) == pytest.approx(
         {"happy": 0.75, "sad": 0.25, "angry": 0}
     )
     assert share == pytest.approx(0.4)

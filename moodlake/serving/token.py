@@ -33,7 +33,7 @@ def read_token(keys: Keys) -> str | None:
         content = json.loads(keys.read_text("utf-8") if isinstance(keys, Path) else _secret(keys))
         token = content.get("inference", content)["key"]
         if not isinstance(token, str) or not token:
-            raise ValueError(f"its key is {token!r}, not a text")
+            raise ValueError(f"its key is {token!r}, but must be a non-empty string")
         return token
     except (KeyError, AttributeError, TypeError) as error:
         raise ServerError(

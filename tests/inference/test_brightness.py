@@ -50,7 +50,7 @@ def test_a_prediction_tells_the_brightness_of_what_was_read(tmp_path: Path) -> N
 
 
 def test_an_older_servers_answer_is_understood(tmp_path: Path) -> None:
-    (told,) = Model.load(write_bundle(tmp_path)).score([astronaut()])
-    older = {name: value for name, value in told.to_dict().items() if name != "brightness"}
+    (prediction,) = Model.load(write_bundle(tmp_path)).score([astronaut()])
+    older = {name: value for name, value in prediction.to_dict().items() if name != "brightness"}
     assert Prediction.from_dict(older).brightness is None
-    assert Prediction.from_dict(older).distribution == told.distribution
+    assert Prediction.from_dict(older).distribution == prediction.distribution

@@ -95,7 +95,7 @@ def test_what_else_is_in_the_batch_changes_nothing() -> None:
             )
 
 
-def test_images_that_take_too_long_are_told_of(
+def test_exceeding_the_time_limit_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model.load(write_bundle(tmp_path))
@@ -211,7 +211,7 @@ def test_threads_explain_as_one_does(tmp_path: Path) -> None:
     assert all(np.array_equal(*pair) for pair in zip(alone, together, strict=True))
 
 
-def test_what_cannot_be_explained_is_told(tmp_path: Path) -> None:
+def test_models_without_feature_maps_have_no_heat_maps(tmp_path: Path) -> None:
     model = Model.load(write_bundle(tmp_path / "model"))
     with pytest.raises(ValueError, match="'rage' is not in ferplus"):
         model.explain(jpeg(), "rage")

@@ -10,7 +10,7 @@ from tests.bundles import write_archive
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
-    """A real TorchServe with a tiny model behind nginx, for tests that leave it as it was."""
+    """A real TorchServe with a tiny model behind nginx, for tests that do not change it."""
     folder = tmp_path_factory.mktemp("server")
     with ModelServer(folder, write_archive(folder / "tiny.mar")) as shared:
         yield shared
@@ -18,7 +18,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
-    """A module's own, which its tests may hurt."""
+    """A server of one module, whose tests may damage it."""
     folder = tmp_path_factory.mktemp("own")
     with ModelServer(folder, write_archive(folder / "tiny.mar")) as hurt:
         yield hurt

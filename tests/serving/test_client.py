@@ -29,7 +29,7 @@ Answer = Callable[[bytes, int], tuple[int, object]]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with what `answer(body, request number)` says; describes itself first."""
+    """Answers `answer(body, request number)`, and describes its model."""
 
     answer: Answer
     requests = 0
@@ -76,9 +76,7 @@ def scored(body: bytes) -> tuple[int, object]:
 IMAGES = [f"image-{number}".encode() for number in range(8)]
 
 
-def test_a_reference_is_told_and_an_older_server_has_none(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_server_has_no_reference(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     assert client_of(server).reference is None
     reference = {"dominant": {"happy": 3}}
     monkeypatch.setattr(Handler, "about", (200, ABOUT | {"reference": reference}))
@@ -91,25 +89,25 @@ def test_the_image_that_kills_the_worker_is_isolated(server: Server) -> None:
     assert reasons == [Reason.MODEL_ERROR if number == 5 else None for number in range(8)]
 
 
-def test_images_that_are_too_much_together_are_sent_by_halves_at_once(server: Server) -> None:
+def test_a_batch_over_the_limit_is_sent_in_halves_without_delay(server: Server) -> None:
     server.answer = lambda body, number: (413, {}) if body.count(b"image-") > 4 else scored(body)
     assert len(client_of(server).score(IMAGES)) == 8
     assert server.requests == 3
 
 
-def test_an_image_that_is_too_large_for_a_request_is_told_as_such(server: Server) -> None:
+def test_an_image_over_the_limit_is_rejected_as_too_large(server: Server) -> None:
     server.answer = lambda body, number: (413, {}) if b"image-5" in body else scored(body)
     reasons = [item.reason for item in client_of(server).score(IMAGES)]
     assert reasons == [Reason.TOO_LARGE if number == 5 else None for number in range(8)]
 
 
 @pytest.mark.parametrize("images", [b"image-1", ["photo.jpg"]])
-def test_what_is_no_list_of_files_is_told(server: Server, images: list[bytes]) -> None:
+def test_images_must_be_a_list_of_bytes(server: Server, images: list[bytes]) -> None:
     with pytest.raises(TypeError, match="a list of encoded files"):
         client_of(server).score(images)
 
 
-def test_a_face_mode_may_be_told_by_its_name(server: Server) -> None:
+def test_a_face_mode_may_be_given_by_name(server: Server) -> None:
     server.answer = lambda body, number: scored(body)
     assert len(client_of(server).score(IMAGES, faces="all")) == 8
     with pytest.raises(ValueError, match="both"):
@@ -121,8 +119,7 @@ def test_a_worker_that_died_once_costs_no_image(server: Server) -> None:
     assert [item.reason for item in client_of(server).score(IMAGES[:1])] == [None]
 
 
-def test_an_image_at_fault_is_told_from_a_busy_server(server: Server) -> None:
-    """Its failures count also where the server is busy in between."""
+def test_failures_of_an_image_count_while_the_server_is_busy(server: Server) -> None:
     server.answer = lambda body, number: (500, {}) if number % 2 else (503, {})
     assert [item.reason for item in client_of(server).score(IMAGES[:1])] == [Reason.MODEL_ERROR]
 
@@ -143,20 +140,20 @@ def test_an_overloaded_server_rejects_no_image(server: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 405])
-def test_a_refusal_is_not_blamed_on_the_images(server: Server, status: int) -> None:
+def test_a_rejected_request_rejects_no_image(server: Server, status: int) -> None:
     server.answer = lambda body, number: (status, {"message": "session expired"})
     with pytest.raises(ServerError, match="session expired"):
         client_of(server).score(IMAGES)
 
 
-def test_answers_for_other_images_are_refused(server: Server) -> None:
+def test_answers_for_other_images_are_an_error(server: Server) -> None:
     server.answer = lambda body, number: scored(b"image-" * 7)
     with pytest.raises(ServerError, match="did not answer for the images"):
         client_of(server).score(IMAGES)
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_another_kind_of_server_is_told(
+def test_another_kind_of_server_is_an_error(
     server: Server, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(Handler, "about", (status, {"hello": "world"}))
@@ -171,7 +168,7 @@ def test_a_model_that_changes_in_between_is_noticed(server: Server) -> None:
         client_of(server).score(IMAGES)
 
 
-def test_a_refused_token_is_explained(server: Server, tmp_path: Path) -> None:
+def test_a_rejected_token_is_an_error(server: Server, tmp_path: Path) -> None:
     keys = tmp_path / "key_file.json"
     keys.write_text(json.dumps({"inference": {"key": "old"}}))
     server.answer = lambda body, number: (401, {"message": "send a token"})
@@ -180,7 +177,7 @@ def test_a_refused_token_is_explained(server: Server, tmp_path: Path) -> None:
         client.score(IMAGES)
 
 
-def test_a_new_token_is_taken_up(server: Server, tmp_path: Path) -> None:
+def test_a_renewed_token_is_read_again(server: Server, tmp_path: Path) -> None:
     keys = tmp_path / "key_file.json"
     keys.write_text(json.dumps({"inference": {"key": "old"}}))
     client = ServerClient(f"http://127.0.0.1:{server.server_port}", keys)
@@ -191,7 +188,7 @@ def test_a_new_token_is_taken_up(server: Server, tmp_path: Path) -> None:
     assert len(client.score(IMAGES)) == 8
 
 
-def test_requests_in_flight_take_up_a_new_token_together(server: Server, tmp_path: Path) -> None:
+def test_parallel_requests_read_a_renewed_token_again(server: Server, tmp_path: Path) -> None:
     keys = tmp_path / "key_file.json"
     keys.write_text(json.dumps({"inference": {"key": "old"}}))
     client = ServerClient(f"http://127.0.0.1:{server.server_port}", keys)

@@ -20,7 +20,7 @@ from tests.serving.test_server import in_process
 
 @pytest.fixture(scope="module")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """What docs/serve.md says to make of infra/grpc/inference.proto."""
+    """Python modules generated from infra/grpc/inference.proto, as docs/serve.md describes."""
     folder = tmp_path_factory.mktemp("stubs")
     source: Path = PROJECT_ROOT / "infra" / "grpc"
     options = [f"-I{source}", f"--python_out={folder}", f"--grpc_python_out={folder}"]
@@ -50,13 +50,13 @@ def test_images_by_name(server: ModelServer, stubs: tuple[Any, Any]) -> None:
     )
 
 
-def test_a_wrong_token_is_refused(server: ModelServer, stubs: tuple[Any, Any]) -> None:
-    with pytest.raises(grpc.RpcError) as refused:
+def test_a_wrong_token_is_rejected(server: ModelServer, stubs: tuple[Any, Any]) -> None:
+    with pytest.raises(grpc.RpcError) as error:
         ask(server, stubs, "guess", one=jpeg())
-    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_a_wrong_option_is_told(server: ModelServer, stubs: tuple[Any, Any]) -> None:
-    """In the answer: TorchServe's gRPC knows no status of one request of a batch."""
+def test_an_invalid_option_is_an_error(server: ModelServer, stubs: tuple[Any, Any]) -> None:
+    """The answer holds the error: TorchServe's gRPC has one status for a whole batch."""
     answer = ask(server, stubs, server.token, one=jpeg(), faces=b"both")
-    assert (answer["code"], "none or largest or all" in answer["message"]) == (422, True)
+    assert (answer["code"], "'none', 'largest' or 'all'" in answer["message"]) == (422, True)

@@ -1,4 +1,4 @@
-"""Whatever is sent, it is read, or refused in words."""
+"""Any request is either read or rejected with a message."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_any_bytes(body: bytes, kind: str, query: str) -> None:
 
 
 @given(st.lists(PIECES | st.binary(max_size=8)), TYPES)
-def test_what_resembles_a_form(pieces: list[bytes], kind: str) -> None:
+def test_almost_a_form(pieces: list[bytes], kind: str) -> None:
     read(b"".join(pieces), kind, "")
 
 
@@ -74,22 +74,22 @@ def test_any_json(content: object, name: str, inner: object) -> None:
     read(json.dumps({"instances": [content], name: inner}).encode(), "application/json", "")
 
 
-def test_every_option_is_of_some_address() -> None:
+def test_some_address_accepts_each_option() -> None:
     assert set(OF_SCORING) | set(OF_EXPLAINING) == set(OPTIONS)
 
 
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - set(OF_EXPLAINING)))
-def test_an_option_of_another_address_is_refused(name: str) -> None:
+def test_an_option_of_another_address_is_rejected(name: str) -> None:
     with pytest.raises(BadRequest, match=f"unknown option '{name}'; known: faces, emotion, image"):
         parse_request(b"image", "image/png", f"{name}=true", OF_EXPLAINING)
 
 
 @pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded"])
-def test_json_is_known_without_its_type(kind: str) -> None:
+def test_json_is_recognised_without_its_type(kind: str) -> None:
     body = json.dumps({"instances": [{"b64": base64.b64encode(b"image").decode()}]}).encode()
     assert [upload.data for upload in parse_request(body, kind).uploads] == [b"image"]
-    for told in ("image/png", "application/octet-stream"):
-        assert [upload.data for upload in parse_request(body, told).uploads] == [body]
+    for declared in ("image/png", "application/octet-stream"):
+        assert [upload.data for upload in parse_request(body, declared).uploads] == [body]
 
 
 @given(st.lists(st.tuples(NAMES, st.binary()), min_size=1, max_size=20))

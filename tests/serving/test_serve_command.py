@@ -1,4 +1,4 @@
-"""The command `moodlake serve`, as a container starts and stops it."""
+"""The command `moodlake serve`: how a container starts and stops it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from infra.local.ports import HOST, Ports
 from infra.local.service import BIN
 from tests.bundles import write_archive
 from tests.images_made import jpeg
+from tests.polling import until
 from tests.serving.test_server import PATH
 from tests.serving.test_stops import callers, self_signed
 
@@ -66,7 +67,7 @@ def start(
 
 @contextmanager
 def served(*arguments: object, **options: object) -> Iterator[subprocess.Popen[str]]:
-    """The command, once its server is ready."""
+    """Run the command, and wait until its server is ready."""
     process = start(*arguments, **options)  # type: ignore[arg-type]
     try:
         assert process.stdout
@@ -82,7 +83,7 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def test_what_was_accepted_is_answered_before_it_ends(
+def test_sigterm_lets_accepted_requests_finish(
     tmp_path: Path, archive: Path, port: int, keys: Path
 ) -> None:
     url = f"http://{HOST}:{port}"
@@ -107,11 +108,8 @@ def test_what_was_accepted_is_answered_before_it_ends(
         )
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(ask, TOKEN, large)
-            deadline = time.monotonic() + 20
-            while not callers(listening, port):
-                assert time.monotonic() < deadline, "the request was not accepted"
-                time.sleep(0.01)
-            time.sleep(0.3)
+            until(lambda: callers(listening, port), "the request was not accepted")
+            time.sleep(0.3)  # until nginx has read the head of the request
             process.send_signal(signal.SIGTERM)
             assert asked.result() == 200
         assert process.wait(120) == 0
@@ -120,13 +118,13 @@ def test_what_was_accepted_is_answered_before_it_ends(
 
 
 def _edge(nginx: psutil.Process) -> str:
-    """Where its workers listen."""
+    """Return the ports that this nginx listens on."""
     found = nginx.net_connections("tcp")
     return " ".join(f":{each.laddr.port}" for each in found if each.status == psutil.CONN_LISTEN)
 
 
 @pytest.mark.parametrize("part", ["java", "nginx"])
-def test_it_ends_with_an_error_when_a_part_is_gone(
+def test_the_command_fails_when_a_part_dies(
     tmp_path: Path, archive: Path, port: int, part: str
 ) -> None:
     chain, key = self_signed(tmp_path)
@@ -143,7 +141,9 @@ def test_it_ends_with_an_error_when_a_part_is_gone(
         assert alive == []
 
 
-def test_a_folder_is_one_servers_own(tmp_path: Path, archive: Path, port: int) -> None:
+def test_a_second_server_in_one_folder_is_an_error(
+    tmp_path: Path, archive: Path, port: int
+) -> None:
     with served(tmp_path, archive, port, "--workers", "1"):
         other = start(tmp_path, archive, Ports.free().gateway)
         output, _ = other.communicate(timeout=60)
@@ -151,7 +151,7 @@ def test_a_folder_is_one_servers_own(tmp_path: Path, archive: Path, port: int) -
     assert f"another model server is running in {tmp_path}" in output
 
 
-def test_a_port_in_use_is_told(tmp_path: Path, archive: Path) -> None:
+def test_a_port_in_use_is_an_error(tmp_path: Path, archive: Path) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
@@ -169,11 +169,11 @@ def test_a_port_in_use_is_told(tmp_path: Path, archive: Path) -> None:
         (("--host", "192.0.2.1"), TOKEN, "cannot listen on 192.0.2.1, port"),
         (("--certificate", "chain.pem"), TOKEN, "--certificate and --key must be given together"),
         ((), 'x" evil;', "the server's token contains characters that a header cannot hold"),
-        ((), "", "its key is '', no word"),
+        ((), "", "its key is '', but must be a non-empty string"),
         ((), None, "cannot read the server's token from"),
     ],
 )
-def test_what_cannot_be_served_is_told(
+def test_invalid_arguments_are_errors(
     tmp_path: Path,
     archive: Path,
     port: int,
@@ -190,7 +190,7 @@ def test_what_cannot_be_served_is_told(
     assert words in output
 
 
-def test_a_containers_limit_is_what_counts(tmp_path: Path) -> None:
+def test_usable_cores_follow_the_containers_limit(tmp_path: Path) -> None:
     seen = usable_cores(tmp_path)
     assert seen == len(os.sched_getaffinity(0))
     limit = tmp_path / "cpu.max"

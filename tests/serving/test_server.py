@@ -1,4 +1,4 @@
-"""The model server as its callers see it: TorchServe behind nginx, with a tiny real model."""
+"""The model server's HTTP API: TorchServe behind nginx, with a tiny real model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import re
-import time
 from typing import Any
 
 import httpx
@@ -21,6 +20,7 @@ from moodlake.reasons import Reason
 from moodlake.serving.client import AsyncServerClient, ServerClient, ServerError
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import astronaut, jpeg, png_bomb
+from tests.polling import until
 
 PATH = "/predictions/emotions"
 BAD = {"empty": b"", "text": b"hello", "bomb": png_bomb(), "cut": jpeg(1)[:200]}
@@ -86,12 +86,12 @@ def test_options_in_the_query_and_as_fields_are_the_same(server: ModelServer) ->
         by_query = http.post(PATH, params=query, files={"one": jpeg()})
         by_field = http.post(PATH, files={"one": jpeg()}, data=query)
     assert by_query.json() == by_field.json()
-    told = by_query.json()["predictions"][0]
-    assert set(told["distribution"]) == {"happy", "sad", "angry"}
-    assert sum(told["distribution"].values()) == pytest.approx(1, abs=1e-5)
-    assert 0 < told["label_space_share"] < 1
-    assert [item["emotion"] for item in told["top"]] == sorted(
-        told["distribution"], key=told["distribution"].get, reverse=True
+    found = by_query.json()["predictions"][0]
+    assert set(found["distribution"]) == {"happy", "sad", "angry"}
+    assert sum(found["distribution"].values()) == pytest.approx(1, abs=1e-5)
+    assert 0 < found["label_space_share"] < 1
+    assert [item["emotion"] for item in found["top"]] == sorted(
+        found["distribution"], key=found["distribution"].get, reverse=True
     )[:2]
 
 
@@ -106,7 +106,7 @@ def test_faces_are_chosen_by_request(server: ModelServer) -> None:
     assert predictions(answer)[0].distribution is None
 
 
-def test_bad_images_are_told_one_by_one(server: ModelServer) -> None:
+def test_a_bad_image_is_rejected_alone(server: ModelServer) -> None:
     with server.http() as http:
         answer = http.post(PATH, files=[*BAD.items(), ("good", jpeg())])
     assert [item.reason for item in predictions(answer)] == [
@@ -162,7 +162,7 @@ def test_an_explanation_is_a_picture_or_an_array(server: ModelServer) -> None:
     assert two.status_code == 422
 
 
-def test_scored_images_are_explained_if_asked(server: ModelServer) -> None:
+def test_predictions_can_hold_explanations(server: ModelServer) -> None:
     model, files = Model.load(server.archive), [("a", jpeg(1)), ("b", b"no image"), ("c", jpeg(2))]
     with server.http() as http:
         answer = http.post(PATH, params={"explain": "true", "emotion": "fear"}, files=files)
@@ -177,19 +177,19 @@ def test_scored_images_are_explained_if_asked(server: ModelServer) -> None:
     assert (many.status_code, "at most 16 images" in many.text) == (413, True)
 
 
-def test_ready_tells_the_digest_without_a_token(server: ModelServer) -> None:
+def test_ready_returns_the_digest_without_a_token(server: ModelServer) -> None:
     answer = httpx.get(f"{server.gateway.url}/ready")
     digest = Model.load(server.archive).identity.digest
     assert (answer.status_code, answer.json()) == (200, {"status": "ready", "digest": digest})
 
 
-def test_nobody_else_can_probe(server: ModelServer) -> None:
+def test_clients_cannot_probe(server: ModelServer) -> None:
     with server.http() as http:
         answer = http.post(PATH, content=jpeg(), headers={"X-Moodlake-Probe": "0" * 64})
     assert predictions(answer) == in_process(server, [jpeg()])
 
 
-def test_what_is_counted_and_measured(server: ModelServer) -> None:
+def test_metrics_count_requests_and_images(server: ModelServer) -> None:
     def read() -> dict[str, float]:
         lines = httpx.get(f"http://127.0.0.1:{server.ports.metrics}/metrics").text.splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
@@ -201,12 +201,9 @@ def test_what_is_counted_and_measured(server: ModelServer) -> None:
     before = read()
     with server.http() as http:
         http.post(PATH, files=[*BAD.items(), ("good", jpeg())])
-    name = "moodlake_infer_seconds_count"  # the last that the worker tells
-    for _ in range(50):
-        after = read()
-        if counted(after, name) > counted(before, name):
-            break
-        time.sleep(0.1)
+    last = "moodlake_infer_seconds_count"  # the worker emits it after the others
+    until(lambda: counted(read(), last) > counted(before, last), "no metric was emitted")
+    after = read()
     for words, more in [
         (("moodlake_requests_total", 'images="005-016"'), 1),
         (("moodlake_images_total", "rejected"), 4),
@@ -218,7 +215,7 @@ def test_what_is_counted_and_measured(server: ModelServer) -> None:
     assert counted(after, "moodlake_entropy") > counted(before, "moodlake_entropy")
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are(server: ModelServer) -> None:
+def test_the_dashboard_queries_existing_metrics(server: ModelServer) -> None:
     dashboard = json.loads((PROJECT_ROOT / "infra" / "grafana" / "server.json").read_text())
     asked = {
         name
@@ -229,17 +226,19 @@ def test_the_dashboard_asks_for_metrics_that_there_are(server: ModelServer) -> N
     with server.http() as http:
         http.post(PATH, files=[*BAD.items(), ("good", jpeg())])
         http.post(PATH, content=jpeg(), params={"faces": "both"})
-    time.sleep(1)  # workers tell of their metrics beside the answers
-    told = httpx.get(f"http://127.0.0.1:{server.ports.metrics}/metrics").text
+    # TorchServe lists a metric from its first value on, which some have only after a failure.
     declared = (PROJECT_ROOT / "model_store" / "metrics.yaml").read_text()
-    for name in asked:
-        # TorchServe tells of a metric from its first value on: nothing failed here.
-        assert re.search(rf"^{name}[{{ ]", told, re.MULTILINE) or f"name: {name}\n" in declared, (
-            name
-        )
+    expected = {name for name in asked if f"name: {name}\n" not in declared}
+
+    def are_listed() -> bool:
+        metrics = httpx.get(f"http://127.0.0.1:{server.ports.metrics}/metrics").text
+        return all(re.search(rf"^{name}[{{ ]", metrics, re.MULTILINE) for name in expected)
+
+    # Workers emit metrics independently of their answers.
+    until(are_listed, f"TorchServe does not list all of {sorted(expected)}")
 
 
-def test_the_answer_is_json_that_any_reader_takes(server: ModelServer) -> None:
+def test_names_are_valid_json(server: ModelServer) -> None:
     with server.http() as http:
         answer = http.post(PATH, files=[("naïve 😀.jpg", jpeg()), ('a"b\\', jpeg())])
     assert answer.headers["Content-Type"] == "application/json"

@@ -24,6 +24,7 @@ from infra.local.server import ModelServer
 from moodlake.inference.model import Model
 from moodlake.serving.client import ServerClient
 from tests.images_made import jpeg
+from tests.polling import until
 from tests.serving.test_server import PATH, in_process, predictions
 
 RETRYABLE = {429, 500, 503, 504}
@@ -32,7 +33,7 @@ BATCH = [jpeg(index, 640, 480) for index in range(16)]
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_killed_worker_costs_no_image(own: ModelServer, count: int) -> None:
-    """Every request is answered or may be tried again, and the client's tries get all scored."""
+    """Every request is answered or retryable, and the client's retries score all images."""
     client = ServerClient(own.gateway.url, own.gateway.keys, attempts=12)
     expected = Model.load(own.archive).score(BATCH)
     codes: Counter[int] = Counter()
@@ -47,7 +48,7 @@ def test_a_killed_worker_costs_no_image(own: ModelServer, count: int) -> None:
     with ThreadPoolExecutor(12) as pool:
         asking = [pool.submit(ask_without_retries) for _ in range(4)]
         scoring = [pool.submit(client.score, BATCH) for _ in range(150)]
-        time.sleep(0.5)
+        until(lambda: codes[200], "no request was answered")
         for worker in own.workers()[:count]:
             worker.kill()
         try:
@@ -62,8 +63,8 @@ def test_a_killed_worker_costs_no_image(own: ModelServer, count: int) -> None:
     own.gateway.wait(15)
 
 
-def test_a_restarted_torchserve_is_found_again(own: ModelServer) -> None:
-    """It writes new tokens; those of the callers stay."""
+def test_the_gateway_reconnects_to_a_restarted_torchserve(own: ModelServer) -> None:
+    """TorchServe renews its tokens at a restart; those of the gateway's clients stay valid."""
     client = ServerClient(own.gateway.url, own.gateway.keys)
     own.torchserve.stop()
     with own.http() as http:
@@ -76,9 +77,11 @@ def test_a_restarted_torchserve_is_found_again(own: ModelServer) -> None:
     assert client.score([jpeg()]) == in_process(own, [jpeg()])
 
 
-def test_a_server_that_is_busy_is_healthy(own: ModelServer) -> None:
-    """A load balancer that hears otherwise would end it, and the next one after it."""
+def test_a_busy_server_is_healthy(own: ModelServer) -> None:
+    """Otherwise a load balancer would replace it, and then the next one."""
     done = threading.Event()
+    nginx = edge(own)
+    idle = callers(nginx, own.ports.gateway)
 
     def ask() -> None:
         with own.http() as http:
@@ -88,8 +91,11 @@ def test_a_server_that_is_busy_is_healthy(own: ModelServer) -> None:
     with ThreadPoolExecutor(48) as pool:
         for _ in range(48):
             pool.submit(ask)
-        time.sleep(1)
         try:
+            until(
+                lambda: len(callers(nginx, own.ports.gateway) - idle) == 48,
+                "the 48 requests were not accepted",
+            )
             answers = [httpx.get(f"{own.gateway.url}/health", timeout=30) for _ in range(20)]
         finally:
             done.set()
@@ -97,9 +103,7 @@ def test_a_server_that_is_busy_is_healthy(own: ModelServer) -> None:
     assert answers[0].json() == {"status": "Healthy"}
 
 
-def test_the_log_of_requests_does_not_grow_for_ever(
-    own: ModelServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_log_of_requests_is_rotated(own: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
     log = own.gateway.folder / "logs" / "access.log"
     before = log.with_suffix(".log.1")
     monkeypatch.setattr("infra.local.gateway._LOG_BYTES", 2000)
@@ -115,7 +119,7 @@ def test_the_log_of_requests_does_not_grow_for_ever(
     assert len(before.read_text().splitlines() + log.read_text().splitlines()) > number + 1
 
 
-def test_nothing_can_be_registered_from_elsewhere(own: ModelServer, tmp_path: Path) -> None:
+def test_models_outside_the_store_cannot_be_registered(own: ModelServer, tmp_path: Path) -> None:
     keys = own.torchserve.read_keys()
     outside = tmp_path / "other.mar"
     outside.write_bytes(own.archive.read_bytes())
@@ -130,14 +134,14 @@ def test_nothing_can_be_registered_from_elsewhere(own: ModelServer, tmp_path: Pa
         assert http.post("/models", params={"url": "tiny.mar"}).status_code == 404
 
 
-def test_only_its_own_front_may_ask_torchserve(own: ModelServer) -> None:
+def test_torchserve_rejects_everyone_but_the_gateway(own: ModelServer) -> None:
     for headers in ({}, {"Authorization": f"Bearer {own.token}"}):
         answer = httpx.post(f"{own.torchserve.url}{PATH}", content=jpeg(), headers=headers)
         assert answer.status_code == 400
         assert "oken" in answer.text
 
 
-def test_it_speaks_tls(own: ModelServer, tmp_path: Path) -> None:
+def test_the_gateway_serves_tls(own: ModelServer, tmp_path: Path) -> None:
     chain, key = self_signed(tmp_path)
     ports = own.ports.free()
     gateway = GatewayService(
@@ -192,8 +196,13 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     return chain, secret
 
 
+def edge(server: ModelServer) -> psutil.Process:
+    """Return the nginx that accepts the clients' connections."""
+    return psutil.Process(server.gateway.children["edge"].pid).children()[0]
+
+
 def callers(nginx: psutil.Process, port: int) -> set[tuple[str, int]]:
-    """Whose connections its workers hold."""
+    """Return the remote addresses of the connections that nginx's workers hold."""
     return {
         connection.raddr
         for worker in nginx.children()
@@ -202,23 +211,23 @@ def callers(nginx: psutil.Process, port: int) -> set[tuple[str, int]]:
     }
 
 
-def test_a_stop_finishes_what_was_accepted(own: ModelServer) -> None:
-    """The last test: nothing answers afterwards."""
+def test_a_stop_lets_accepted_requests_finish(own: ModelServer) -> None:
+    """The module's last test: it stops the server."""
     large = [(str(index), jpeg(index, 2_000, 1_500)) for index in range(100)]
 
     def ask(_: int) -> int:
         with own.http() as http:
             return http.post(PATH, files=large).status_code
 
-    nginx = psutil.Process(own.gateway.children["edge"].pid).children()[0]
-    idle = callers(nginx, own.ports.gateway)  # of clients of the tests before
+    nginx = edge(own)
+    idle = callers(nginx, own.ports.gateway)  # connections of earlier tests
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(ask, number) for number in range(6)]
-        deadline = time.monotonic() + 20
-        while len(callers(nginx, own.ports.gateway) - idle) < 6:
-            assert time.monotonic() < deadline, "the six requests were not accepted at once"
-            time.sleep(0.01)
-        time.sleep(0.3)
+        until(
+            lambda: len(callers(nginx, own.ports.gateway) - idle) == 6,
+            "the six requests were not accepted",
+        )
+        time.sleep(0.3)  # until nginx has read the heads of the requests
         own.stop()
         assert [future.result() for future in asked] == [200] * 6
     with pytest.raises(httpx.ConnectError):

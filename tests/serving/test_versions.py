@@ -30,7 +30,7 @@ def newer(own: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return archive
 
 
-def test_a_switch_and_the_way_back_lose_no_request(own: ModelServer, newer: Path) -> None:
+def test_switching_versions_loses_no_request(own: ModelServer, newer: Path) -> None:
     versions = Versions(own.torchserve, own.gateway)
     digests = {path: Model.load(path).identity.digest for path in (own.archive, newer)}
     pinned = ServerClient(own.gateway.url, own.gateway.keys)
@@ -41,8 +41,8 @@ def test_a_switch_and_the_way_back_lose_no_request(own: ModelServer, newer: Path
         with own.http() as http:
             while not over.is_set():
                 answer = http.post(PATH, content=jpeg())
-                told = answer.json()["model"]["digest"] if answer.is_success else answer.text
-                seen[answer.status_code, told] += 1
+                result = answer.json()["model"]["digest"] if answer.is_success else answer.text
+                seen[answer.status_code, result] += 1
 
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(ask) for _ in range(4)]
@@ -51,7 +51,7 @@ def test_a_switch_and_the_way_back_lose_no_request(own: ModelServer, newer: Path
                 assert versions.use(version).default
                 ready = httpx.get(f"{own.gateway.url}/ready")
                 assert (ready.status_code, ready.json()["digest"]) == (200, digests[archive])
-            # A run that began with one version ends with it.
+            # A run keeps the version that it began with.
             assert pinned.score([jpeg()]) == Model.load(own.archive).score([jpeg()])
             versions.use("1.0")
         finally:
@@ -61,14 +61,16 @@ def test_a_switch_and_the_way_back_lose_no_request(own: ModelServer, newer: Path
     assert set(seen) == {(200, digest) for digest in digests.values()}
 
 
-def test_a_version_answers_when_it_is_named(own: ModelServer, newer: Path) -> None:
+def test_a_request_can_name_a_version(own: ModelServer, newer: Path) -> None:
     with own.http() as http:
         for version, archive in (("1.0", own.archive), ("2.0", newer)):
             answer = http.post(f"{PATH}/{version}", content=jpeg()).json()
             assert answer["model"]["digest"] == Model.load(archive).identity.digest
 
 
-def test_what_cannot_be_done_is_told(own: ModelServer, newer: Path, tmp_path: Path) -> None:
+def test_invalid_changes_of_versions_are_errors(
+    own: ModelServer, newer: Path, tmp_path: Path
+) -> None:
     versions = Versions(own.torchserve, own.gateway)
     with pytest.raises(VersionError, match=r"1\.0 is the default"):
         versions.remove("1.0")
@@ -79,10 +81,10 @@ def test_what_cannot_be_done_is_told(own: ModelServer, newer: Path, tmp_path: Pa
     assert [each.version for each in versions.all()] == ["1.0", "2.0"]
 
 
-def test_an_archive_that_runs_could_not_use_is_refused(
+def test_an_archive_that_runs_cannot_use_is_rejected(
     own: ModelServer, newer: Path, tmp_path: Path
 ) -> None:
-    """Its handler is of a time when it told less of its model."""
+    """Its handler, of an early version, describes less of its model."""
     made = write_archive(tmp_path / "made.mar", seed=2, version="3.0")
     older = tmp_path / "older.mar"
     with ZipFile(made) as source, ZipFile(older, "w") as target:
@@ -120,7 +122,7 @@ def test_an_archive_with_a_copy_of_an_older_handler_is_served(
     versions.remove("4.0")
 
 
-def test_a_version_goes(own: ModelServer, newer: Path) -> None:
+def test_a_version_can_be_removed(own: ModelServer, newer: Path) -> None:
     versions = Versions(own.torchserve, own.gateway)
     versions.remove("2.0")
     assert [each.version for each in versions.all()] == ["1.0"]

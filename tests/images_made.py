@@ -53,14 +53,14 @@ def png_bomb(side: int = 20_000) -> bytes:
 
 
 def gif_bomb() -> bytes:
-    """A GIF of 100 bytes whose only frame, wiped after it was shown, is 49,858 pixels wide."""
-    wiped = b"!\xf9\4\x08\0\0\0\0"
+    """A GIF of 100 bytes; its only frame, cleared after display, is 49,858 pixels wide."""
+    cleared = b"!\xf9\4\x08\0\0\0\0"
     frame = b"," + struct.pack("<HHHHB", 0, 0, 49_858, 49_858, 0) + b"\2\0;"
-    return b"GIF89a" + struct.pack("<HHBBB", 20, 10, 0, 0, 0) + wiped + frame
+    return b"GIF89a" + struct.pack("<HHBBB", 20, 10, 0, 0, 0) + cleared + frame
 
 
 def bmp_of_runs(width: int = 8, height: int = 2) -> bytes:
-    """A BMP in run-length encoding (BI_RLE8), of which 8 x 2 pixels are coded."""
+    """A run-length encoded BMP (BI_RLE8) with data for 8 x 2 pixels."""
     palette, pixels = bytes(4) * 256, b"\x08\1\0\0\x04\2\0\2\0\0\x04\3\0\1"
     start = 14 + 40 + len(palette)
     about = struct.pack("<LllHHLLllLL", 40, width, height, 1, 8, 1, len(pixels), 0, 0, 256, 0)

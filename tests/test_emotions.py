@@ -45,7 +45,7 @@ def test_entropy_of_the_extremes() -> None:
 
 
 @pytest.mark.parametrize("row", [[0, 0], [-1, 3], [math.nan, 1], [math.inf, 1]])
-def test_bad_votes_are_refused(row: list[float]) -> None:
+def test_invalid_votes_are_an_error(row: list[float]) -> None:
     with pytest.raises(ValueError, match="votes"):
         from_votes(row)
 

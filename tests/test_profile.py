@@ -1,4 +1,4 @@
-"""Profiles: what many images come to, added up in any order."""
+"""Profiles: summaries of many images that add up in any order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGE = st.tuples(
 
 
 def profile(images: list[tuple[list[float], float, int, str | None]]) -> Profile:
-    """Of images (weights of emotions, brightness, shorter side, reason if rejected)."""
+    """Return the profile of (emotions' weights, brightness, shorter side, reason or None)."""
     scored = [image for image in images if image[3] is None]
     weights = np.array([image[0] for image in scored]).reshape(-1, 8)
     reasons = [image[3] or "scored" for image in images]
@@ -44,7 +44,7 @@ def test_profiles_of_parts_add_up_to_that_of_the_whole(parts: list[list]) -> Non
 
 
 @given(st.lists(IMAGE, max_size=12))
-def test_every_image_is_counted_once_in_each_part(images: list) -> None:
+def test_every_image_is_counted_once_in_each_field(images: list) -> None:
     made = profile(images)
     scored = sum(image[3] is None for image in images)
     for part in (made.dominant, made.entropy, made.brightness, made.size):
@@ -60,7 +60,7 @@ def test_a_profile_survives_json(images: list) -> None:
     assert Profile.from_dict(json.loads(json.dumps(made.to_dict()))) == made
 
 
-def test_bins_are_where_they_are_said_to_be() -> None:
+def test_values_are_counted_in_the_right_bins() -> None:
     certain, even = np.eye(8)[1], np.full(8, 1 / 8)
     made = Profile.of(SPACE, [certain, even], brightness=[0.0, 0.31, 1.0], sizes=[1, 64, 127, 128])
     assert made.dominant == {"happiness": 1, "neutral": 1}

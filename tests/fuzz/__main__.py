@@ -1,8 +1,8 @@
-"""Bytes of strangers against the code that reads them, for as long as one likes (libFuzzer).
+"""Fuzz the code that decodes images and reads requests, with libFuzzer.
 
 `python -m tests.fuzz images -max_total_time=3600` (or `requests`) stops at the first crash, at the
 first input that takes longer than 5 seconds, or at 2 GB of memory, and writes that input to a file.
-Further arguments are libFuzzer's; the last may be a folder that keeps what was found interesting.
+Further arguments are libFuzzer's; the last may be a folder that stores interesting inputs.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LIMITS = ("-timeout=5", "-rss_limit_mb=2048", "-max_len=40000", "-print_final_s
 
 
 def read_image(data: bytes) -> None:
-    """Anything but an image or a reason fails."""
+    """Decode an image; fails unless it is decoded or rejected."""
     try:
         image = decode(data[1:], short_side=_SHORT_SIDES[data[0] % 3] if data else 0)
     except Rejected:
@@ -62,7 +62,7 @@ def read_image(data: bytes) -> None:
 
 
 def read_request(data: bytes) -> None:
-    """A line of type, a line of query, and the body: anything but a request or its error fails."""
+    """Read a request (a line of type, a line of query, the body); fails unless read or rejected."""
     kind, query, body = (*data.split(b"\n", 2), b"", b"")[:3]
     try:
         parse_request(body, kind.decode("latin-1"), query.decode("latin-1"))
@@ -71,7 +71,7 @@ def read_request(data: bytes) -> None:
 
 
 def images() -> list[bytes]:
-    """Files of all formats and of many modes."""
+    """Return image files of all formats and many modes."""
     found = [animated_gif(), sixteen_bit_png(), jpeg_of_scans(3, 32)]
     exif = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
     small = picture(width=24, height=16)
@@ -87,7 +87,7 @@ def images() -> list[bytes]:
 
 
 def requests() -> list[bytes]:
-    """One of each kind."""
+    """Return one request of each kind."""
     two = [b"one", b"two"]
     kinds = [as_form(two), as_json(two, faces="all"), ("image/jpeg", b"x")]
     return [kind.encode() + b"\nfaces=all&top_k=3\n" + body for kind, body in kinds]
@@ -100,7 +100,7 @@ _TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] =
 
 
 def main(name: str, arguments: list[str]) -> None:
-    """Fuzz until something is found or the time is over."""
+    """Fuzz until a failure is found or the time is over."""
     target, seeds = _TARGETS[name]
     with tempfile.TemporaryDirectory() as folder:
         for number, seed in enumerate(seeds()):
@@ -111,5 +111,5 @@ def main(name: str, arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] not in ([name] for name in _TARGETS):
-        sys.exit(f"say what to fuzz: {' or '.join(_TARGETS)}")
+        sys.exit(f"usage: python -m tests.fuzz {'|'.join(_TARGETS)} [libFuzzer options]")
     main(sys.argv[1], sys.argv[2:])

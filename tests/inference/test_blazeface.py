@@ -12,7 +12,7 @@ def face(x: float, y: float, side: float) -> np.ndarray:
     return np.array([(x, y), (side, side), *[(x, y)] * 4], float)
 
 
-def test_anchors_lie_as_mediapipe_lays_them() -> None:
+def test_anchors_match_mediapipes_layout() -> None:
     """896 at the networks' own sizes: two in each cell of the fine grid, six of the coarse."""
     places = anchors(((16, 2), (32, 6)), (256, 256))
     assert places.shape == (896, 2)
@@ -28,7 +28,7 @@ def test_outputs_become_boxes_and_landmarks_from_their_anchor() -> None:
     assert faces[0].tolist() == [[116, 67], [18, 19], [120, 71], [122, 73], [124, 75], [126, 77]]
 
 
-def test_a_detection_without_extent_is_none() -> None:
+def test_a_detection_without_extent_is_dropped() -> None:
     faces, scores = decode(np.zeros((1, 16), np.float32), np.ones(1, np.float32), np.zeros((1, 2)))
     assert len(faces) == len(scores) == 0
 
@@ -46,7 +46,7 @@ def test_nothing_merges_to_nothing() -> None:
     assert scores.shape == (0,)
 
 
-def test_a_changed_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_network_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(blazeface._SHA256, blazeface._LOOK, "0" * 64)
     with pytest.raises(RuntimeError, match="short_range"):
         blazeface._Network(blazeface._LOOK, (64, 64))
@@ -54,7 +54,7 @@ def test_a_changed_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("turn", [0, 0.6, -2.5])
 @pytest.mark.parametrize("size", [10, 64, 300])
-def test_a_square_shows_what_lies_in_it(turn: float, size: int) -> None:
+def test_a_square_contains_the_turned_part_of_the_image(turn: float, size: int) -> None:
     rows, columns = np.mgrid[0:200, 0:240]
     pixels = np.stack([columns, rows, rows], axis=2).astype(np.uint8)
     square = Square(120, 90, 60, turn)

@@ -1,4 +1,4 @@
-"""How bright is what a model reads."""
+"""The brightness of the part of an image that is scored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLOUR = st.tuples(*[st.integers(0, 255)] * 3)
 
 
 @given(COLOUR, st.integers(8, 40), st.floats(-1, 1), st.floats(0.01, 2))
-def test_brightness_is_luma_whatever_the_input_is(
+def test_brightness_is_luma_for_grey_and_colour_inputs(
     colour: tuple[int, int, int], size: int, mean: float, std: float
 ) -> None:
     pixels = np.full((50, 60, 3), colour, np.uint8)
@@ -32,13 +32,13 @@ def test_brightness_is_luma_whatever_the_input_is(
         assert preprocessing.brightness(preprocessing(pixels)) == expected
 
 
-def test_many_inputs_have_each_their_own() -> None:
+def test_each_input_has_its_own_brightness() -> None:
     preprocessing = Preprocessing(16, 3)
     inputs = np.stack([preprocessing(np.full((9, 9, 3), grey, np.uint8)) for grey in (0, 51, 255)])
     assert preprocessing.brightness(inputs) == pytest.approx([0, 0.2, 1], abs=1e-5)
 
 
-def test_a_prediction_tells_the_brightness_of_what_was_read(tmp_path: Path) -> None:
+def test_brightness_is_that_of_the_scored_part(tmp_path: Path) -> None:
     model = Model.load(write_bundle(tmp_path))
     files = [encode(Image.new("RGB", (40, 30), (grey,) * 3), "PNG") for grey in (0, 128, 255)]
     whole = model.score([*files, b"no image", astronaut()], faces=FaceMode.NONE)
@@ -49,7 +49,7 @@ def test_a_prediction_tells_the_brightness_of_what_was_read(tmp_path: Path) -> N
     assert face.brightness != pytest.approx(whole[4].brightness, abs=0.01)
 
 
-def test_an_older_servers_answer_is_understood(tmp_path: Path) -> None:
+def test_a_prediction_without_brightness_can_be_read(tmp_path: Path) -> None:
     (prediction,) = Model.load(write_bundle(tmp_path)).score([astronaut()])
     older = {name: value for name, value in prediction.to_dict().items() if name != "brightness"}
     assert Prediction.from_dict(older).brightness is None

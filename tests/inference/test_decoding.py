@@ -62,7 +62,7 @@ def test_a_dark_sixteen_bit_image_stays_dark() -> None:
     assert (decode(encode(dark, "PNG")).pixels == 0).all()
 
 
-def test_a_phone_picture_of_several_is_a_jpeg() -> None:
+def test_an_mpo_file_is_a_jpeg() -> None:
     several = encode(picture(1), "MPO", save_all=True, append_images=[picture(2)])
     assert decode(several).format == "JPEG"
 
@@ -73,11 +73,11 @@ def test_damaged_metadata_does_not_matter(format: str) -> None:
     assert decode(sound).format == format
 
 
-def test_transparency_is_laid_over_white() -> None:
+def test_transparent_pixels_are_put_over_white() -> None:
     assert (decode(encode(Image.new("RGBA", (4, 4), (0, 0, 0, 0)), "PNG")).pixels == 255).all()
 
 
-def test_the_first_frame_of_an_animation_counts() -> None:
+def test_an_animation_decodes_to_its_first_frame() -> None:
     red = decode(animated_gif()).pixels[0, 0]
     assert red[0] > 200 > 50 > red[2]
 
@@ -125,14 +125,14 @@ def test_scaled_decoding_keeps_the_original_size_on_record() -> None:
         (encode(picture().convert("F"), "TIFF"), Reason.UNSUPPORTED_FORMAT),
     ],
 )
-def test_bad_files_have_their_reason(data: bytes, reason: Reason) -> None:
+def test_bad_files_are_rejected_with_a_reason(data: bytes, reason: Reason) -> None:
     with pytest.raises(Rejected) as caught:
         decode(data)
     assert caught.value.reason is reason
 
 
 @pytest.mark.parametrize("bomb", ["png_bomb(60_000)", "gif_bomb()", "tiff_of_tiles(2**20, 60)"])
-def test_what_is_refused_takes_no_memory(bomb: str) -> None:
+def test_rejected_images_take_no_memory(bomb: str) -> None:
     code = (
         "import re; from moodlake.inference.decoding import decode\n"
         "from tests.images_made import *\n"
@@ -163,7 +163,7 @@ def test_a_large_run_length_encoded_bmp_is_not_decoded() -> None:
     assert caught.value.reason is Reason.TOO_MANY_PIXELS
 
 
-def test_a_jpeg_of_endless_scans_is_not_decoded() -> None:
+def test_a_jpeg_with_too_many_scans_is_not_decoded() -> None:
     limits = Limits(max_pixels=64 * 64)
     assert decode(jpeg_of_scans(1, 64), limits).format == "JPEG"
     with pytest.raises(Rejected, match="scans of 64 x 64 pixels") as caught:
@@ -171,17 +171,17 @@ def test_a_jpeg_of_endless_scans_is_not_decoded() -> None:
     assert caught.value.reason is Reason.TOO_MANY_PIXELS
 
 
-def test_tiles_that_reach_beyond_a_tiff_are_cut_off() -> None:
+def test_tiles_are_clipped_to_the_tiff() -> None:
     assert decode(tiff_of_tiles(64, 3)).pixels.shape == (16, 48, 3)
 
 
-def test_what_a_camera_appends_to_a_jpeg_is_no_scan() -> None:
+def test_data_after_a_jpeg_has_no_scans() -> None:
     video = b"\xff\xda" * 1_000
     assert decode(jpeg() + video, Limits(max_pixels=64 * 48)).format == "JPEG"
 
 
 def outcome(data: bytes) -> str:
-    """What becomes of `data`; any error but Rejected fails the test."""
+    """Decode `data`; any error but Rejected fails the test."""
     try:
         return decode(data).format
     except Rejected as error:
@@ -189,12 +189,12 @@ def outcome(data: bytes) -> str:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_do_anything_but_decode_or_be_rejected(data: bytes) -> None:
+def test_any_bytes_are_decoded_or_rejected(data: bytes) -> None:
     assert outcome(data) in [*FORMATS, *Reason]
 
 
 @given(st.integers(0, 1500), st.binary(min_size=1, max_size=20))
-def test_damaged_images_do_nothing_worse(position: int, noise: bytes) -> None:
+def test_damaged_images_are_decoded_or_rejected(position: int, noise: bytes) -> None:
     whole = bytearray(jpeg())
     whole[position : position + len(noise)] = noise
     assert outcome(bytes(whole)) in [*FORMATS, *Reason]

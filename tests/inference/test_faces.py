@@ -20,7 +20,7 @@ EYES_AND_MOUTH = {
     "nose": (223, 128),
     "mouth": (223, 145),
 }
-"""In the astronaut's photo of 512 x 512 pixels, marked by hand."""
+"""Points in the astronaut's photo of 512 x 512 pixels, marked by hand."""
 
 
 def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
@@ -47,7 +47,7 @@ def test_a_face_is_found_with_its_landmarks() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 1, 2])
-def test_places_are_given_in_original_pixels(scale: float) -> None:
+def test_faces_are_in_original_pixels(scale: float) -> None:
     decoded = astronaut_image().resize((round(512 * scale), round(512 * scale)))
     face = find_faces(pixels_of(decoded), 1 / scale)[0]
     assert face.width == pytest.approx(102, abs=15)
@@ -62,7 +62,7 @@ def test_a_mirrored_face_has_its_right_eye_on_the_right_of_the_person() -> None:
 
 
 @pytest.mark.parametrize("angle", [-30, -15, 15, 30])
-def test_a_tilted_face_is_found_and_cut_nearly_upright(angle: int) -> None:
+def test_a_tilted_face_is_found_and_cropped_nearly_upright(angle: int) -> None:
     photo = astronaut_image().rotate(angle, fillcolor="grey", resample=Image.Resampling.BICUBIC)
     pixels = pixels_of(photo)
     found = find_faces(pixels)[0]
@@ -101,7 +101,7 @@ def test_a_face_that_fills_the_image_is_found(side: int) -> None:
     assert face.width > 0.6 * side
 
 
-def test_no_face_is_seen_where_there_is_none() -> None:
+def test_images_without_a_face_have_none() -> None:
     for name in ("coffee", "rocket", "chelsea", "brick", "grass", "page"):
         pixels = getattr(data, name)()
         colour = pixels if pixels.ndim == 3 else np.stack([pixels] * 3, axis=2)
@@ -109,12 +109,12 @@ def test_no_face_is_seen_where_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1), (3, 5), (20, 4000), (4000, 30)])
-def test_any_shape_is_searched(shape: tuple[int, int]) -> None:
+def test_images_of_any_shape_are_searched(shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     assert find_faces(noise) == []
 
 
-def test_threads_find_what_one_finds() -> None:
+def test_threads_find_the_same_faces() -> None:
     images = [
         pixels_of(astronaut_image().rotate(angle, fillcolor="grey").resize((width, 300)))
         for angle in (-20, 0, 20)
@@ -147,14 +147,14 @@ def test_a_crop_is_turned_by_what_exceeds_a_small_tilt(tilt: int, turned: int) -
 
 
 @pytest.mark.parametrize("place", [(0, 0), (99, 0), (0, 99), (99, 99), (-8, 50)])
-def test_at_the_border_the_image_goes_on_as_it_ends(place: tuple[int, int]) -> None:
+def test_crops_repeat_the_images_border(place: tuple[int, int]) -> None:
     pixels = np.full((100, 100, 3), 77, np.uint8)
     part = crop(pixels, face_at(*place))
     assert part.shape[0] == part.shape[1] > 30
     assert (part == 77).all()
 
 
-def test_a_crop_has_a_pixel_at_least() -> None:
+def test_a_crop_has_at_least_one_pixel() -> None:
     assert crop(np.zeros((10, 10, 3), np.uint8), face_at(4, 4, 1), scale=8).shape == (1, 1, 3)
 
 
@@ -181,6 +181,6 @@ def test_boxes_lie_inside_and_crops_are_never_empty(
         assert crop(pixels, face).size > 0
 
 
-def test_the_detector_tells_what_decides() -> None:
+def test_the_detectors_description_covers_its_parameters() -> None:
     assert all(len(digest) == 64 for digest in DETECTOR["files"].values())
     assert DETECTOR["crop"]

@@ -32,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return Model.load(write_archive(tmp_path_factory.mktemp("model") / "emotions.mar"))
 
 
-def test_a_bad_image_hurts_no_neighbour(model: Model) -> None:
+def test_a_bad_image_affects_no_other(model: Model) -> None:
     batch = [jpeg(1), b"", jpeg(2), b"text", png_bomb(), jpeg(3)]
     reasons = [prediction.reason for prediction in model.score(batch)]
     expected = [None, Reason.EMPTY, None, Reason.NOT_AN_IMAGE, Reason.TOO_MANY_PIXELS, None]
@@ -46,7 +46,7 @@ def test_distributions_sum_to_one(model: Model) -> None:
     assert distributions.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_no_face_gets_no_invented_distribution(model: Model) -> None:
+def test_an_image_without_face_has_no_distribution(model: Model) -> None:
     prediction = model.score([jpeg()], faces=FaceMode.LARGEST)[0]
     assert prediction.reason is Reason.NO_FACE
     assert prediction.distribution is None
@@ -54,7 +54,7 @@ def test_no_face_gets_no_invented_distribution(model: Model) -> None:
 
 
 @pytest.mark.parametrize("mode", [FaceMode.LARGEST, FaceMode.ALL])
-def test_a_face_is_found_and_framed(model: Model, mode: FaceMode) -> None:
+def test_a_face_is_found_and_scored(model: Model, mode: FaceMode) -> None:
     prediction = model.score([astronaut()], faces=mode)[0]
     face = prediction.faces[0]
     assert face.distribution == prediction.distribution
@@ -69,14 +69,14 @@ def test_a_prediction_survives_json(model: Model) -> None:
     assert Prediction.from_dict(json.loads(json.dumps(prediction.to_dict()))) == prediction
 
 
-def test_the_released_model_reads_the_portraits_as_people_do() -> None:
+def test_the_released_model_agrees_with_people_on_portraits() -> None:
     released = Model.load(PROJECT_ROOT / "model_store" / "emotions.mar")
     hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     read = released.score([astronaut(), hopper.read_bytes()], faces=FaceMode.LARGEST)
     assert [prediction.dominant for prediction in read] == ["happiness", "neutral"]
 
 
-def test_what_else_is_in_the_batch_changes_nothing() -> None:
+def test_a_prediction_does_not_depend_on_the_batch() -> None:
     released = Model.load(PROJECT_ROOT / "model_store" / "emotions.mar")
     photo = astronaut_image()
     images = [
@@ -109,7 +109,7 @@ def test_exceeding_the_time_limit_is_an_error(
     assert caught.value.status == 413
 
 
-def test_many_faces_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_faces_are_scored_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model.load(write_bundle(tmp_path))
     images = [jpeg(number) for number in range(9)]
     at_once = model.score(images)
@@ -118,8 +118,8 @@ def test_many_faces_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("data", [b"no image", jpeg()[:-99], png_bomb()])
-def test_a_rejected_image_is_not_kept(model: Model, data: bytes) -> None:
-    """Not even until the garbage collector comes by, which does not count bytes."""
+def test_a_rejected_image_is_freed(model: Model, data: bytes) -> None:
+    """It does not even wait for the garbage collector, which does not count bytes."""
     data = bytes(bytearray(data))
     gc.collect()
     gc.disable()
@@ -137,7 +137,7 @@ def test_a_rejected_image_is_not_kept(model: Model, data: bytes) -> None:
         gc.enable()
 
 
-def test_threads_do_not_change_what_is_seen(model: Model) -> None:
+def test_threads_predict_the_same(model: Model) -> None:
     photo = astronaut_image()
     images = [
         encode(photo.rotate(angle, fillcolor="grey").resize((side, side)), "JPEG")
@@ -151,7 +151,7 @@ def test_threads_do_not_change_what_is_seen(model: Model) -> None:
             assert together == alone
 
 
-def test_the_digest_covers_all_that_decides(tmp_path: Path) -> None:
+def test_the_digest_covers_everything_that_affects_predictions(tmp_path: Path) -> None:
     meta = json.loads((write_bundle(tmp_path) / "model.json").read_text())
     changes = {
         "temperature": 2.0,
@@ -164,7 +164,7 @@ def test_the_digest_covers_all_that_decides(tmp_path: Path) -> None:
     assert len(digests | {meta["digest"]}) == len(changes) + 1
 
 
-def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
+def test_a_changed_bundle_is_an_error(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path)
     weights = bundle / "model.bin"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
@@ -172,7 +172,7 @@ def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
         Model.load(bundle)
 
 
-def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"absent\.mar does not exist"):
         Model.load(tmp_path / "absent.mar")
     (tmp_path / "photo.mar").write_bytes(b"no archive")
@@ -181,14 +181,14 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "not json"])
-def test_a_bundle_without_a_sound_description_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_bundle_with_an_invalid_description_is_an_error(tmp_path: Path, content: str) -> None:
     bundle = write_bundle(tmp_path)
     (bundle / "model.json").write_text(content)
     with pytest.raises(BundleError, match=r"model\.json"):
         Model.load(bundle)
 
 
-def test_an_explanation_points_at_what_speaks_for_the_emotion(tmp_path: Path) -> None:
+def test_a_heat_map_is_high_where_the_emotion_is(tmp_path: Path) -> None:
     model = Model.load(write_bundle(tmp_path / "model"))
     found = [model.explain(jpeg(), emotion) for emotion in model.space.emotions]
     assert [each.emotion for each in found] == list(model.space.emotions)
@@ -202,7 +202,7 @@ def test_an_explanation_points_at_what_speaks_for_the_emotion(tmp_path: Path) ->
     assert model.explain(jpeg()).emotion == model.score([jpeg()])[0].dominant
 
 
-def test_threads_explain_as_one_does(tmp_path: Path) -> None:
+def test_threads_explain_the_same(tmp_path: Path) -> None:
     model = Model.load(write_bundle(tmp_path / "model"), streams=2)
     asked = [(jpeg(number), emotion) for number in range(4) for emotion in model.space.emotions]
     alone = [model.explain(*each).heat for each in asked]
@@ -222,7 +222,7 @@ def test_models_without_feature_maps_have_no_heat_maps(tmp_path: Path) -> None:
         plain.explain(jpeg())
 
 
-def test_a_model_that_answers_otherwise_than_when_it_was_packed_is_not_ready(
+def test_the_probe_fails_if_the_answer_differs_from_the_packed_one(
     tmp_path: Path,
 ) -> None:
     folder = write_bundle(tmp_path / "model")

@@ -161,7 +161,7 @@ def test_another_kind_of_server_is_an_error(
         client_of(server, attempts=2)
 
 
-def test_a_model_that_changes_in_between_is_noticed(server: Server) -> None:
+def test_a_model_that_changes_during_a_run_is_an_error(server: Server) -> None:
     other = {"model": {**MODEL, "digest": "e" * 64}, "predictions": []}
     server.answer = lambda body, number: (200, other)
     with pytest.raises(ServerError, match="changed during the run"):

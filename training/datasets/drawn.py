@@ -85,7 +85,7 @@ def _vote(emotion: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_face(emotion: str, rng: np.random.Generator, size: int) -> Image.Image:
-    """A face of `size` x `size` RGB pixels that shows `emotion` of the ferplus space."""
+    """Draw a face of `size` x `size` RGB pixels that shows `emotion` of the ferplus space."""
     expression = _EXPRESSIONS[emotion]
     side = size * _SUPERSAMPLING
     skin = np.array([224, 188, 160]) * rng.uniform(0.55, 1.08)

@@ -37,9 +37,9 @@ _OUTLIER_VOTES = 1
 
 
 def load(params: DataParams) -> Annotated:
-    """Read the files, and drop slips and what is no face.
+    """Read the files; drop outlier votes and images without a clear emotion.
 
-    Single votes are removed as slips, as the authors' code does (microsoft/FERPlus,
+    Single votes are removed as outliers, as the authors' code does (microsoft/FERPlus,
     src/ferplus.py). A row is dropped where no emotion keeps a vote, or where "unknown" or "not a
     face" have as many as the leading emotion. The authors also drop rows that people disagree on
     when they report accuracy; here these rows stay, as they have a distribution too.

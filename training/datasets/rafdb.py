@@ -22,7 +22,7 @@ from training.datasets.base import (
 from training.params import DataParams
 
 _ORDER = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
-"""Of the labels 1 to 7, by their names in the fer2013 space."""
+"""Emotions of the labels 1 to 7, by their names in the fer2013 space."""
 
 
 def load(params: DataParams) -> Annotated:

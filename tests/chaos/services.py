@@ -63,7 +63,7 @@ class Services(Startable):
         )
 
     def environment(self, results: str, s3_url: str | None = None) -> dict[str, str]:
-        """Return the environment of its tasks, with another address of S3 if one is given."""
+        """Return the environment of a task with these settings; `s3_url` overrides that of S3."""
         s3 = self.s3.environment()
         s3["AWS_ENDPOINT_URL"] = s3_url or s3["AWS_ENDPOINT_URL"]
         # Great Expectations must not send usage data from a task.

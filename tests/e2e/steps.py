@@ -1,4 +1,4 @@
-"""What the end-to-end tests do with buckets, runs and rows."""
+"""Helpers of the end-to-end tests for buckets, runs and rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from moodlake.settings import Settings
 
 @contextmanager
 def started(stack: Stack) -> Iterator[Stack]:
-    """Start the stack, and lead this process to it."""
+    """Start the stack, and point this process at it."""
     with pytest.MonkeyPatch.context() as patch, stack:
         for name, value in stack.environment().items():
             patch.setenv(name, value)
@@ -31,33 +31,38 @@ def started(stack: Stack) -> Iterator[Stack]:
 
 
 def fill(s3: BaseClient, bucket: str, objects: dict[str, bytes]) -> None:
+    """Create a bucket that holds these objects, given by key."""
     s3.create_bucket(Bucket=bucket)
     for key, data in objects.items():
         s3.put_object(Bucket=bucket, Key=key, Body=data)
 
 
 def rows_of(stack: Stack, bucket: str) -> pd.DataFrame:
+    """Return the results of a bucket, indexed by key."""
     rows = ResultsTable(stack.settings.results_table).read().to_pandas()
     return rows[rows["bucket"] == bucket].set_index("key")
 
 
 def run_dag(stack: Stack, dag_id: str = DAG_ID, **conf: Any) -> str:
-    """Trigger the DAG and wait; returns the run's last state."""
+    """Trigger the DAG and wait; return the run's final state."""
     return wait_for_run(stack, stack.airflow.client.trigger(dag_id, conf), dag_id)
 
 
 def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID, seconds: int = 120) -> str:
+    """Wait for a run to end; return its final state."""
     client = stack.airflow.client
     for _ in range(2 * seconds):
         state = client.run_state(dag_id, run_id)
         if state in ("success", "failed"):
             return state
         time.sleep(0.5)
-    raise AssertionError(f"{run_id} did not end: {client.task_instances(dag_id, run_id)}")
+    raise AssertionError(
+        f"{run_id} is not done after {seconds} s: {client.task_instances(dag_id, run_id)}"
+    )
 
 
 def scoring_process(stack: Stack, run_id: str) -> tuple[psutil.Process, TaskInstance]:
-    """The process of the first scoring task of a run that is seen at work."""
+    """Wait for a running scoring task of a run; return its process and its task instance."""
     for _ in range(1200):
         for task in stack.airflow.client.task_instances(DAG_ID, run_id):
             if task.task_id == "score" and task.state == "running":
@@ -66,16 +71,17 @@ def scoring_process(stack: Stack, run_id: str) -> tuple[psutil.Process, TaskInst
                     if title == f"airflow worker -- {task.id}":
                         return process, task
         time.sleep(0.1)
-    raise AssertionError(f"no scoring task of {run_id} was seen")
+    raise AssertionError(f"no scoring task of {run_id} is running after 120 s")
 
 
 def score_all(run_id: str, shards: list[str]) -> None:
+    """Score all shards of a run in this process."""
     settings = Settings.from_environment()
     for shard in shards:
         pipeline.score_shard(run_id, shard, settings)
 
 
 def finish(stack: Stack, run_id: str, params: RunParams) -> None:
-    """A whole run, as the DAG does it."""
+    """Do a whole run in this process, in the steps of the DAG."""
     score_all(run_id, pipeline.plan_run(run_id, params, stack.settings))
     pipeline.publish(run_id, stack.settings)

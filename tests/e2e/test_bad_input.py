@@ -1,4 +1,4 @@
-"""What a bucket may hold and a table may be: each object has its row, or the run its words."""
+"""Unusual buckets and tables: each object gets a row, or the run fails with a clear error."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ pytestmark = pytest.mark.e2e
 FIVE_GB = 5 * 10**9
 
 
-def test_a_bucket_without_anything_that_matches_is_a_run_all_the_same(
-    stack: Stack, s3: BaseClient
-) -> None:
+def test_a_run_without_matching_objects_is_recorded(stack: Stack, s3: BaseClient) -> None:
     fill(s3, "nothing-here", {"notes.txt": b"no image"})
     finish(stack, "nothing", RunParams("nothing-here", pattern="*.jpg"))
     runs = DeltaTable(stack.settings.runs_table).to_pyarrow_table().to_pylist()
@@ -36,7 +34,7 @@ def test_a_bucket_without_anything_that_matches_is_a_run_all_the_same(
     assert (record["listed"], record["objects"], record["problem"]) == (0, 0, None)
 
 
-def test_odd_keys_are_scored_under_their_names(stack: Stack, s3: BaseClient) -> None:
+def test_objects_with_unusual_keys_are_scored(stack: Stack, s3: BaseClient) -> None:
     keys = [
         "quotes \"double\" and 'single'.jpg",
         "semi;colon, comma & percent %41 + plus.jpg",
@@ -52,7 +50,7 @@ def test_odd_keys_are_scored_under_their_names(stack: Stack, s3: BaseClient) -> 
     assert set(rows["status"]) == {"scored"}
 
 
-def test_a_bucket_of_broken_files_is_held_back_until_someone_takes_it(
+def test_a_shard_of_broken_files_is_held_back_until_max_broken_allows_it(
     stack: Stack, s3: BaseClient
 ) -> None:
     fill(s3, "all-broken", {f"{number:02}.jpg": b"no image" for number in range(30)})
@@ -60,7 +58,7 @@ def test_a_bucket_of_broken_files_is_held_back_until_someone_takes_it(
     with pytest.raises(pipeline.RunIncomplete, match=r"at most 90% of a shard's .* max_broken = 1"):
         pipeline.publish("broken-1", stack.settings)
     assert "all-broken" not in buckets(stack)
-    # What comes later does not share their fate, nor does it wait for them.
+    # A later object is neither held back nor delayed by them.
     s3.put_object(Bucket="all-broken", Key="later.jpg", Body=jpeg())
     with pytest.raises(pipeline.RunIncomplete, match="1 of 2 shards"):
         finish(stack, "broken-2", RunParams("all-broken", faces="none"))
@@ -70,7 +68,7 @@ def test_a_bucket_of_broken_files_is_held_back_until_someone_takes_it(
 
 
 def buckets(stack: Stack) -> set[str]:
-    """Those that have rows."""
+    """Return the buckets that have rows."""
     table = ResultsTable(stack.settings.results_table)
     return set(table.read()["bucket"].to_pylist()) if table.open() else set()
 
@@ -92,7 +90,7 @@ def test_an_inventory_is_scored_instead_of_a_listing(stack: Stack, s3: BaseClien
 
 
 def write_inventory(s3: BaseClient, bucket: str, objects: list[tuple[str, str, int]]) -> str:
-    """As S3 writes one; returns the URI of its manifest."""
+    """Write an inventory in the format of S3; return the URI of its manifest."""
     keys, etags, sizes = zip(*objects, strict=True)
     changed = pa.array([datetime(2026, 1, 2, tzinfo=UTC)] * len(keys), pa.timestamp("ms", "UTC"))
     columns = {"key": keys, "e_tag": etags, "size": sizes, "last_modified_date": changed}
@@ -110,17 +108,13 @@ def write_inventory(s3: BaseClient, bucket: str, objects: list[tuple[str, str, i
     return f"s3://{bucket}/inventory/manifest.json"
 
 
-def test_a_store_that_cannot_be_found_is_told(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_store_is_reported(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://no-such-host.invalid:1")
     with pytest.raises(SourceError, match="no-such-host"):
         pipeline.plan_run("unresolved", RunParams("zoo"), stack.settings)
 
 
-def test_columns_that_change_in_the_middle_of_a_run_refuse_the_shard(
-    stack: Stack, s3: BaseClient
-) -> None:
+def test_a_shard_with_other_columns_is_held_back(stack: Stack, s3: BaseClient) -> None:
     fill(s3, "changed-code", {f"{number}.jpg": jpeg(number) for number in range(4)})
     params = RunParams("changed-code", shard_size=2, faces="none")
     shards = pipeline.plan_run("changed-1", params, stack.settings)

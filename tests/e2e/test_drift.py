@@ -1,4 +1,4 @@
-"""Drift over runs of a bucket whose images change, and its reports."""
+"""Runs over a bucket whose images drift, and their HTML reports."""
 
 from __future__ import annotations
 
@@ -26,51 +26,54 @@ COUNT = Policy.load().drift.min_images + 20
 
 
 def dark(seed: int) -> bytes:
-    """A picture inverted and darkened."""
+    """Return an inverted and darkened picture as a JPEG."""
     inverted = ImageOps.invert(picture(seed))
     return encode(ImageEnhance.Brightness(inverted).enhance(0.3), "JPEG")
 
 
-def scored(stack: Stack, run_id: str) -> dict[str, Any]:
-    """The record of a run over what is new in the bucket."""
+def score_new(stack: Stack, run_id: str) -> dict[str, Any]:
+    """Score the new objects of the bucket; return the record of the run."""
     params = RunParams(BUCKET, faces="none")
     score_all(run_id, pipeline.plan_run(run_id, params, stack.settings))
     return pipeline.publish(run_id, stack.settings)
 
 
-def compared(record: dict[str, Any], against: str) -> dict[str, Any]:
+def drift(record: dict[str, Any], against: str) -> dict[str, Any]:
+    """Return the drift comparisons with one reference, by measure."""
     comparisons = json.loads(record["drift"])["comparisons"]
     return {item["measure"]: item for item in comparisons if item["against"] == against}
 
 
-def test_different_images_drift_and_similar_ones_do_not(stack: Stack, s3: BaseClient) -> None:
+def test_drift_is_found_in_different_images_and_not_in_similar_ones(
+    stack: Stack, s3: BaseClient
+) -> None:
     fill(s3, BUCKET, {f"first/{seed}.jpg": jpeg(seed) for seed in range(COUNT)})
-    first = scored(stack, "drift-1")
-    assert compared(first, TRAINING)["brightness"]["breached"] is not None
-    assert compared(first, LAST_RUNS)["brightness"]["breached"] is None
+    first = score_new(stack, "drift-1")
+    assert drift(first, TRAINING)["brightness"]["breached"] is not None
+    assert drift(first, LAST_RUNS)["brightness"]["breached"] is None
     for seed in range(COUNT, 2 * COUNT):
-        s3.put_object(Bucket=BUCKET, Key=f"alike/{seed}.jpg", Body=jpeg(seed))
-    alike = compared(scored(stack, "drift-2"), LAST_RUNS)
-    assert alike["brightness"]["breached"] is False
-    assert alike["size"]["psi"] == pytest.approx(0, abs=1e-6)
+        s3.put_object(Bucket=BUCKET, Key=f"similar/{seed}.jpg", Body=jpeg(seed))
+    similar = drift(score_new(stack, "drift-2"), LAST_RUNS)
+    assert similar["brightness"]["breached"] is False
+    assert similar["size"]["psi"] == pytest.approx(0, abs=1e-6)
     for seed in range(COUNT):
         s3.put_object(Bucket=BUCKET, Key=f"dark/{seed}.jpg", Body=dark(seed))
-    darker = scored(stack, "drift-3")
+    darker = score_new(stack, "drift-3")
     assert darker["drifted"] is True
-    assert compared(darker, LAST_RUNS)["brightness"]["breached"] is True
-    assert compared(darker, LAST_RUNS)["size"]["breached"] is False
-    page = CliRunner().invoke(app, ["report", "drift-3"])
-    assert page.exit_code == 0, page.output
+    assert drift(darker, LAST_RUNS)["brightness"]["breached"] is True
+    assert drift(darker, LAST_RUNS)["size"]["breached"] is False
+    done = CliRunner().invoke(app, ["report", "drift-3"])
+    assert done.exit_code == 0, done.output
     bucket, _, prefix = stack.settings.results_uri.removeprefix("s3://").partition("/")
     stored = s3.get_object(Bucket=bucket, Key=f"{prefix}reports/drift-3/run.html")
     assert stored["ContentType"] == "text/html"
     assert "differs" in stored["Body"].read().decode()
 
 
-def test_a_run_of_the_dag_writes_its_report(stack: Stack, s3: BaseClient) -> None:
-    fill(s3, "paged", {"one.jpg": jpeg()})
-    assert run_dag(stack, bucket="paged", faces="none") == "success"
+def test_a_dag_run_writes_its_report(stack: Stack, s3: BaseClient) -> None:
+    fill(s3, "reported", {"one.jpg": jpeg()})
+    assert run_dag(stack, bucket="reported", faces="none") == "success"
     bucket, _, prefix = stack.settings.results_uri.removeprefix("s3://").partition("/")
     listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}reports/")["Contents"]
-    pages = [s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read() for item in listed]
-    assert any(b"s3://paged/" in page for page in pages)
+    reports = [s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read() for item in listed]
+    assert any(b"s3://reported/" in report for report in reports)

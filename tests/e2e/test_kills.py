@@ -1,4 +1,4 @@
-"""Kills and races anywhere in a run: each object has one row in the end."""
+"""Kills and concurrent runs: in the end, each object has one row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.images_made import jpeg
 pytestmark = pytest.mark.e2e
 
 
-def test_airflow_tries_a_killed_task_again(stack: Stack, s3: BaseClient) -> None:
+def test_airflow_retries_a_killed_task(stack: Stack, s3: BaseClient) -> None:
     keys = [f"{number:03d}.jpg" for number in range(60)]
     fill(s3, "killed-in-airflow", {key: jpeg(number) for number, key in enumerate(keys)})
     conf = {"bucket": "killed-in-airflow", "shard_size": 20, "faces": "none"}
@@ -40,7 +40,7 @@ def test_airflow_tries_a_killed_task_again(stack: Stack, s3: BaseClient) -> None
     assert Counter(rows_of(stack, "killed-in-airflow").index) == Counter(keys)
 
 
-def test_a_killed_scheduler_of_airflow_takes_its_run_up_again(stack: Stack, s3: BaseClient) -> None:
+def test_a_run_resumes_after_the_scheduler_is_killed(stack: Stack, s3: BaseClient) -> None:
     keys = [f"{number:03d}.jpg" for number in range(60)]
     fill(s3, "killed-scheduler", {key: jpeg(number) for number, key in enumerate(keys)})
     conf = {"bucket": "killed-scheduler", "shard_size": 10, "faces": "none"}
@@ -54,7 +54,7 @@ def test_a_killed_scheduler_of_airflow_takes_its_run_up_again(stack: Stack, s3: 
     assert Counter(rows_of(stack, "killed-scheduler").index) == Counter(keys)
 
 
-def test_a_killed_scoring_task_loses_and_doubles_nothing(stack: Stack, s3: BaseClient) -> None:
+def test_a_killed_scoring_task_loses_and_duplicates_no_rows(stack: Stack, s3: BaseClient) -> None:
     keys = [f"{number:03d}.jpg" for number in range(120)]
     fill(s3, "killed-task", {key: jpeg(number) for number, key in enumerate(keys)})
     params = RunParams("killed-task", shard_size=20, faces="none")
@@ -74,11 +74,12 @@ def test_a_killed_scoring_task_loses_and_doubles_nothing(stack: Stack, s3: BaseC
 
 
 def staged(stack: Stack, run_id: str, shards: list[str]) -> int:
+    """Return the number of shards whose rows are staged."""
     folder = f"{stack.settings.results_uri}/work/{run_id}"
     return sum(storage.read_bytes(f"{folder}/{shard}.arrow") is not None for shard in shards)
 
 
-def test_publishing_goes_on_after_a_kill(
+def test_publishing_resumes_after_a_kill(
     stack: Stack, s3: BaseClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [f"{number}.jpg" for number in range(6)]
@@ -104,7 +105,7 @@ def test_publishing_goes_on_after_a_kill(
     assert pipeline.publish("half-1", stack.settings)["objects"] == len(keys)
 
 
-def test_racing_runs_commit_each_object_once(stack: Stack, s3: BaseClient) -> None:
+def test_concurrent_runs_commit_each_object_once(stack: Stack, s3: BaseClient) -> None:
     keys = [f"{number}.jpg" for number in range(12)]
     fill(s3, "raced", {key: jpeg(number) for number, key in enumerate(keys)})
     runs = {
@@ -120,8 +121,8 @@ def test_racing_runs_commit_each_object_once(stack: Stack, s3: BaseClient) -> No
     assert Counter(rows_of(stack, "raced").index) == Counter(keys)
 
 
-# Last: it takes TorchServe away and brings it back.
-def test_a_killed_server_loses_and_doubles_nothing(stack: Stack, s3: BaseClient) -> None:
+# The last test, because it stops TorchServe and starts it again.
+def test_a_stopped_server_loses_and_duplicates_no_rows(stack: Stack, s3: BaseClient) -> None:
     keys = [f"{number:03d}.jpg" for number in range(60)]
     fill(s3, "killed-server", {key: jpeg(number) for number, key in enumerate(keys)})
     params = RunParams("killed-server", shard_size=20, faces="none")

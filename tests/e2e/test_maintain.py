@@ -1,4 +1,4 @@
-"""Upkeep of the tables on the real S3 server, by Airflow."""
+"""Maintenance of the tables on the real S3 server, by Airflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.images_made import jpeg
 pytestmark = pytest.mark.e2e
 
 
-def test_airflow_compacts_while_a_run_is_under_way(stack: Stack, s3: BaseClient) -> None:
+def test_airflow_compacts_tables_during_a_run(stack: Stack, s3: BaseClient) -> None:
     keys = [f"{number}.jpg" for number in range(6)]
     fill(s3, "kept-up", {key: jpeg(number) for number, key in enumerate(keys)})
     for key in keys[:4]:

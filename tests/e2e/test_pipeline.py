@@ -1,4 +1,4 @@
-"""Photos dropped in a bucket become rows in a table: all real parts."""
+"""Photos in a bucket become rows in a table, with all services real."""
 
 from __future__ import annotations
 
@@ -72,16 +72,14 @@ def test_airflow_turns_photos_into_rows(stack: Stack, s3: BaseClient) -> None:
     assert len(rows_of(stack, "zoo")) == len(zoo)
 
 
-def test_a_second_stack_leaves_the_first_alone(stack: Stack) -> None:
+def test_a_second_stack_does_not_disturb_the_first(stack: Stack) -> None:
     second = Stack(stack.state, Ports.free())
     with pytest.raises(StackError, match="running already"), second:
         pass
     assert [item.ready for item in attach(stack.state).status()] == [True] * 4
 
 
-def test_files_put_from_the_command_line_are_in_the_bucket(
-    stack: Stack, s3: BaseClient, tmp_path: Path
-) -> None:
+def test_the_put_command_uploads_files(stack: Stack, s3: BaseClient, tmp_path: Path) -> None:
     fill(s3, "dropped", {})
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "é.jpg").write_bytes(ASTRONAUT_JPEG)
@@ -95,7 +93,7 @@ def test_files_put_from_the_command_line_are_in_the_bucket(
     assert "files ->" not in done.output
 
 
-def test_the_status_names_each_service_and_where_it_is(stack: Stack) -> None:
+def test_the_status_command_lists_each_service_and_its_address(stack: Stack) -> None:
     done = CliRunner().invoke(app, ["status", "--state", str(stack.state)])
     assert done.exit_code == 0
     assert [line.split(" at ")[0] for line in done.output.splitlines()] == [
@@ -113,32 +111,32 @@ def test_a_missing_bucket_fails_the_run(stack: Stack) -> None:
     assert "bucket 'no-such-bucket' does not exist" in done.output
 
 
-def test_served_is_the_same_as_in_process(stack: Stack) -> None:
+def test_the_server_scores_as_the_model_in_process_does(stack: Stack) -> None:
     images = [astronaut(), b"", ASTRONAUT_JPEG]
     server = ServerClient(stack.settings.server_url, stack.settings.server_keys)
     assert server.score(images) == Model.load(RELEASED_ARCHIVE).score(images)
 
 
-def test_one_image_as_the_body(stack: Stack) -> None:
-    answer = httpx.post(
+def test_an_image_as_the_body_is_scored(stack: Stack) -> None:
+    response = httpx.post(
         f"{stack.settings.server_url}/predictions/emotions",
         content=astronaut(),
         headers={"Authorization": f"Bearer {stack.gateway.token}"},
     )
-    assert answer.json()["predictions"][0]["dominant"] == "happiness"
+    assert response.json()["predictions"][0]["dominant"] == "happiness"
 
 
-def test_a_body_that_is_no_image_is_refused_in_words(stack: Stack) -> None:
-    answer = httpx.post(
+def test_an_invalid_body_is_rejected_with_a_message(stack: Stack) -> None:
+    response = httpx.post(
         f"{stack.settings.server_url}/predictions/emotions",
         json={"image": "here"},
         headers={"Authorization": f"Bearer {stack.gateway.token}"},
     )
-    assert answer.status_code == 422
-    assert "instances" in answer.json()["message"]
+    assert response.status_code == 422
+    assert "instances" in response.json()["message"]
 
 
-def test_run_env_and_table_commands(
+def test_the_run_env_and_table_commands(
     stack: Stack, s3: BaseClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(s3, "commanded", {"in/one.png": astronaut(), "out/two.png": astronaut()})
@@ -157,7 +155,7 @@ def test_run_env_and_table_commands(
     assert "READY" not in moodlake("status")
 
 
-def test_score_command_through_the_server(stack: Stack, s3: BaseClient, tmp_path: Path) -> None:
+def test_the_score_command_uses_the_server(stack: Stack, s3: BaseClient, tmp_path: Path) -> None:
     fill(s3, "by-hand", {"one.png": astronaut(), "two.jpg": b"no"})
     out = tmp_path / "out.csv"
     url = stack.settings.server_url
@@ -169,7 +167,7 @@ def test_score_command_through_the_server(stack: Stack, s3: BaseClient, tmp_path
     assert rows.loc["two.jpg", "reason"] == "not_an_image"
 
 
-def test_wrong_credentials_are_told(stack: Stack, tmp_path: Path) -> None:
+def test_wrong_credentials_are_reported(stack: Stack, tmp_path: Path) -> None:
     result = CliRunner().invoke(
         app,
         ["score", "s3://zoo", "--out", str(tmp_path / "out.csv")],
@@ -180,7 +178,9 @@ def test_wrong_credentials_are_told(stack: Stack, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_object_deleted_before_it_is_read_has_its_row(stack: Stack, s3: BaseClient) -> None:
+def test_an_object_deleted_or_changed_before_it_is_read_has_a_row(
+    stack: Stack, s3: BaseClient
+) -> None:
     fill(s3, "leaving", {"here.jpg": jpeg(1), "gone.jpg": jpeg(2), "changed.jpg": jpeg(3)})
     params = RunParams("leaving", faces="none")
     shards = pipeline.plan_run("leaving-1", params, stack.settings)
@@ -192,10 +192,10 @@ def test_an_object_deleted_before_it_is_read_has_its_row(stack: Stack, s3: BaseC
     assert rows["reason"].dropna().to_dict() == {"gone.jpg": "vanished", "changed.jpg": "vanished"}
 
 
-def test_what_is_there_is_read_without_boto3(
+def test_existing_objects_are_read_without_boto3(
     stack: Stack, s3: BaseClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what goes wrong is left to it, or has no key that obstore can ask for."""
+    """obstore reads them; boto3 is for errors and for keys that obstore cannot request."""
     keys = ("a b+é ü&?%41.jpg", "日本/😀'\".jpg", "#[]{}|^~*<>.jpg")
     fill(s3, "signed", {key: jpeg(number) for number, key in enumerate(keys)})
     reader = ObjectReader("signed")
@@ -204,6 +204,6 @@ def test_what_is_there_is_read_without_boto3(
         assert reader.read(item) == jpeg(keys.index(item.key))
 
 
-def test_planning_a_missing_bucket_is_explained(stack: Stack) -> None:
+def test_planning_a_missing_bucket_is_reported(stack: Stack) -> None:
     with pytest.raises(SourceError, match="does not exist; create it"):
         pipeline.plan_run("nowhere", RunParams("no-such-bucket"), stack.settings)

@@ -1,4 +1,4 @@
-"""A new model over old images, and the report of what it changes: all real parts."""
+"""Rescoring of old images with a new model, and the report of the changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 KEYS = [*(f"old/{number}.jpg" for number in range(5)), "old/astronaut.png"]
 
 
-def test_a_new_model_over_old_images_is_reported(
+def test_a_rescore_with_a_new_model_is_reported(
     stack: Stack, s3: BaseClient, tmp_path: Path
 ) -> None:
     images = {key: jpeg(number) for number, key in enumerate(KEYS)}
@@ -55,7 +55,9 @@ def test_a_new_model_over_old_images_is_reported(
     assert out.read_text("utf-8").count("data:image/jpeg") == len(KEYS)
 
 
-def test_a_rescore_without_another_model_fails(stack: Stack, s3: BaseClient) -> None:
+def test_a_rescore_without_another_model_fails_in_its_report_task(
+    stack: Stack, s3: BaseClient
+) -> None:
     fill(s3, "once", {"a.jpg": jpeg()})
     run_id = stack.airflow.client.trigger("rescore", {"bucket": "once"})
     assert wait_for_run(stack, run_id, "rescore") == "failed"

@@ -1,4 +1,4 @@
-"""From a row back to the data and parameters, for an object that two models have scored."""
+"""`moodlake trace`: from a row back to its run, model, training data and parameters."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ pytestmark = pytest.mark.e2e
 KEY = "2026/a b+é.jpg"
 
 
-def traced(*arguments: str) -> str:
+def trace(*arguments: str) -> str:
+    """Return the output of `moodlake trace`, after the exit code if it failed."""
     done = CliRunner().invoke(app, ["trace", *arguments])
     return done.output if done.exit_code == 0 else f"exit code {done.exit_code}: {done.output}"
 
 
-def test_every_row_of_an_object_is_explained(stack: Stack, s3: BaseClient, tmp_path: Path) -> None:
+def test_every_row_of_an_object_is_traced(stack: Stack, s3: BaseClient, tmp_path: Path) -> None:
     fill(s3, "traced", {KEY: jpeg(), "other.jpg": jpeg(1)})
     assert run_dag(stack, bucket="traced", faces="none") == "success"
     provenance = {"data_name": "made up", "data_digest": "d1", "params": {"train": {"epochs": 3}}}
@@ -39,7 +40,7 @@ def test_every_row_of_an_object_is_explained(stack: Stack, s3: BaseClient, tmp_p
     finally:
         stack.use_version(released["version"])
         stack.versions.remove("9.0")
-    output = traced(KEY, "--bucket", "traced")
+    output = trace(KEY, "--bucket", "traced")
     newest, older = output.split("\ntraced/")
     for words in (newer["digest"], "data", "made up", "d1", "train.epochs: 3", "prefix: 2026/"):
         assert words in newest
@@ -58,10 +59,10 @@ def test_an_overwritten_object_keeps_its_older_row(stack: Stack, s3: BaseClient)
     assert run_dag(stack, bucket="overwritten", faces="none") == "success"
     s3.put_object(Bucket="overwritten", Key="one.jpg", Body=jpeg(1))
     assert run_dag(stack, bucket="overwritten", faces="none") == "success"
-    output = traced("one.jpg", "--bucket", "overwritten")
+    output = trace("one.jpg", "--bucket", "overwritten")
     assert output.count("overwritten/one.jpg") == 2
     assert output.count("superseded by a newer version") == 1
 
 
-def test_a_key_without_rows_is_an_error(stack: Stack) -> None:
-    assert "no row of 'nowhere.jpg'" in traced("nowhere.jpg")
+def test_a_key_without_rows_is_reported(stack: Stack) -> None:
+    assert "no row of 'nowhere.jpg'" in trace("nowhere.jpg")

@@ -1,4 +1,4 @@
-"""A tiny real bundle for tests that need a model but not a good one."""
+"""A tiny but complete bundle, for tests that need a model but not its accuracy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_bundle(
     version: str = "1.0",
     explainable: bool = True,
 ) -> Path:
-    """A bundle whose network is one random layer over what is bright and dark of 16 x 16 pixels."""
+    """Write a bundle: one random layer over the bright and dark parts of 16 x 16 pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     space = label_space(space_name)
     pixels = ops.parameter([-1, 1, SIZE, SIZE], np.float32, name="pixels")
@@ -64,7 +64,7 @@ def write_bundle(
 
 
 def write_archive(path: Path, **options: Any) -> Path:
-    """The tiny bundle as a TorchServe archive with the real handler."""
+    """Write the tiny bundle as a TorchServe archive with the real handler."""
     folder = write_bundle(path.parent / f"{path.stem}-bundle", **options)
     version = read_meta(folder)["version"]
     manifest = {

@@ -1,4 +1,4 @@
-"""Good and bad images for the tests."""
+"""Valid and malformed images for the tests."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from PIL import Image
 
 
 def astronaut() -> bytes:
-    """A real photo with one smiling face: scikit-image's 512 x 512 PNG."""
+    """Return a real photo with one smiling face: scikit-image's 512 x 512 PNG."""
     return (Path(skimage.__file__).parent / "data" / "astronaut.png").read_bytes()
 
 
 def astronaut_image() -> Image.Image:
+    """Return the photo of `astronaut`, decoded."""
     return Image.open(io.BytesIO(astronaut())).convert("RGB")
 
 
 def picture(seed: int = 0, width: int = 64, height: int = 48) -> Image.Image:
-    """A smooth colour picture, different for each seed."""
+    """Return a smooth colour picture, different for each seed."""
     small = np.random.default_rng(seed).integers(0, 255, (4, 6, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def encode(image: Image.Image, format: str, **options: Any) -> bytes:
+    """Encode an image with Pillow's `format` and `options`."""
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
 def jpeg(seed: int = 0, width: int = 64, height: int = 48) -> bytes:
+    """Return a `picture` as a JPEG."""
     return encode(picture(seed, width, height), "JPEG", quality=92)
 
 
 def png_bomb(side: int = 20_000) -> bytes:
-    """A PNG whose header promises side x side pixels; a few hundred bytes long."""
+    """Return a PNG of 90 bytes whose header declares `side` x `side` pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
@@ -53,14 +56,14 @@ def png_bomb(side: int = 20_000) -> bytes:
 
 
 def gif_bomb() -> bytes:
-    """A GIF of 100 bytes; its only frame, cleared after display, is 49,858 pixels wide."""
+    """Return a GIF of 34 bytes; its only frame, cleared after display, is 49,858 pixels wide."""
     cleared = b"!\xf9\4\x08\0\0\0\0"
     frame = b"," + struct.pack("<HHHHB", 0, 0, 49_858, 49_858, 0) + b"\2\0;"
     return b"GIF89a" + struct.pack("<HHBBB", 20, 10, 0, 0, 0) + cleared + frame
 
 
 def bmp_of_runs(width: int = 8, height: int = 2) -> bytes:
-    """A run-length encoded BMP (BI_RLE8) with data for 8 x 2 pixels."""
+    """Return a run-length encoded BMP (BI_RLE8) with data for 8 x 2 pixels."""
     palette, pixels = bytes(4) * 256, b"\x08\1\0\0\x04\2\0\2\0\0\x04\3\0\1"
     start = 14 + 40 + len(palette)
     about = struct.pack("<LllHHLLllLL", 40, width, height, 1, 8, 1, len(pixels), 0, 0, 256, 0)
@@ -68,7 +71,7 @@ def bmp_of_runs(width: int = 8, height: int = 2) -> bytes:
 
 
 def tiff_of_tiles(side: int, count: int) -> bytes:
-    """A grey TIFF of `count` x 16 columns and 16 rows; each of its tiles is `side` rows high."""
+    """Return a grey TIFF of 16 x `count` columns and 16 rows; its tiles are `side` rows high."""
     tile = zlib.compress(bytes(16 * side))
     tags = {  # number: (type, values); 3 is short, 4 is long
         256: (4, [16 * count]),
@@ -96,17 +99,19 @@ def tiff_of_tiles(side: int, count: int) -> bytes:
 
 
 def jpeg_of_scans(repeats: int, side: int) -> bytes:
-    """A progressive JPEG with its second scan repeated: each costs a pass over all pixels."""
+    """Return a progressive JPEG that repeats a scan; each scan costs a pass over all pixels."""
     data = encode(Image.new("RGB", (side, side), "navy"), "JPEG", progressive=True)
     _, second, third = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"][:3]
     return data[:second] + data[second:third] * repeats + data[second:]
 
 
 def animated_gif() -> bytes:
+    """Return a GIF of two frames."""
     frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue")]
     return encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
 
 def sixteen_bit_png() -> bytes:
+    """Return a grey PNG of 16 bits per pixel."""
     wide = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
     return encode(Image.fromarray(wide), "PNG")

@@ -22,7 +22,7 @@ def option_of(kind: type[Dataclass], name: str) -> OptionInfo:
 def with_options_of(kind: type[Dataclass]) -> Callable[[Command], Command]:
     """Give a command an option for each field of a dataclass, before its own parameters.
 
-    The command takes their values as keyword arguments, None where an option is not given.
+    The command takes their values as keyword arguments; an unset option is None.
     """
     shared = [
         inspect.Parameter(

@@ -28,7 +28,7 @@ from scoring_steps import DEFAULTS, PARAMS, plan_shards, publish, score
             type=["null", "string"],
             title="Old model",
             description="Version or leading digits of the digest of the model to compare with. "
-            "Default: the most recent other model.",
+            "Default: the model that scored before the served one.",
         ),
     },
     doc_md=__doc__,

@@ -21,6 +21,7 @@ from infra.local.s3 import S3Service
 from infra.local.service import NotReady, Service, Startable, write_secret
 from infra.local.torchserve import TorchServeService
 from infra.local.versions import Version, Versions
+from moodlake.inference.bundle import read_meta
 from moodlake.local_stack import STATE_FILE, StackError, point_here, read_state
 from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 
@@ -103,11 +104,12 @@ class Stack(Startable):
             announce: receives a line for each service that is ready.
 
         Raises:
-            StackError: a port is taken, the stack runs already, or a service did not start;
-                nothing is left running.
+            StackError, BundleError: see `check`; or a service did not start. Nothing is left
+                running.
         """
-        self._check_free()
-        self.state.mkdir(parents=True, exist_ok=True)
+        self.check()
+        for service in self.services:  # before stack.json leads other commands to them
+            service.save_secrets()
         try:
             for service in self.services:
                 service.start()
@@ -149,7 +151,14 @@ class Stack(Startable):
         """The versions of the model in TorchServe."""
         return Versions(self.torchserve, self.gateway)
 
-    def _check_free(self) -> None:
+    def check(self) -> None:
+        """Check that the stack can start; writes nothing.
+
+        Raises:
+            BundleError: the archive is absent or damaged.
+            StackError: a port is taken, or a stack already runs from the state folder.
+        """
+        read_meta(self._archive)
         ensure_stopped(self.state)
         busy = self.ports.busy()
         if self.page is None:
@@ -160,8 +169,6 @@ class Stack(Startable):
                 f"in use by another program: port {listed}; stop it, or choose other ports with "
                 "`moodlake up --free-ports`"
             )
-        if not self._archive.exists():
-            raise StackError(f"there is no model at {self._archive}; `dvc repro` builds one")
 
     def _write_state(self) -> None:
         me = psutil.Process()
@@ -199,7 +206,7 @@ def attach(state: Path) -> Stack:
     """
     record = read_state(state)
     if record is None or _supervisor(record).find() is None:
-        raise StackError("no stack is running; `moodlake up` starts one")
+        raise StackError("no local stack is running; start one with `moodlake up`")
     return Stack(
         state,
         read_ports(record["ports"]),
@@ -217,7 +224,7 @@ def take_down(state: Path) -> None:
     """
     record = read_state(state)
     if record is None:
-        raise StackError("no stack is running")
+        raise StackError("no local stack is running")
     supervisor = _supervisor(record).find()
     if supervisor is not None:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -36,7 +36,7 @@ def environment_of(state: Path) -> dict[str, str]:
     """
     record = read_state(state)
     if record is None or not _runs(record["supervisor"]):
-        raise StackError("no stack is running; `moodlake up` starts one")
+        raise StackError("no local stack is running; start one with `moodlake up`")
     return record.get("environment") or _environment_by_ports(state.absolute(), record["ports"])
 
 

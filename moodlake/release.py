@@ -11,6 +11,7 @@ from typing import Any
 
 from moodlake.inference.bundle import BundleError, read_meta
 from moodlake.inference.model import Model
+from moodlake.settings import CANDIDATE_ARCHIVE, PROJECT_ROOT
 
 COMPANIONS = ("MODEL_CARD.md", "figures.png")
 """Files beside an archive that are released with it, as its weights (.safetensors) are."""
@@ -45,7 +46,8 @@ def compare(candidate: Path, released: Path) -> list[Comparison]:
         BundleError: the candidate is absent or damaged.
     """
     if not candidate.exists():
-        raise BundleError(f"{candidate} does not exist; `dvc repro` builds it")
+        built = CANDIDATE_ARCHIVE.relative_to(PROJECT_ROOT)
+        raise BundleError(f"{candidate} does not exist; `dvc repro` builds {built}")
     Model.load(candidate)
     new, old = _provenance(candidate), _provenance(released)
     return [

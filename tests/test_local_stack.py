@@ -52,17 +52,17 @@ def test_a_recorded_environment_is_returned_unchanged(tmp_path: Path) -> None:
 def test_a_stack_whose_supervisor_is_gone_is_not_running(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as supervisor:
         write_record(tmp_path, supervisor.pid, environment={})
-    with pytest.raises(StackError, match="no stack is running; `moodlake up` starts one"):
+    with pytest.raises(StackError, match="no local stack is running; start one with `moodlake up`"):
         environment_of(tmp_path)
 
 
 def test_a_process_that_reuses_the_supervisors_id_is_not_the_stack(tmp_path: Path) -> None:
     me = psutil.Process()
     write_record(tmp_path, me.pid, supervisor={"pid": me.pid, "created": me.create_time() - 60})
-    with pytest.raises(StackError, match="`moodlake up` starts one"):
+    with pytest.raises(StackError, match="start one with `moodlake up`"):
         environment_of(tmp_path)
 
 
 def test_a_folder_without_record_has_no_stack(tmp_path: Path) -> None:
-    with pytest.raises(StackError, match="`moodlake up` starts one"):
+    with pytest.raises(StackError, match="start one with `moodlake up`"):
         environment_of(tmp_path)

@@ -1,4 +1,4 @@
-"""Commands that operate an installation; an entry point adds them to `moodlake`."""
+"""Commands that run and operate servers; an entry point adds them to `moodlake`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import typer
 
 from infra.cli import app as web_app
 from infra.cli import cloud, doctor, local, serve, versions
+
+_PANEL = "Run servers"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -22,6 +24,6 @@ def add_commands(app: typer.Typer) -> None:
         serve.serve,
         doctor.doctor,
     ):
-        app.command(rich_help_panel="Operate")(command)
-    app.add_typer(versions.app, name="model", rich_help_panel="Operate")
-    app.add_typer(cloud.app, name="cloud", rich_help_panel="Operate")
+        app.command(rich_help_panel=_PANEL)(command)
+    app.add_typer(versions.app, name="model", rich_help_panel=_PANEL)
+    app.add_typer(cloud.app, name="cloud", rich_help_panel=_PANEL)

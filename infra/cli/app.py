@@ -14,7 +14,7 @@ _CHECK_SECONDS = 1.0
 
 
 def app(
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default 8501.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port. Default: 8501.")] = None,
     host: Annotated[
         str, typer.Option(help="Bind address. The web app has no authentication.")
     ] = "127.0.0.1",

@@ -25,7 +25,7 @@ Name = Annotated[
     str, typer.Option(help="Name of the installation; a prefix of its resources' names.")
 ]
 Region = Annotated[
-    str | None, typer.Option(help="AWS region; default AWS_REGION, or the profile's region.")
+    str | None, typer.Option(help="AWS region. Default: AWS_REGION, or the profile's region.")
 ]
 Part = Annotated[
     str | None,
@@ -40,7 +40,7 @@ Size = Annotated[
     Literal["small", "large"] | None, typer.Option(help="Capacity preset: small or large.")
 ]
 ServerTag = Annotated[
-    str | None, typer.Option(help="Tag of the pushed images; default this version.")
+    str | None, typer.Option(help="Tag of the pushed images. Default: this version.")
 ]
 Email = Annotated[str | None, typer.Option(help="Email address for alarms.")]
 Budget = Annotated[
@@ -51,15 +51,19 @@ Certificate = Annotated[
 ]
 ServerHost = Annotated[str | None, typer.Option(help="Host name in the certificate.")]
 Spot = Annotated[
-    bool | None, typer.Option("--spot/--no-spot", help="Run additional servers on Fargate Spot.")
+    bool | None,
+    typer.Option("--spot/--no-spot", help="Run all servers except the first on Fargate Spot."),
 ]
-Gpu = Annotated[bool | None, typer.Option("--gpu/--no-gpu", help="Train on a GPU instance.")]
+Gpu = Annotated[
+    bool | None,
+    typer.Option("--gpu/--no-gpu", help="Provide a GPU instance for training tasks."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Another template parameter, such as FlowLogs=yes; repeatable.",
+        help="Set any other template parameter, such as FlowLogs=yes; repeatable.",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")]
@@ -136,8 +140,7 @@ def deploy(
 ) -> None:
     """Show the changes, ask for confirmation and apply them.
 
-    Run it again after a change of the code or of an option. Options that are not given keep their
-    deployed values.
+    Run it again after changing code or options. Options you leave out keep their deployed values.
     """
     from infra.aws.cloud import Cloud
 
@@ -295,8 +298,10 @@ def _assigned(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     known = set.union(*(optional(template(each)) for each in STACKS)) - {"Name"}
     known |= set(_PARAMETERS.values())
-    if not equals or name not in known:
-        message = f"{text!r} is not NAME=VALUE with a NAME of {', '.join(sorted(known))}"
+    if not equals:
+        raise typer.BadParameter(f"expected NAME=VALUE, got {text}", param_hint="--set")
+    if name not in known:
+        message = f"unknown template parameter {name}; known: {', '.join(sorted(known))}"
         raise typer.BadParameter(message, param_hint="--set")
     return name, value
 

@@ -20,9 +20,10 @@ _MARKS = {
 
 
 def doctor(state: StateDir = DEFAULT_STATE) -> None:
-    """Check the installation and suggest fixes; exit with code 1 if a check fails.
+    """Check an installation and suggest fixes; exit with code 1 if a check fails.
 
-    The installation is the one that MOODLAKE_* variables point at; without any, the local stack.
+    The installation is the one that the MOODLAKE_* variables describe, or the local stack if none
+    is set.
     """
     with report_errors():
         from infra.doctor import examine

@@ -37,10 +37,12 @@ def up(
     ] = False,
     workers: Annotated[
         int,
-        typer.Option(min=0, help="Number of Celery workers, with Redis and PostgreSQL. 0: none."),
+        typer.Option(
+            min=0, help="Number of Celery workers; also starts Redis and PostgreSQL. 0: no Celery."
+        ),
     ] = 0,
     app: Annotated[
-        bool, typer.Option("--app", help="Start the web app, too; see `moodlake app`.")
+        bool, typer.Option("--app", help="Also start the web app; see `moodlake app`.")
     ] = False,
 ) -> None:
     """Start S3, TorchServe, nginx and Airflow on this machine, until Ctrl-C or `moodlake down`."""
@@ -51,6 +53,7 @@ def up(
         ports = ClusterPorts if workers else Ports
         chosen = ports.free() if free_ports else ports()
         stack = Stack(state, chosen, model, workers=workers, page=app)
+        stack.check()
         names = ", ".join(service.name for service in stack.services)
         console.print(f"[dim]›[/] starting {names}: {'a minute' if workers else 'half a minute'}")
         stack.start(lambda line: console.print(f"[green]✓[/] {escape(line)}", soft_wrap=True))
@@ -75,15 +78,15 @@ def up(
 
 def put(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SRC...", exists=True, help="Folders, files or ZIPs.")
+        list[Path], typer.Argument(metavar="SRC", exists=True, help="Folders, files or ZIPs.")
     ],
     bucket: Annotated[
-        str | None, typer.Option(help="Target bucket. Default: the installation's own.")
+        str | None, typer.Option(help="Target bucket. Default: the configured images bucket.")
     ] = None,
     prefix: Annotated[str, typer.Option(help="Prefix for each key, such as 2026/.")] = "",
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Upload images to the bucket. Exit code 1 if any of them is skipped."""
+    """Upload images to the bucket; exit with code 1 if any image is skipped."""
     with report_errors():
         from infra.stack import attach
         from moodlake.scoring.sources.s3 import s3_client
@@ -147,7 +150,7 @@ def _outcome(run_id: str, settings: Settings, place: str) -> str:
 
 
 def env(state: StateDir = DEFAULT_STATE) -> None:
-    """Print environment variables that point programs to the servers: eval "$(moodlake env)"."""
+    """Print variables for programs that use the local servers: eval "$(moodlake env)"."""
     with report_errors():
         from infra.stack import attach
 
@@ -156,7 +159,7 @@ def env(state: StateDir = DEFAULT_STATE) -> None:
 
 
 def status(state: StateDir = DEFAULT_STATE) -> None:
-    """Check each local service by using it. Exit code 1 if one fails."""
+    """Check each local service with a real request; exit with code 1 if one fails."""
     with report_errors():
         from infra.stack import attach
 
@@ -191,7 +194,9 @@ def demo(
         from infra.demo import run_demo
         from infra.local.ports import Ports
         from infra.stack import Stack, ensure_stopped
+        from moodlake.inference.bundle import read_meta
 
+        read_meta(model)
         ensure_stopped(DEMO_STATE)
         shutil.rmtree(DEMO_STATE, ignore_errors=True)
         stack = Stack(DEMO_STATE, Ports.free(), model)

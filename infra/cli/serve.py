@@ -32,13 +32,13 @@ _CHECK_SECONDS = 1.0
 
 def serve(
     host: Annotated[str, typer.Option(help="Bind address.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default 8080.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port. Default: 8080.")] = None,
     model: ArchivePath = RELEASED_ARCHIVE,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; default one per core.")
+        int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option(help="TLS certificate chain, a PEM file with the server's first.")
+        Path | None, typer.Option(help="PEM file: server certificate first, then the chain.")
     ] = None,
     key: Annotated[
         Path | None, typer.Option(help="The certificate's private key, a PEM file.")
@@ -64,16 +64,16 @@ def serve(
         listening = port or Ports().gateway
         ensure_free(listening, host)
         folder = state.absolute()
+        server = ModelServer(
+            folder,
+            model.absolute(),
+            listening,
+            workers or usable_cores(),
+            host=host,
+            token=read_token(Settings.from_environment().server_keys),
+            certificate=_certificate(certificate, key),
+        )
         with _locked(folder):
-            server = ModelServer(
-                folder,
-                model.absolute(),
-                listening,
-                workers or usable_cores(),
-                host=host,
-                token=read_token(Settings.from_environment().server_keys),
-                certificate=_certificate(certificate, key),
-            )
             _run(server, stopped)
 
 

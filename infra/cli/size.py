@@ -24,23 +24,21 @@ def size(
     runs: Annotated[int, typer.Option(min=1, max=1440, help="Scheduled runs per day.")] = 24,
     listed: Annotated[
         int | None,
-        typer.Option(min=0, help="Keys that a run lists; default a month of images."),
+        typer.Option(min=0, help="Keys that a run lists. Default: a month of images."),
     ] = None,
     inventory: Annotated[
         bool,
         typer.Option("--inventory", help="Plan runs from an S3 Inventory instead of a listing."),
     ] = False,
-    notified: Annotated[
-        bool, typer.Option(help="Score each image on arrival, by S3 notifications.")
-    ] = True,
+    notified: Annotated[bool, typer.Option(help="Also score each image on arrival.")] = True,
     large: Annotated[
         bool, typer.Option("--large", help="Capacity preset large instead of small.")
     ] = False,
     spot: Annotated[
-        bool, typer.Option("--spot", help="Run additional servers on Fargate Spot.")
+        bool, typer.Option("--spot", help="Run all servers except the first on Fargate Spot.")
     ] = False,
     image_kb: Annotated[
-        int, typer.Option(min=0, help="Size of a stored image in kB; 0 leaves out their storage.")
+        int, typer.Option(min=0, help="Size of a stored image in kB. 0 excludes image storage.")
     ] = 0,
     sent_kb: Annotated[
         int, typer.Option(min=1, help="Size of an image sent to the server, in kB.")

@@ -11,7 +11,7 @@ import psycopg
 
 from infra.cluster.programs import find_program
 from infra.local.ports import HOST, ClusterPorts
-from infra.local.service import NotReady, Service, kept_secret, write_private
+from infra.local.service import NotReady, Service, write_private
 from moodlake.errors import UserError
 
 USER = "airflow"
@@ -36,13 +36,14 @@ class PostgresService(Service):
     def __init__(self, folder: Path, ports: ClusterPorts) -> None:
         super().__init__(folder)
         self._port = ports.postgres
-        self._password = kept_secret(folder / "password.json")
+        self._password = self.secret("password.json")
         address = f"{HOST}:{self._port}/{DATABASE}"
         self.url = f"postgresql://{address}"
         self.login = f"{USER}:{self._password}@{address}"
         """User, password, host, port and database, as in a URL."""
 
     def start(self) -> None:
+        self.save_secrets()
         data = self.folder / "data"
         if not data.exists():
             self._init(data)

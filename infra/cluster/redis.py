@@ -8,7 +8,7 @@ import redis
 
 from infra.cluster.programs import find_program
 from infra.local.ports import HOST, ClusterPorts
-from infra.local.service import NotReady, Service, kept_secret, write_private
+from infra.local.service import NotReady, Service, write_private
 
 
 class RedisService(Service):
@@ -19,12 +19,13 @@ class RedisService(Service):
     def __init__(self, folder: Path, ports: ClusterPorts) -> None:
         super().__init__(folder)
         self._port = ports.redis
-        self._password = kept_secret(folder / "password.json")
+        self._password = self.secret("password.json")
         self.url = f"redis://{HOST}:{self._port}/0"
         self.login = f"redis://:{self._password}@{HOST}:{self._port}/0"
         """The URL with the password."""
 
     def start(self) -> None:
+        self.save_secrets()
         config = self.folder / "redis.conf"
         settings = {
             "bind": HOST,

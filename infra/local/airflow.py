@@ -54,7 +54,7 @@ class AirflowService(Service):
     ) -> None:
         super().__init__(folder)
         self.url = f"http://{HOST}:{ports.airflow}"
-        self.password = kept_secret(folder / "password.json")
+        self.password = self.secret("password.json")
         self._ports = ports
         self._dags = dags
         self._tasks = dict(environment)
@@ -71,6 +71,7 @@ class AirflowService(Service):
         return ()
 
     def start(self) -> None:
+        self.save_secrets()
         environment = self.environment()
         write_secret(self.folder / "users.json", {USER: self.password})
         migrate = subprocess.run(

@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.local.ports import HOST, Ports
-from infra.local.service import NotReady, Service, kept_secret, write_secret
+from infra.local.service import NotReady, Service, write_secret
 
 ACCESS_KEY = "moodlake"
 REGION = "us-east-1"
@@ -28,7 +28,7 @@ class S3Service(Service):
         self._ports = ports
         self._buckets = buckets
         self.url = f"http://{HOST}:{ports.s3}"
-        self._secret = kept_secret(folder / "secret.json")
+        self._secret = self.secret("secret.json")
 
     def environment(self) -> dict[str, str]:
         """Return the AWS environment variables that point clients at this server."""
@@ -43,6 +43,7 @@ class S3Service(Service):
         }
 
     def start(self) -> None:
+        self.save_secrets()
         identities = self.folder / "identities.json"
         key = {"accessKey": ACCESS_KEY, "secretKey": self._secret}
         actions = ["Admin", "Read", "List", "Tagging", "Write"]

@@ -69,6 +69,7 @@ class Service(Startable):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.children: dict[str, Child] = {}
+        self._secrets: dict[Path, str] = {}
 
     @abstractmethod
     def start(self) -> None:
@@ -116,6 +117,18 @@ class Service(Startable):
         terminate([child.mark for child in self.children.values()])
         self.children.clear()
 
+    def secret(self, name: str) -> str:
+        """Return the random secret in a file of the folder, or a new one for `save_secrets`."""
+        path = self.folder / name
+        self._secrets[path] = _read_secret(path) or secrets.token_urlsafe(24)
+        return self._secrets[path]
+
+    def save_secrets(self) -> None:
+        """Write new secrets to their files. Called at the start: a constructor writes no file."""
+        for path, secret in self._secrets.items():
+            if not path.exists():
+                write_secret(path, secret)
+
     def spawn(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
         """Start a process that writes its log to the service's folder."""
         self.children[name] = Child(
@@ -146,6 +159,14 @@ def write_private(path: Path, text: str) -> None:
 
 def kept_secret(path: Path) -> str:
     """Return the random secret in a file, which is created if absent."""
-    if not path.exists():
-        write_secret(path, secrets.token_urlsafe(24))
-    return str(json.loads(path.read_text("utf-8")))
+    if (secret := _read_secret(path)) is None:
+        secret = secrets.token_urlsafe(24)
+        write_secret(path, secret)
+    return secret
+
+
+def _read_secret(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None

@@ -27,6 +27,6 @@ for command in (
     maintain.maintain,
     results.release,
 ):
-    app.command()(command)
+    app.command(rich_help_panel="Score and analyse")(command)
 for extension in entry_points(group=EXTENSIONS):
     extension.load()(app)

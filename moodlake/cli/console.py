@@ -30,7 +30,8 @@ StateDir = Annotated[
     Path, typer.Option("--state", help="Folder for files and logs of the local servers.")
 ]
 TableUri = Annotated[
-    str | None, typer.Option(help="Delta table URI. Default: the running stack's results table.")
+    str | None,
+    typer.Option(help="Delta table URI. Default: the results table of the running local stack."),
 ]
 ArchivePath = Annotated[Path, typer.Option("--model", help="Model archive (.mar).")]
 

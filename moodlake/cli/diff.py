@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from moodlake.scoring.reports.diff import Diff
 
 _FORMAT = "Version or leading digits of the digest. Default: "
-OldModel = Annotated[str | None, typer.Argument(help=f"{_FORMAT}the most recent other model.")]
+OldModel = Annotated[str | None, typer.Argument(help=f"{_FORMAT}the model that scored before NEW.")]
 NewModel = Annotated[str | None, typer.Argument(help=f"{_FORMAT}the most recent model.")]
 
 
@@ -40,7 +40,7 @@ def diff(
         from moodlake.scoring.reports.diff_report import render_diff
         from moodlake.scoring.sources.s3 import image_of, s3_client
 
-        table = DeltaTable(uri or point_at_tables(state).results_table)
+        table = DeltaTable(uri or point_at_tables(state, has_uri=True).results_table)
         found = compare(table, old, new, bucket=bucket, prefix=prefix)
         _print(found)
         if out:

@@ -16,7 +16,10 @@ def maintain(
     ] = UpkeepParams.retention_hours,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Compact the tables and delete old files and abandoned runs. Airflow does so daily."""
+    """Compact the tables; delete old files and leftovers of abandoned runs.
+
+    Airflow runs it daily.
+    """
     with report_errors():
         from moodlake.scoring import maintenance
 

@@ -23,7 +23,7 @@ def report(
     ] = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:
-    """Write the report of a run again, from the tables."""
+    """Regenerate a run's report from the tables."""
     with report_errors():
         from moodlake.errors import UserError
         from moodlake.scoring.reports.run_report import render_run, report_uri

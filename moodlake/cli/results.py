@@ -19,7 +19,6 @@ from rich.table import Column, Table
 from moodlake.cli.console import (
     DEFAULT_STATE,
     DEMO_STATE,
-    ArchivePath,
     StateDir,
     TableUri,
     console,
@@ -46,7 +45,7 @@ _BATCH_ROWS = 2000
 def score(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SRC...", help="Folders, files, ZIPs or s3://bucket/prefix."),
+        typer.Argument(metavar="SRC", help="Folders, files, ZIPs or s3://bucket/prefix."),
     ],
     out: Annotated[
         str,
@@ -61,10 +60,15 @@ def score(
     keys: Annotated[
         Path | None, typer.Option(help="The server's key_file.json, if it requires a token.")
     ] = None,
-    model: ArchivePath = RELEASED_ARCHIVE,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per request.")] = 16,
+    model: Annotated[
+        Path, typer.Option("--model", help="Model archive (.mar). Not used with --endpoint.")
+    ] = RELEASED_ARCHIVE,
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, help="Images per batch, or per request with --endpoint."),
+    ] = 16,
 ) -> None:
-    """Score images and write one row for each: scored, or rejected with its reason."""
+    """Score images and write one row for each: scored, or rejected with a reason."""
     with report_errors(), stopping_cleanly(terminated=143):
         from moodlake.scoring.run.scorer import score_objects, take
         from moodlake.scoring.sources.local import open_source
@@ -115,7 +119,7 @@ def table(
         from moodlake.scoring.tables.current import ordered_rows
         from moodlake.scoring.tables.writers import export
 
-        opened = DeltaTable(uri or point_at_tables(state).results_table)
+        opened = DeltaTable(uri or point_at_tables(state, has_uri=True).results_table)
         chosen = ordered_rows(opened, run, current=current, batch_rows=_BATCH_ROWS)
         with chosen as (count, rows):
             if run and not count:
@@ -127,19 +131,25 @@ def table(
             print_results(pa.Table.from_batches(first, rows.schema), limit, count)
 
 
-def point_at_tables(state: Path) -> Settings:
+def point_at_tables(state: Path, *, has_uri: bool = False) -> Settings:
     """Return the settings of the environment, or else of the running stack.
 
+    Args:
+        state: folder of the stack.
+        has_uri: whether the command has the option --uri, which the error then names.
+
     Raises:
-        UserError: the environment names no results, and no stack is running.
+        UserError: the environment names no results, and no local stack is running.
     """
     if Settings.variable("results_uri") not in os.environ:
         try:
             point_here(environment_of(state))
         except StackError as error:
+            variable = Settings.variable("results_uri")
+            others = f", set {variable}, or pass --uri" if has_uri else f", or set {variable}"
             left = DEMO_STATE / "results.parquet"
-            hint = f"; the results of the last demo are in {left}" if left.exists() else ""
-            raise UserError(f"{error}{hint}") from error
+            hint = f". The results of the last demo are in {left}" if left.exists() else ""
+            raise UserError(f"{error}{others}{hint}") from error
     return Settings.from_environment()
 
 
@@ -151,7 +161,7 @@ def release(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Release without confirmation.")] = False,
 ) -> None:
-    """Compare the metrics of two models, and replace the released archive with the candidate."""
+    """Compare metrics of a candidate and the released model, then replace the released archive."""
     from moodlake.release import check_comparable, compare, promote
 
     with report_errors():

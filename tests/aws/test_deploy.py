@@ -185,7 +185,7 @@ def test_any_parameter_of_the_templates_can_be_set(aws: Emulator) -> None:
     assert "FlowLogs" in output
     # Outputs of base cannot be set.
     assert "ServerToken" not in output
-    assert "NAME=VALUE" in run("plan", "--set", "FlowLogs", code=2)
+    assert "expected NAME=VALUE, got FlowLogs" in run("plan", "--set", "FlowLogs", code=2)
 
 
 @pytest.mark.parametrize(

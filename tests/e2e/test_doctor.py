@@ -63,7 +63,7 @@ def test_a_missing_installation_is_reported(
         monkeypatch.delenv(name, raising=False)
     result = doctor("--state", str(tmp_path))
     assert result.exit_code == 1
-    assert "no stack is running" in result.output
+    assert "no local stack is running" in result.output
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ import boto3
 import psutil
 import pytest
 from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 
 from infra.local.ports import HOST, ClusterPorts, Ports, read_ports
 from infra.local.process import Child, terminate
 from infra.local.s3 import S3Service
 from infra.stack import Stack, StackError, attach
+from moodlake.cli import app
 from moodlake.errors import UserError
 
 FAMILY = "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"
@@ -153,6 +155,27 @@ def test_a_child_that_overwrites_its_environment_is_found(tmp_path: Path) -> Non
     family = wait_for_family(child.pid)
     terminate([child.mark])
     assert gone(family)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_up_checks_the_archive_before_it_prints_or_writes(tmp_path: Path, workers: str) -> None:
+    state, absent = tmp_path / "state", tmp_path / "absent.mar"
+    command = ["up", "--model", str(absent), "--free-ports", "--state", str(state)]
+    done = CliRunner().invoke(app, [*command, "--workers", workers])
+    assert done.exit_code == 1
+    assert done.output == f"error: {absent} does not exist; check the path\n"
+    assert not state.exists()
+
+
+def test_a_secret_is_written_at_the_start_and_kept(tmp_path: Path) -> None:
+    service = S3Service(tmp_path / "s3", Ports.free(), ())
+    assert not service.folder.exists()
+    service.save_secrets()
+    assert (
+        S3Service(service.folder, Ports.free(), ()).environment()
+        | {"AWS_ENDPOINT_URL": service.url}
+        == service.environment()
+    )
 
 
 def test_s3_rejects_a_wrong_secret(tmp_path: Path) -> None:

@@ -188,6 +188,7 @@ def test_invalid_arguments_are_errors(
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert words in output
+    assert not (tmp_path / "state").exists()
 
 
 def test_usable_cores_follow_the_containers_limit(tmp_path: Path) -> None:

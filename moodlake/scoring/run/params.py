@@ -22,13 +22,13 @@ class RunParams:
         ValueError: a value is out of range; the message names the parameter.
     """
 
-    bucket: str = option("Bucket", "Bucket with the images. Default: the installation's own.")
+    bucket: str = option("Bucket", "Bucket with the images. Default: the configured images bucket.")
     prefix: str = option(
         "Key prefix", "Score only objects whose key starts with this prefix.", default=""
     )
     pattern: str = option(
         "Key pattern",
-        "Score only objects whose key matches this pattern, such as *.jpg.",
+        "Glob for keys, such as *.jpg; * also matches slashes.",
         default="",
     )
     inventory: str = option(

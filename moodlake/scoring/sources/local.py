@@ -123,7 +123,7 @@ def open_source(text: str) -> Source:
     if path.is_dir():
         return folder_source(path)
     if not path.is_file():
-        raise SourceError(f"{text}: no such file or folder (write a bucket as s3://name/prefix)")
+        raise SourceError(f"{text}: no such file or folder (for a bucket, use s3://bucket/prefix)")
     if zipfile.is_zipfile(path):
         return zip_source(path, _readable(str(path)))
     return files_source([path])

@@ -77,7 +77,9 @@ def open_writer(target: str, space: LabelSpace) -> Iterator[Writer]:
         yield _DeltaWriter(target, space)
         return
     if suffix not in (".csv", ".parquet"):
-        raise ValueError(f"{target}: use the extension .csv or .parquet, or none for Delta")
+        raise ValueError(
+            f"{target}: unknown format; use .csv or .parquet, or no extension for a Delta table"
+        )
     path = Path(target)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; create it first")

@@ -1,7 +1,7 @@
 """The uploads of one user, scored in the background.
 
-A session is independent of the browser's connection: reloading the page finds it again, by the id
-in the page's URL. It exists in memory only.
+A session is independent of the browser's connection: after a reload, the page finds its session by
+the id in its URL. Sessions exist in memory only.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Item:
 
 @dataclass
 class Upload:
-    """One uploaded file; `error` is why it was not accepted, if it was not."""
+    """One uploaded file; `error` says why it was rejected, if it was."""
 
     size: int
     items: list[Item]
@@ -59,15 +59,15 @@ class Upload:
 class UploadSession:
     """Uploads in the order of their arrival, and a thread that scores them.
 
-    All rows come from one model: if another model starts to answer, everything is scored again.
+    All rows come from one model: if the server switches models, everything is scored again.
 
     Args:
         connect: returns the model or a client of it; called whenever scoring starts.
-        faces: which part of each image is scored.
+        faces: the face mode, see `FaceMode`.
 
     Attributes:
         id: an unguessable identifier.
-        uploads: by the browser's file id.
+        uploads: accepted and rejected uploads, keyed by the browser's file id.
         engine: the model, or client, that scored last.
         error: why scoring stopped; None while it continues.
         last_used: when a page last showed the session, in time.monotonic seconds.
@@ -96,7 +96,7 @@ class UploadSession:
         return sum(upload.size for upload in list(self.uploads.values()))
 
     def add(self, upload_id: str, name: str, data: bytes) -> None:
-        """Add an upload once; one that is not accepted is kept with its error."""
+        """Add an upload, unless it is already there; a rejected one is kept with its error."""
         if upload_id in self.uploads:
             return
         try:
@@ -138,7 +138,7 @@ class UploadSession:
             self.resume()
 
     def resume(self) -> None:
-        """Score the images that have no row yet, also after an error."""
+        """Score the images that have no row yet, including after an error."""
         with self._changed:
             self.error = None
             if self._thread is None:
@@ -146,7 +146,7 @@ class UploadSession:
                 self._thread.start()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until scoring has ended or stopped; return False if it runs on after `seconds`."""
+        """Wait until scoring has ended; return False if it is still running after `seconds`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._thread is None, seconds)
 

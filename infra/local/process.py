@@ -19,7 +19,10 @@ _MARK = "MOODLAKE_CHILD"
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process, distinguished from a later one with the same id by its creation time."""
+    """A process, identified by its id and creation time.
+
+    A later process with the same id is not mistaken for it.
+    """
 
     pid: int
     created: float
@@ -35,13 +38,13 @@ class ProcessId:
 
 
 class Child:
-    """A program in a new session that writes to a log file.
+    """A program that runs in its own session and logs to a file.
 
     The program and its descendants end with this process, even if this process is killed.
 
     Attributes:
         log: file of its output.
-        mark: random word in its environment, which its descendants inherit; see `terminate`.
+        mark: random token in its environment, which its descendants inherit; see `terminate`.
         pid: its process id.
     """
 
@@ -78,10 +81,10 @@ class Child:
 
 
 def terminate(marks: Collection[str], grace: float = _GRACE) -> None:
-    """End the `Child`ren with these marks and their descendants.
+    """Terminate the children with these marks, and their descendants.
 
-    Sends SIGTERM, and SIGKILL after `grace` seconds. Marks identify processes safely: by the time
-    a recorded process id is read, it may belong to an unrelated process.
+    Sends SIGTERM, and SIGKILL after `grace` seconds. Marks are used instead of process ids, which
+    may have been reused by an unrelated process.
     """
     family = _family(marks)
     for process in family:
@@ -97,7 +100,10 @@ def terminate(marks: Collection[str], grace: float = _GRACE) -> None:
 
 
 def _family(marks: Collection[str]) -> set[psutil.Process]:
-    """Find processes with a mark, and their descendants: nginx, for one, overwrites its mark."""
+    """Find processes with a mark and their descendants.
+
+    The latter are needed because some programs, such as nginx, overwrite their environment.
+    """
     found = set(_marked(marks))
     for process in list(found):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -117,11 +123,11 @@ def _marked(marks: Collection[str]) -> list[psutil.Process]:
 class _Guard:
     """A process that terminates this program's children once this program has ended.
 
-    It notices the end by a pipe that only this program holds open.
+    It detects the end because a pipe closes that only this program holds open.
     """
 
     def __init__(self) -> None:
-        code = "from infra.local.process import stand_guard; stand_guard()"
+        code = "from infra.local.process import run_guard; run_guard()"
         self._popen = subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -137,7 +143,7 @@ def _guard() -> _Guard:
     return _Guard()
 
 
-def stand_guard() -> None:
+def run_guard() -> None:
     """Run the guard: read marks until the pipe closes, then terminate their processes."""
     if marks := set(sys.stdin.read().split()):
         terminate(marks)

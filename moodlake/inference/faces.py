@@ -1,4 +1,4 @@
-"""Find faces in an image, and crop them as in the model's training.
+"""Find faces in an image, and crop them the same way as in training.
 
 The detector is `moodlake.inference.blazeface`; docs/decisions/face-detection.md gives the reasons.
 """
@@ -21,7 +21,7 @@ from moodlake.prediction import LANDMARKS, Face
 # Chosen on FER+'s training faces; see docs/measurements.md.
 _CROP_SIDE = 1.05  # as a multiple of the box's side
 _CROP_CENTRE = 0.3  # as a share of the way from the eyes to the mouth
-_FREE_TILT = 8.0  # degrees of tilt that stay: faces in the training crops tilt as well
+_FREE_TILT = 8.0  # degrees of tilt that are not corrected: training crops tilt as well
 _DECIMALS = 1
 
 DETECTOR: Mapping[str, Any] = {
@@ -33,11 +33,12 @@ DETECTOR: Mapping[str, Any] = {
 
 
 def find_faces(pixels: NDArray[np.uint8], scale: float = 1.0) -> list[Face]:
-    """Return the faces of an RGB image (h, w, 3) uint8, largest first. Safe to call from threads.
+    """Return the faces of an RGB image (h, w, 3) uint8, largest first. Thread-safe.
 
     Args:
         pixels: the image.
-        scale: original pixels per pixel of `pixels`; the faces are in original pixels.
+        scale: how many pixels of the original correspond to one pixel of `pixels`; returned
+            coordinates are in original pixels.
     """
     # Images and processes run in parallel; OpenCV's threads would compete with them.
     cv2.setNumThreads(1)
@@ -48,7 +49,10 @@ def find_faces(pixels: NDArray[np.uint8], scale: float = 1.0) -> list[Face]:
 
 
 def _in_original(points: NDArray[np.float64], score: float, size: tuple[int, int]) -> Face:
-    """Convert a face (6, 2) of `detect`; its box covers at least one pixel of the image."""
+    """Convert one face from `detect`, an array (6, 2), to original pixels.
+
+    Clips its box to the image, keeping at least one pixel.
+    """
     limits = np.array(size)
     low = np.clip(np.rint(points[0] - points[1] / 2), 0, limits - 1).astype(int)
     high = np.clip(np.rint(points[0] + points[1] / 2), low + 1, limits).astype(int)
@@ -63,8 +67,8 @@ def _in_original(points: NDArray[np.float64], score: float, size: tuple[int, int
 def crop(pixels: NDArray[np.uint8], face: Face, scale: float = 1.0) -> NDArray[np.uint8]:
     """Crop a face (s, s, 3), s >= 1, from an image decoded at 1/`scale` of the original.
 
-    The crop frames the face as in the model's training. A face that tilts by more than _FREE_TILT
-    degrees is turned back by the excess; outside the image, its border is repeated.
+    The crop frames the face as in the model's training. Tilt beyond _FREE_TILT degrees is removed.
+    Where the crop extends beyond the image, border pixels are repeated.
     """
     right, left, mouth = (
         np.array(face.landmarks[name]) / scale for name in ("right_eye", "left_eye", "mouth")

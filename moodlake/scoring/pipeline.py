@@ -1,7 +1,7 @@
 """Steps of a scoring run, as the DAGs call them: plan, score a shard, publish.
 
-Steps pass each other only small values. `Staging` holds the plan and the scored rows until they
-are published.
+The steps exchange only small values (ids, counts). `Staging` holds the plan and the scored rows
+until they are published.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from moodlake.timings import Stopwatch
 
 log = logging.getLogger(__name__)
 MAX_SHARDS = 300
-"""Shards per run, which keeps Airflow quick. The oldest objects come first."""
+"""Maximum number of shards per run; more would slow Airflow down."""
 _CHUNK_ROWS = 1_000
 _SHOWN = 1000
 
@@ -59,9 +59,10 @@ def plan_run(
     started_by: str = "hand",
     arrived: pa.RecordBatch | None = None,
 ) -> list[str]:
-    """List the bucket and store shards of the objects that the model has not scored.
+    """List the bucket, and store the objects that the model has not scored as shards.
 
-    A run takes at most MAX_SHARDS shards and leaves the rest to later runs.
+    A run takes at most MAX_SHARDS shards, the oldest objects first, and leaves the rest to later
+    runs.
 
     Args:
         run_id: unique id of the run.
@@ -74,7 +75,7 @@ def plan_run(
         The ids of the shards.
 
     Raises:
-        SourceError, ServerError: the bucket or the server is out of reach; nothing is stored.
+        SourceError, ServerError: the bucket or the server cannot be reached; nothing is stored.
     """
     started_at = datetime.now(UTC).isoformat()
     staging, stopwatch = Staging(settings.results_uri, run_id), Stopwatch()
@@ -160,7 +161,7 @@ def _list(params: RunParams) -> Iterable[pa.RecordBatch]:
 
 
 def _shards(backlog: Backlog, params: RunParams, model_digest: str) -> Iterator[tuple[bool, Shard]]:
-    """Yield shards of new objects, then shards of retried ones, each with whether it is retried."""
+    """Yield shards of new objects, then of retried ones, as pairs (is_retried, shard)."""
     for retried in (False, True):
         oldest = backlog.oldest(MAX_SHARDS * params.shard_size, retried)
         for shard in pack(oldest, model_digest=model_digest, shard_size=params.shard_size):
@@ -171,7 +172,7 @@ def plan_requested(
     run_id: str, values: Mapping[str, Any], settings: Settings, started_by: str
 ) -> list[str]:
     """Plan a run from the parameters of a DAG; see `plan_run` and `RunParams.of`."""
-    # The plan of an earlier attempt must not be taken for this one's, even if this one fails.
+    # The plan of an earlier attempt must not be mistaken for the plan of this attempt.
     Staging(settings.results_uri, run_id).delete_plan()
     bucket = values.get("bucket") or settings.images_bucket
     params = RunParams.of({**values, "bucket": bucket})
@@ -189,7 +190,7 @@ def plan_arrivals(run_id: str, messages: Iterable[str], settings: Settings) -> l
         log.warning("notification skipped: %s: %s", letter.reason, letter.body[:_SHOWN])
     params = RunParams(settings.images_bucket)
     shard_ids = plan_run(run_id, params, settings, "arrival", arrived.listing)
-    # Last, so that a failure stops no plan, and a retried plan sends nothing twice.
+    # Sent last: a failure here loses no plan, and a retry of planning sends no letter twice.
     if arrived.unused and settings.dead_letters:
         send_dead_letters(settings.dead_letters, arrived.unused)
     return shard_ids
@@ -202,7 +203,7 @@ def score_shard(run_id: str, shard_id: str, settings: Settings) -> int:
     A shard with staged rows is not scored again, so that a retry costs nothing.
 
     Raises:
-        ServerError: the server is out of reach or does not serve the planned model.
+        ServerError: the server cannot be reached or does not serve the planned model.
     """
     staging = Staging(settings.results_uri, run_id)
     run = staging.read_run()
@@ -241,15 +242,15 @@ def publish(run_id: str, settings: Settings) -> dict[str, Any]:
     """Audit the scored shards, commit those that pass the gate, and record the run.
 
     Shards that fail the gate are quarantined under refused/; the others are committed together.
-    Only a few shards are in memory at a time. Repeating the call after a kill, at any point,
-    leads to the same result as an uninterrupted call.
+    Only a few shards are in memory at a time. Idempotent: after a kill at any point, calling it
+    again gives the same result.
 
     Returns:
         The record of the run, as in the runs table.
 
     Raises:
-        RunIncomplete: shards were not scored, or failed the gate; the message names the
-            expectations that they failed.
+        RunIncomplete: some shards were not scored or failed the gate; the message names them and
+            the failed expectations.
     """
     staging = Staging(settings.results_uri, run_id)
     run = staging.read_run()

@@ -1,4 +1,4 @@
-"""Clients of the model server: `ServerClient`, its asynchronous twin, and `connect`."""
+"""Clients of the model server: `ServerClient`, its asynchronous counterpart, and `connect`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _ServedModel:
     Attributes:
         identity: the model's name, version and digest.
         space: the label space of its distributions.
-        faces: the face mode of requests that name none.
+        faces: the default face mode, for requests that do not set one.
         provenance: digests, parameters and metrics of its training.
         reference: see `Model.reference`; None also from older servers.
     """
@@ -61,9 +61,9 @@ class ServerClient(_ServedModel):
     Args:
         url: the address of the server.
         keys: its key_file.json, or the ARN of a secret; None if the server requires no token. They
-            are read again when the server rejects a token, since a restart may renew it.
+            are read again if the server rejects the token: a server restart may change it.
         attempts: number of attempts before a request fails.
-        timeout: seconds to wait for one answer.
+        timeout: seconds to wait for one response.
         version: version of the model; None for the server's default.
 
     Raises:
@@ -92,12 +92,12 @@ class ServerClient(_ServedModel):
     ) -> list[Prediction]:
         """Return predictions in the order of `images`, which are encoded files.
 
-        A batch on which the server fails is split until the failing image is alone; that image is
-        rejected with `model_error`, and the others are scored.
+        If the server fails on a batch, the batch is split until the failing image is isolated;
+        that image is rejected with `model_error`, and the others are scored.
 
         Raises:
-            ServerError: the server is out of reach, rejects the token, or serves another model
-                than when this client connected.
+            ServerError: the server cannot be reached, rejects the token, or serves a different
+                model from the one at connection time.
         """
         return self._run(self._protocol.score(images, _options(faces)))
 
@@ -114,7 +114,7 @@ class ServerClient(_ServedModel):
 
     @property
     def throttled(self) -> int:
-        """Number of answers so far that asked for fewer requests, such as HTTP 429."""
+        """Number of throttling responses so far, such as HTTP 429."""
         return self._protocol.throttled
 
     @property
@@ -140,7 +140,7 @@ class ServerClient(_ServedModel):
                 continue
             try:
                 request = self._http.build_request("POST", **self._protocol.arguments(step))
-                request.read()  # otherwise httpx sends each part by itself
+                request.read()  # load the body; otherwise httpx sends it in many small chunks
                 reply = self._http.send(request)
             except httpx.TransportError as error:
                 reply = error
@@ -217,14 +217,14 @@ def connect(
 ) -> ServerClient:
     """Connect to the model server of an installation.
 
-    One rule holds for a server that is starting: unattended work waits for it, up to
-    `settings.server_wait` seconds. With `interactive` the error comes within seconds instead, and
-    the person in front of the screen decides when to retry.
+    If the server is still starting, non-interactive callers wait for up to `settings.server_wait`
+    seconds. With `interactive`, the call fails within seconds, so that the user can decide when to
+    retry.
 
     Args:
         settings: the server's address, its keys and how long to wait for it.
         version: the version of the model; None for the server's default.
-        interactive: do not wait, make fewer attempts, and limit an answer to 60 s, not 120 s.
+        interactive: do not wait, make fewer attempts, and limit a response to 60 s, not 120 s.
 
     Raises:
         ServerError: there is no such server or version, or it denies access.
@@ -247,7 +247,10 @@ def connect(
 
 
 def _connection(url: str, timeout: float) -> dict[str, Any]:
-    """Return arguments of an httpx client. Loading certificates takes 30 ms: only for HTTPS."""
+    """Return the arguments of an httpx client.
+
+    Certificates are loaded only for HTTPS, because that takes 30 ms.
+    """
     wait = httpx.Timeout(timeout, connect=5)
     return {"timeout": wait, "verify": url.startswith("https:")}
 

@@ -1,4 +1,4 @@
-"""Train a network: epochs, an averaged network, a checkpoint after each epoch."""
+"""Train a network, average its weights, and save a checkpoint after each epoch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from training.params import Params, ParamsError
 
 _GRADIENT_NORM = 5.0
 _SETTLING = 512
-"""Images that initialise the statistics of batch norms that have none."""
+"""Number of images used to initialise batch norms that have no statistics."""
 
 
 class Trainer:
@@ -40,9 +40,9 @@ class Trainer:
     Args:
         params: the recipe.
         train, valid: the splits.
-        checkpoint: file of the state after each epoch.
+        checkpoint: file that the training state is saved to after each epoch.
         key: digest of the inputs of the run; a checkpoint with another key is ignored.
-        emotions: of the columns of the distributions, if known.
+        emotions: names of the columns of the distributions, if known.
 
     Raises:
         ParamsError: the network is unknown or does not support these parameters.
@@ -84,9 +84,9 @@ class Trainer:
         self._checkpoint, self._key = checkpoint, key
 
     def run(self) -> nn.Module:
-        """Train to the last epoch; returns the averaged network.
+        """Train to the last epoch; return the averaged network.
 
-        With `patience`, training may stop early, and the average is that of the best epoch.
+        With `patience`, training may stop early and returns the average from the best epoch.
 
         Raises:
             ParamsError: the loss became infinite or NaN.
@@ -109,7 +109,7 @@ class Trainer:
         return self.average
 
     def _train_epoch(self) -> float:
-        """Train on the training split once; returns the mean loss."""
+        """Train on the training split once; return the mean loss."""
         recipe = self.params.train
         seed = recipe.seed * 100_003 + self.epoch
         generator = torch.Generator().manual_seed(seed)
@@ -150,7 +150,7 @@ class Trainer:
         return value
 
     def _update_average(self) -> None:
-        """Update the exponential moving average, whose memory is shorter at the start."""
+        """Update the exponential moving average, with a smaller decay in the first steps."""
         step = self.schedule.last_epoch
         decay = min(self.params.train.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -161,7 +161,7 @@ class Trainer:
                 mean.lerp_(value, 1 - decay) if mean.is_floating_point() else mean.copy_(value)
 
     def _best_epoch(self) -> int:
-        """Return the epoch with the least validation KL so far; 0 is before the first."""
+        """Return the epoch with the lowest validation KL so far; 0 means before training."""
         return int(np.argmin([curve["valid_kl"] for curve in self.curves]))
 
     def _has_stalled(self) -> bool:

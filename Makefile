@@ -44,7 +44,7 @@ bench: install
 	$(BIN)/python -m infra.bench.serve
 	$(BIN)/python -m infra.bench.score
 	$(BIN)/python -m infra.bench.scale
-	$(BIN)/python -m infra.bench.page
+	$(BIN)/python -m infra.bench.web_app
 	$(BIN)/python -m infra.bench.sizing
 
 # fer brings TensorFlow and PyTorch with CUDA: 7 GB.

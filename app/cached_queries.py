@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from app.backend import settings
-from app.formatting import escape_markdown
+from app.wording import escape_markdown
 from moodlake.errors import UserError
 from moodlake.scoring.reports.diff import Diff, compare
 from moodlake.scoring.tables.delta import open_table

@@ -9,8 +9,8 @@ import numpy as np
 import streamlit as st
 
 from app.backend import settings
-from app.formatting import bars, describe, escape_markdown, explain_reason
 from app.upload_session import Item, UploadSession
+from app.wording import bars, describe, escape_markdown, explain_reason
 from moodlake.emotions import (
     LabelSpace,
     entropy,

@@ -3,7 +3,7 @@
 import streamlit as st
 from starlette.formparsers import MultiPartParser
 
-from app.uploads import MAX_UPLOAD_MB
+from app.upload_source import MAX_UPLOAD_MB
 from app.views import about, compare, data, results, runs, try_images
 from app.views.try_images import SESSION_PARAMETER, forget_widgets
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from app.formatting import ranked
 from app.upload_session import Item, UploadSession
 from app.widgets import select_row
+from app.wording import ranked
 from moodlake.reasons import Status, outcomes
 from moodlake.scoring.tables.writers import open_writer
 

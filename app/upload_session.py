@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.uploads import MAX_SESSION_MB, UPLOAD_BUCKET, UploadError, open_upload
+from app.upload_source import MAX_SESSION_MB, UPLOAD_BUCKET, UploadError, open_upload
 from moodlake.errors import UserError
 from moodlake.prediction import FaceMode
 from moodlake.scoring.run.scorer import Engine, score_objects

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page
 
 from infra.browser import chromium
 from infra.demo import photos, run_demo
-from infra.local.page import PageService
 from infra.local.ports import Ports
+from infra.local.web_app import WebAppService
 from infra.stack import Stack
 from moodlake.settings import PROJECT_ROOT
 
@@ -81,7 +81,7 @@ def main() -> None:
         with Stack(folder / "stack", Ports.free()) as stack:
             run_demo(stack, folder, print)
             environment = stack.environment() | {"MOODLAKE_SHOW_IMAGES": "true"}
-            with PageService(folder / "page", stack.ports.page, environment) as page:
+            with WebAppService(folder / "page", stack.ports.page, environment) as page:
                 page.wait()
                 take(page.url, folder)
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import psutil
 
-from infra.cluster.airflow import CeleryAirflow
+from infra.celery.airflow import CeleryAirflow
 from infra.local.airflow import AirflowService
 from infra.local.gateway import GatewayService
-from infra.local.page import PageService
 from infra.local.ports import HOST, ClusterPorts, Ports, read_ports
 from infra.local.process import ProcessId, terminate
 from infra.local.s3 import S3Service
 from infra.local.service import NotReady, Service, Startable, write_secret
 from infra.local.torchserve import TorchServeService
 from infra.local.versions import Version, Versions
+from infra.local.web_app import WebAppService
 from moodlake.inference.bundle import read_meta
 from moodlake.local_stack import STATE_FILE, StackError, point_here, read_state
 from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
@@ -81,7 +81,7 @@ class Stack(Startable):
             self.airflow: AirflowService = CeleryAirflow(folder, ports, dags, environment, workers)
         else:
             self.airflow = AirflowService(folder, ports, dags, environment)
-        self.page = PageService(self.state / "page", ports.page, environment) if page else None
+        self.page = WebAppService(self.state / "page", ports.page, environment) if page else None
 
     @property
     def services(self) -> tuple[Service, ...]:

@@ -8,7 +8,7 @@ from contextlib import closing
 import streamlit as st
 
 from app.backend import connect_to_server
-from app.formatting import bars, describe, escape_markdown
+from app.wording import bars, describe, escape_markdown
 from moodlake.emotions import entropy
 from moodlake.serving.client import ServerError
 from moodlake.settings import RELEASED_ARCHIVE

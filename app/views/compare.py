@@ -10,9 +10,9 @@ import streamlit as st
 from deltalake import DeltaTable
 
 from app.cached_queries import choices_of, diff_of, results_table, state_of, with_tables
-from app.formatting import bars, escape_markdown
 from app.image_view import show_bucket_image
 from app.widgets import select_row, show_report
+from app.wording import bars, escape_markdown
 from moodlake.scoring.reports.diff import ChangedImage, Diff, DiffError
 from moodlake.scoring.reports.diff_report import render_diff
 

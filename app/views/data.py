@@ -12,7 +12,7 @@ import streamlit as st
 
 from app.backend import settings
 from app.charts import histograms_by_split, plane
-from app.formatting import bars, escape_markdown
+from app.wording import bars, escape_markdown
 
 
 def page() -> None:

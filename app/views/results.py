@@ -18,9 +18,9 @@ from app.cached_queries import (
     with_tables,
 )
 from app.charts import histogram, means_by_day
-from app.formatting import bars, reason_line
 from app.image_view import show_row
 from app.widgets import select_row
+from app.wording import bars, reason_line
 from moodlake.reasons import Reason, Status
 from moodlake.scoring.reports.html import percent
 from moodlake.scoring.tables.queries import ORDERS, Choices, Filter, Overview

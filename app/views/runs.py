@@ -10,8 +10,8 @@ import streamlit as st
 
 from app.backend import settings
 from app.cached_queries import with_tables
-from app.formatting import escape_markdown, reason_line
 from app.widgets import select_row, show_report
+from app.wording import escape_markdown, reason_line
 from moodlake.scoring.reports.run_report import report_uri
 from moodlake.scoring.sources import storage
 from moodlake.scoring.tables.runs import find_run, newest_runs

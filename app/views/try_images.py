@@ -5,12 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from app.backend import upload_sessions
-from app.formatting import escape_markdown
 from app.image_view import show_upload
 from app.session_store import KEPT_MINUTES
 from app.upload_results import download_button, select_item
 from app.upload_session import Item, UploadSession
-from app.uploads import MAX_FILES, MAX_UPLOAD_MB
+from app.upload_source import MAX_FILES, MAX_UPLOAD_MB
+from app.wording import escape_markdown
 from moodlake.inference.decoding import FORMATS, Limits
 from moodlake.prediction import FaceMode
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from infra.cli import app as web_app
-from infra.cli import cloud, doctor, local, serve, versions
+from infra.cli import cloud, doctor, local, model, serve, web_app
 
 _PANEL = "Run servers"
 
@@ -25,5 +24,5 @@ def add_commands(app: typer.Typer) -> None:
         doctor.doctor,
     ):
         app.command(rich_help_panel=_PANEL)(command)
-    app.add_typer(versions.app, name="model", rich_help_panel=_PANEL)
+    app.add_typer(model.app, name="model", rich_help_panel=_PANEL)
     app.add_typer(cloud.app, name="cloud", rich_help_panel=_PANEL)

@@ -9,14 +9,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from infra.cli.size import size
+from infra.cli.cloud_size import size
 from moodlake import __version__
 from moodlake.cli.console import console, report_errors
 from moodlake.settings import Settings
 
 if TYPE_CHECKING:
     from infra.aws.artifacts import Uploaded
-    from infra.aws.cloud import Cloud
+    from infra.aws.installation import Installation
     from infra.aws.stack import Change
 
 app = typer.Typer(no_args_is_help=True, help="Plan, deploy and remove an installation on AWS.")
@@ -101,11 +101,11 @@ def plan(
     set_: Set = None,
 ) -> None:
     """Show what `deploy` would change, without changing anything."""
-    from infra.aws.cloud import Cloud
+    from infra.aws.installation import Installation
 
     given = _given(context)
     with report_errors():
-        cloud, parts = Cloud(name, region), _parts(only)
+        cloud, parts = Installation(name, region), _parts(only)
         cloud.check(parts)
         for part in parts:
             if part == "run" and cloud.stacks["base"].status():
@@ -142,11 +142,11 @@ def deploy(
 
     Run it again after changing code or options. Options you leave out keep their deployed values.
     """
-    from infra.aws.cloud import Cloud
+    from infra.aws.installation import Installation
 
     given = _given(context)
     with report_errors():
-        cloud, parts = Cloud(name, region), _parts(only)
+        cloud, parts = Installation(name, region), _parts(only)
         cloud.check(parts)
         _show_account(cloud)
         for part in parts:
@@ -169,7 +169,7 @@ def deploy(
 
 
 def _deploy(
-    cloud: Cloud, part: str, given: dict[str, str], yes: bool, files: Uploaded | None = None
+    cloud: Installation, part: str, given: dict[str, str], yes: bool, files: Uploaded | None = None
 ) -> None:
     """Show a stack's changes, ask for confirmation unless `yes`, and apply them.
 
@@ -189,7 +189,7 @@ def _deploy(
             console.print(f"[dim]{escape(line)}")
 
 
-def _deploy_run(cloud: Cloud, given: dict[str, str], yes: bool) -> None:
+def _deploy_run(cloud: Installation, given: dict[str, str], yes: bool) -> None:
     with cloud.airflow_files() as (compare, upload):
         files = compare()
         _show_files(files, "to be ")
@@ -206,10 +206,10 @@ def destroy(
     name: Name = "moodlake", region: Region = None, only: Part = None, yes: Yes = False
 ) -> None:
     """Delete the installation, except for its buckets with images, results and data."""
-    from infra.aws.cloud import Cloud
+    from infra.aws.installation import Installation
 
     with report_errors():
-        cloud, parts = Cloud(name, region), _parts(only)
+        cloud, parts = Installation(name, region), _parts(only)
         cloud.deployed()  # fails before the question if nothing is deployed
         kept = cloud.kept() if "base" in parts else []
         _show_account(cloud)
@@ -226,10 +226,10 @@ def destroy(
 @app.command()
 def env(name: Name = "moodlake", region: Region = None) -> None:
     """Print variables for `table`, `doctor` and `app`: eval "$(moodlake cloud env)"."""
-    from infra.aws.cloud import Cloud
+    from infra.aws.installation import Installation
 
     with report_errors():
-        cloud = Cloud(name, region)
+        cloud = Installation(name, region)
         # AWS tools differ in which of the two they read.
         region_names = ("AWS_REGION", "AWS_DEFAULT_REGION")
         environment = cloud.settings().to_environment() | dict.fromkeys(region_names, cloud.region)
@@ -242,14 +242,14 @@ def env(name: Name = "moodlake", region: Region = None) -> None:
 @app.command()
 def replay(name: Name = "moodlake", region: Region = None) -> None:
     """Move notifications from the dead-letter queue back to the queue of arrivals."""
-    from infra.aws.cloud import Cloud
+    from infra.aws.installation import Installation
 
     with report_errors():
-        moved = Cloud(name, region).replay()
+        moved = Installation(name, region).replay()
     console.print(f"moved {moved} notifications back to the queue")
 
 
-def _show_account(cloud: Cloud) -> None:
+def _show_account(cloud: Installation) -> None:
     identity = cloud.identity()
     place = f"{cloud.region}, account {identity['Account']}, as {identity['Arn']}"
     console.print(place, soft_wrap=True)

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from infra.browser import CHROMIUM, MISSING, chromium
 from infra.demo import broken_files, face_crops, photos
-from infra.local.page import PageService
 from infra.local.ports import Ports
+from infra.local.web_app import WebAppService
 from infra.pictures import screenshot
 from infra.stack import Stack
 from moodlake.emotions import label_space
@@ -72,7 +72,7 @@ def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The URL of a web app that shows images in buckets."""
     environment = stack.environment() | {"MOODLAKE_SHOW_IMAGES": "true"}
     folder = tmp_path_factory.mktemp("open")
-    with PageService(folder, Ports.free().page, environment) as service:
+    with WebAppService(folder, Ports.free().page, environment) as service:
         service.wait()
         yield service.url
 
@@ -129,6 +129,6 @@ def data_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = Settings(
         results_uri=str(folder / "lake"), data_overview=folder / "data" / "overview"
     )
-    with PageService(folder / "page", Ports.free().page, settings.to_environment()) as service:
+    with WebAppService(folder / "page", Ports.free().page, settings.to_environment()) as service:
         service.wait()
         yield service.url

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from infra.local.page import PageService
 from infra.local.ports import Ports
+from infra.local.web_app import WebAppService
 from infra.stack import Stack
 from moodlake.inference.bundle import read_meta
 from moodlake.settings import RELEASED_ARCHIVE
@@ -138,7 +138,7 @@ def bare_url(tmp_path: Path) -> Iterator[str]:
         "MOODLAKE_SERVER_URL": "http://127.0.0.1:9",
         "MOODLAKE_RESULTS_URI": str(tmp_path / "lake"),
     }
-    with PageService(tmp_path / "page", Ports.free().page, environment) as service:
+    with WebAppService(tmp_path / "page", Ports.free().page, environment) as service:
         service.wait()
         yield service.url
 
@@ -169,7 +169,7 @@ def test_unreadable_tables_are_reported(tab: Page, tmp_path: Path) -> None:
         "AWS_REGION": "us-east-1",
         "AWS_ALLOW_HTTP": "true",
     }
-    with PageService(tmp_path / "page", Ports.free().page, environment) as service:
+    with WebAppService(tmp_path / "page", Ports.free().page, environment) as service:
         service.wait()
         tab.goto(f"{service.url}/results")
         message = tab.get_by_text("Cannot read the tables")

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from app.uploads import MAX_FILES, MAX_UPLOAD_MB
+from app.upload_source import MAX_FILES, MAX_UPLOAD_MB
 from infra.stack import Stack
 from moodlake.inference.bundle import read_meta
 from moodlake.inference.decoding import decode
 from moodlake.settings import RELEASED_ARCHIVE
-from tests.app.test_uploads import zipped
+from tests.app.test_upload_source import zipped
 from tests.images_made import astronaut, astronaut_image, encode, jpeg
 
 pytestmark = pytest.mark.e2e

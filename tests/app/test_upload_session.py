@@ -14,7 +14,7 @@ from moodlake.inference.model import Model
 from moodlake.prediction import FaceMode, Prediction
 from moodlake.reasons import Reason, Rejected
 from moodlake.serving.client import ServerClient
-from tests.app.test_uploads import zipped
+from tests.app.test_upload_source import zipped
 from tests.bundles import write_archive
 from tests.images_made import jpeg
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.aws.cloud import Cloud
+from infra.aws.installation import Installation
 from infra.local.ports import Ports
 from tests.aws.emulator import PROGRAM, Emulator
 
@@ -28,9 +28,9 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="module")
-def cloud(aws: Emulator) -> Cloud:
+def cloud(aws: Emulator) -> Installation:
     """An installation whose base is deployed."""
-    made = Cloud("moodlake", poll_seconds=0.2)
+    made = Installation("moodlake", poll_seconds=0.2)
     made.plan("base", {})
     list(made.stacks["base"].apply())
     return made

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from infra.aws.cloud import METRICS, Cloud
+from infra.aws.installation import METRICS, Installation
 from infra.local.airflow import AirflowService
 from infra.local.ports import Ports
 from infra.local.server import ModelServer
@@ -45,7 +45,7 @@ def only(folder: Path, dag: str) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(
-    aws: Emulator, cloud: Cloud, tmp_path_factory: pytest.TempPathFactory
+    aws: Emulator, cloud: Installation, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Settings]:
     """A model server with a tiny model, and Airflow in its role."""
     folder = tmp_path_factory.mktemp("arrival")
@@ -118,7 +118,7 @@ def wait_for_metric(aws: Emulator, bucket: str, metric: str, least: float) -> No
 
 
 def test_new_objects_are_scored_without_a_listing(
-    aws: Emulator, cloud: Cloud, settings: Settings
+    aws: Emulator, cloud: Installation, settings: Settings
 ) -> None:
     s3, sqs = aws.client("s3"), aws.client("sqs")
     assert settings.dead_letters

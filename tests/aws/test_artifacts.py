@@ -29,7 +29,7 @@ from infra.aws.artifacts import (
     set_pool,
     upload,
 )
-from infra.aws.cloud import Cloud
+from infra.aws.installation import Installation
 from infra.aws.stack import CloudError
 from moodlake.scoring.run.code_version import COMMIT_VARIABLE, LOCK_VARIABLE
 from moodlake.settings import PROJECT_ROOT, Settings
@@ -273,7 +273,9 @@ def fail(stubber: Stubber, status: int) -> None:
     )
 
 
-def test_run_has_all_parameters_once_the_files_are_uploaded(aws: Emulator, cloud: Cloud) -> None:
+def test_run_has_all_parameters_once_the_files_are_uploaded(
+    aws: Emulator, cloud: Installation
+) -> None:
     bucket = cloud.outputs()["Dags"]
     with cloud.airflow_files() as (_, put):
         first = put(False)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
-from infra.aws.cloud import Cloud
+from infra.aws.installation import Installation
 from infra.aws.stack import CloudError
 from infra.aws.template import STACKS, invalid_value, template
 from moodlake.cli import app
@@ -37,7 +37,7 @@ def empty_account(aws: Emulator, quick: None) -> Iterator[None]:
     """Leave the account empty after the test."""
     yield
     for each in ("moodlake", "other"):
-        list(Cloud(each).stacks["base"].delete())
+        list(Installation(each).stacks["base"].delete())
     s3 = aws.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
         for item in s3.list_objects_v2(Bucket=bucket["Name"]).get("Contents", ()):
@@ -52,7 +52,7 @@ def test_a_plan_shows_all_changes_and_makes_none(aws: Emulator) -> None:
     assert "run: can be planned after base is deployed" in output
     assert "AirflowRole" in output
     assert aws.client("s3").list_buckets()["Buckets"] == []
-    assert Cloud("moodlake").stacks["base"].status() is None
+    assert Installation("moodlake").stacks["base"].status() is None
 
 
 @pytest.mark.usefixtures("empty_account")
@@ -70,7 +70,7 @@ def test_deploying_again_changes_nothing(aws: Emulator) -> None:
 @pytest.mark.usefixtures("empty_account")
 def test_run_takes_parameters_from_the_outputs_of_base(aws: Emulator) -> None:
     """All but those of the files that are uploaded in between."""
-    cloud = Cloud("moodlake")
+    cloud = Installation("moodlake")
     before = cloud.lacking("run", {})
     assert {"Images", "ServerToken", "AirflowRole"} < before
     with pytest.raises(CloudError, match="run needs AirflowRole"):
@@ -86,17 +86,17 @@ def test_servers_are_not_deployed_before_their_image(aws: Emulator) -> None:
     output = " ".join(run("deploy", "--yes", "--server-tag", "1.0", code=1).split())
     assert "moodlake-server:1.0; push it" in output
     # base is deployed, with the registry of the image.
-    assert Cloud("moodlake").outputs()["Registry"].endswith("/moodlake-server")
+    assert Installation("moodlake").outputs()["Registry"].endswith("/moodlake-server")
     aws.client("ecr").put_image(
         repositoryName="moodlake-server", imageManifest="{}", imageTag="1.0"
     )
-    assert Cloud("moodlake").check_image({"ServerTag": "1.0"}) == "1.0"
+    assert Installation("moodlake").check_image({"ServerTag": "1.0"}) == "1.0"
 
 
 @pytest.mark.usefixtures("empty_account")
 def test_buckets_with_data_outlive_a_deployment_and_are_imported_again(aws: Emulator) -> None:
     run(*DEPLOY)
-    outputs = Cloud("moodlake").outputs()
+    outputs = Installation("moodlake").outputs()
     s3 = aws.client("s3")
     s3.put_object(Bucket=outputs["Images"], Key="a.jpg", Body=b"theirs")
     s3.put_object(Bucket=outputs["QueryResults"], Key="athena/a.csv", Body=b"an answer")
@@ -110,7 +110,9 @@ def test_buckets_with_data_outlive_a_deployment_and_are_imported_again(aws: Emul
     assert s3.get_object(Bucket=outputs["Images"], Key="a.jpg")["Body"].read() == b"theirs"
     # The emulator plans the import, but cannot execute it.
     imported = {
-        change.name for change in Cloud("moodlake").plan("base", {}) if change.action == "Import"
+        change.name
+        for change in Installation("moodlake").plan("base", {})
+        if change.action == "Import"
     }
     assert imported == {"Images", "Results", "Remote"}
 
@@ -164,7 +166,7 @@ def test_an_unknown_stack_is_an_error(aws: Emulator) -> None:
 @pytest.mark.usefixtures("empty_account")
 def test_commands_on_a_stack_that_was_only_planned_are_errors(aws: Emulator) -> None:
     """An interrupted plan leaves a stack without outputs."""
-    Cloud("moodlake").plan("base", {})
+    Installation("moodlake").plan("base", {})
     for command in ("env", "replay"):
         assert "cloud deploy --only base" in " ".join(run(command, code=1).split())
 
@@ -175,7 +177,7 @@ def test_declining_the_prompt_changes_nothing(aws: Emulator) -> None:
     done = CliRunner().invoke(app, asked, input="n\n", env={"COLUMNS": "200"})
     assert done.exit_code == 1
     assert "nothing was changed" in done.output
-    assert Cloud("moodlake").stacks["base"].status() is None
+    assert Installation("moodlake").stacks["base"].status() is None
 
 
 def test_any_parameter_of_the_templates_can_be_set(aws: Emulator) -> None:
@@ -199,7 +201,7 @@ def test_an_invalid_parameter_is_reported_before_any_change(
     aws: Emulator, option: str, value: str, rule: str
 ) -> None:
     assert rule in run("deploy", "--only", "base", "--yes", option, value, code=1)
-    assert Cloud("moodlake").stacks["base"].status() is None
+    assert Installation("moodlake").stacks["base"].status() is None
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -229,7 +231,10 @@ def test_a_missing_profile_is_an_error(aws: Emulator, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("empty_account")
 def test_a_plan_that_another_one_replaced_is_not_executed(aws: Emulator) -> None:
-    mine, theirs = Cloud("moodlake", poll_seconds=0.1), Cloud("moodlake", poll_seconds=0.1)
+    mine, theirs = (
+        Installation("moodlake", poll_seconds=0.1),
+        Installation("moodlake", poll_seconds=0.1),
+    )
     assert mine.plan("base", {})
     assert theirs.plan("base", {"ImagesBucket": "theirs"})
     with pytest.raises(CloudError):
@@ -239,7 +244,7 @@ def test_a_plan_that_another_one_replaced_is_not_executed(aws: Emulator) -> None
 
 def test_an_unknown_region_is_an_error(aws: Emulator) -> None:
     with pytest.raises(CloudError, match="no region 'mars-north-1'"):
-        Cloud("moodlake", "mars-north-1")
+        Installation("moodlake", "mars-north-1")
 
 
 def test_the_region_comes_from_the_environment(
@@ -247,11 +252,11 @@ def test_the_region_comes_from_the_environment(
 ) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    assert Cloud("moodlake").region == "eu-central-1"
+    assert Installation("moodlake").region == "eu-central-1"
 
 
 def test_a_missing_region_is_an_error(aws: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     with pytest.raises(CloudError, match="--region"):
-        Cloud("moodlake")
+        Installation("moodlake")

@@ -9,13 +9,13 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from infra.aws.cloud import Cloud
+from infra.aws.installation import Installation
 from moodlake.serving.token import ServerError, read_token
 from tests.aws.emulator import Emulator
 
 
 @pytest.fixture(scope="module")
-def outputs(aws: Emulator, cloud: Cloud) -> dict[str, str]:
+def outputs(aws: Emulator, cloud: Installation) -> dict[str, str]:
     found = cloud.outputs()
     aws.client("s3").put_object(Bucket=found["Images"], Key="a.jpg", Body=b"an image")
     return found

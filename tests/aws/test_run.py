@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.aws.cloud import METRICS, SERVER_WAIT, Cloud
+from infra.aws.installation import METRICS, SERVER_WAIT, Installation
 from infra.aws.stack import CloudError
 from infra.aws.template import STACKS, required, template
 from infra.local.gateway import ANSWER_SECONDS, DRAIN_SECONDS, KEEP_SECONDS
@@ -230,7 +230,7 @@ def test_resources_carry_the_tags_of_the_budget() -> None:
 
 
 def test_a_region_without_managed_airflow_is_an_error_for_run_only() -> None:
-    cloud = Cloud("moodlake", "mx-central-1")
+    cloud = Installation("moodlake", "mx-central-1")
     cloud.check(["base"])
     with pytest.raises(CloudError, match=r"not offer mwaa, which run needs; .* \(--only base\)"):
         cloud.check(STACKS)
@@ -238,7 +238,7 @@ def test_a_region_without_managed_airflow_is_an_error_for_run_only() -> None:
 
 @pytest.mark.parametrize("region", ["eu-central-1", "us-east-1", "ap-northeast-1"])
 def test_a_region_with_all_services_is_accepted(region: str) -> None:
-    Cloud("moodlake", region).check(STACKS)
+    Installation("moodlake", region).check(STACKS)
 
 
 @pytest.mark.parametrize("size", ["small", "large"])

@@ -12,7 +12,7 @@ import yaml
 from airflow.cli.cli_parser import get_parser
 from celery import Celery
 
-from infra.cluster.airflow import CeleryAirflow
+from infra.celery.airflow import CeleryAirflow
 from infra.local.airflow import POOL
 from infra.local.ports import ClusterPorts
 from moodlake import __version__

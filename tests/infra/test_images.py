@@ -37,7 +37,7 @@ NEEDED = {
     "assert policy.POLICY_FILE.exists()",
     "training": "import moodlake.cli, training.tools.retrain, "
     "training.stages.prepare, training.stages.archive",
-    "page": "import moodlake.cli, app.main, infra.local.page",
+    "page": "import moodlake.cli, app.main, infra.local.web_app",
 }
 # The tests' environment can import this checkout, too.
 ELSEWHERE = """

@@ -40,7 +40,7 @@ class Fer:
 
     def __init__(self, python: Path, detector: str) -> None:
         self._process = subprocess.Popen(
-            [str(python), str(Path(__file__).with_name("fer_side.py")), detector],
+            [str(python), str(Path(__file__).with_name("fer_worker.py")), detector],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": ""},

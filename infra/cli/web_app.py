@@ -25,9 +25,9 @@ def app(
 ) -> None:
     """Start the web app, to try images and inspect runs and results; stop it with Ctrl-C."""
     with report_errors(), stopping_cleanly() as stopped:
-        from infra.local.page import PageService
         from infra.local.ports import Ports, ensure_free
         from infra.local.service import NotReady
+        from infra.local.web_app import WebAppService
         from moodlake.settings import STATE_VARIABLE, Settings
 
         listening = port or Ports().page
@@ -42,7 +42,7 @@ def app(
         if images:
             environment[Settings.variable("show_images")] = "true"
         try:
-            with PageService(state.absolute() / "app", listening, environment, host) as page:
+            with WebAppService(state.absolute() / "app", listening, environment, host) as page:
                 page.wait()
                 console.print(
                     f"The web app is at {page.url}. Press Ctrl-C to stop it.", soft_wrap=True

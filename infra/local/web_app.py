@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from app.uploads import MAX_UPLOAD_MB
+from app.upload_source import MAX_UPLOAD_MB
 from infra.local.ports import HOST
 from infra.local.service import NotReady, Service
 from moodlake.settings import PROJECT_ROOT
@@ -16,7 +16,7 @@ from moodlake.settings import PROJECT_ROOT
 _MAIN = PROJECT_ROOT / "app" / "main.py"
 
 
-class PageService(Service):
+class WebAppService(Service):
     """The web app.
 
     Args:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from infra.cluster.airflow import CeleryAirflow
-from infra.cluster.programs import MissingProgram, find_program
+from infra.celery.airflow import CeleryAirflow
+from infra.celery.executables import MissingExecutable, find_executable
 from infra.local.airflow import DAG_ID, POOL
 from infra.local.ports import HOST, ClusterPorts
 from infra.local.service import NotReady
@@ -37,8 +37,8 @@ def cluster() -> Iterator[Stack]:
     """A stack with two workers."""
     try:
         for program in ("redis-server", "postgres", "initdb"):
-            find_program(program)
-    except MissingProgram as error:
+            find_executable(program)
+    except MissingExecutable as error:
         pytest.skip(str(error))
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # PostgreSQL runs as another user

@@ -9,8 +9,8 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from infra.cluster.postgres import PostgresService
-from infra.cluster.redis import RedisService
+from infra.celery.postgres import PostgresService
+from infra.celery.redis import RedisService
 from infra.local.airflow import POOL_SLOTS, AirflowService
 from infra.local.ports import ClusterPorts
 from infra.local.service import NotReady, Service

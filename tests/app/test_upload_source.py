@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from app.uploads import MAX_FILES, UploadError, open_upload
+from app.upload_source import MAX_FILES, UploadError, open_upload
 from moodlake.reasons import Reason, Rejected
 from moodlake.scoring.sources.objects import SourceError
 from tests.images_made import jpeg

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import redis
 
-from infra.cluster.programs import find_program
+from infra.celery.executables import find_executable
 from infra.local.ports import HOST, ClusterPorts
 from infra.local.service import NotReady, Service, write_private
 
@@ -36,7 +36,7 @@ class RedisService(Service):
             "set-proc-title": "no",  # would overwrite the mark of a Child
         }
         write_private(config, "".join(f"{name} {value}\n" for name, value in settings.items()))
-        self.spawn("redis", [find_program("redis-server"), str(config)], {})
+        self.spawn("redis", [find_executable("redis-server"), str(config)], {})
 
     def check(self) -> str:
         """Check that it accepts the password."""

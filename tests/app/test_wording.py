@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.formatting import bars, describe, disagreement, escape_markdown, votes_of_ten
+from app.wording import bars, describe, disagreement, escape_markdown, votes_of_ten
 
 EMOTIONS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from infra.cluster.programs import find_program
+from infra.celery.executables import find_executable
 from infra.local.ports import HOST, ClusterPorts
 from infra.local.service import NotReady, Service, write_private
 from moodlake.errors import UserError
@@ -53,11 +53,11 @@ class PostgresService(Service):
             "unix_socket_directories": "",  # a socket's path has at most 107 bytes
         }
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-        command = [find_program("postgres"), "-D", str(data), *flags]
+        command = [find_executable("postgres"), "-D", str(data), *flags]
         self.spawn("postgres", [*_as_allowed(), *command], {})
 
     def _init(self, data: Path) -> None:
-        initdb = find_program("initdb")
+        initdb = find_executable("initdb")
         part, password = self.folder / "data.part", self.folder / "initdb-password"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700, parents=True)
@@ -92,4 +92,4 @@ def _as_allowed() -> list[str]:
     """Return the prefix of a PostgreSQL command: root runs it as another user."""
     # runuser stays as the parent, with root's environment: in a container, root may be unable to
     # read the environment, and so the mark, of another user's process.
-    return [find_program("runuser"), "-u", _SYSTEM_USER, "--"] if os.geteuid() == 0 else []
+    return [find_executable("runuser"), "-u", _SYSTEM_USER, "--"] if os.geteuid() == 0 else []

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import yaml
 
-from infra.cluster.airflow import CeleryAirflow
+from infra.celery.airflow import CeleryAirflow
 from infra.images.steps import Step, last_stage
 from infra.local.airflow import POOL, POOL_SLOTS
 from infra.local.ports import HOST, ClusterPorts

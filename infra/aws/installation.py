@@ -51,7 +51,7 @@ _EMPTIED = ("QueryResults", "Dags")
 """Outputs of base: buckets that are deleted with it, because their content can be rebuilt."""
 
 
-class Cloud:
+class Installation:
     """An installation on AWS.
 
     Args:

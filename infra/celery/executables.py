@@ -1,4 +1,4 @@
-"""Find programs that no wheel contains."""
+"""Find executables that no wheel contains, such as PostgreSQL's."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _POSTGRES = Path("/usr/lib/postgresql")
 """Debian's folder of PostgreSQL, one subfolder per version; it is not in the PATH."""
 
 
-class MissingProgram(UserError):
+class MissingExecutable(UserError):
     """A program is not installed; the message names it and how to install it."""
 
 
-def find_program(name: str) -> str:
+def find_executable(name: str) -> str:
     """Return the path of a program in the PATH, or in the newest PostgreSQL's folder.
 
     Raises:
-        MissingProgram: it is in neither.
+        MissingExecutable: it is in neither.
     """
     versions = [folder for folder in _POSTGRES.glob("*/bin") if folder.parent.name.isdigit()]
     versions.sort(key=lambda folder: int(folder.parent.name), reverse=True)
     for path in (None, *map(str, versions)):
         if found := shutil.which(name, path=path):
             return found
-    raise MissingProgram(
+    raise MissingExecutable(
         f"{name} is neither in the PATH nor in {_POSTGRES}/*/bin. Workers need redis-server and "
-        "postgresql; on Debian and Ubuntu, infra/cluster/install.sh installs them"
+        "postgresql; on Debian and Ubuntu, infra/celery/install.sh installs them"
     )

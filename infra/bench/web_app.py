@@ -27,9 +27,9 @@ from infra.bench.serve import Server
 from infra.bench.tasks import peak_memory
 from infra.browser import CHROMIUM, MISSING, chromium
 from infra.demo import photos
-from infra.local.page import PageService
 from infra.local.ports import Ports
 from infra.local.server import ModelServer
+from infra.local.web_app import WebAppService
 from moodlake.emotions import entropy, label_space
 from moodlake.scoring.tables.queries import Filter, choices, first_rows, overview
 from moodlake.scoring.tables.schema import results_schema
@@ -73,7 +73,7 @@ def upload(announce: Callable[[str], None], out: Table) -> None:
                 server_keys=started.gateway.keys,
             )
             environment = settings.to_environment()
-            with PageService(folder / "page", Ports.free().page, environment) as page:
+            with WebAppService(folder / "page", Ports.free().page, environment) as page:
                 page.wait()
                 announce(f"photos of {len(files[0]) / 1e6:.1f} MB, {_TURNS} turns")
                 bare, shown = _by_turns(Server(started.address, started.token), page.url, files)

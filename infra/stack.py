@@ -48,7 +48,7 @@ class Stack(Startable):
         archive: the model to serve.
         dags: folder of DAG files.
         workers: number of Celery workers.
-        page: whether to run the web app, too.
+        web_app: whether to run the web app, too.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Stack(Startable):
         archive: Path = RELEASED_ARCHIVE,
         dags: Path = PROJECT_ROOT / "dags",
         workers: int = 2,
-        page: bool = False,
+        web_app: bool = False,
     ) -> None:
         self.state = state.absolute()
         self.ports = ports
@@ -81,13 +81,15 @@ class Stack(Startable):
             self.airflow: AirflowService = CeleryAirflow(folder, ports, dags, environment, workers)
         else:
             self.airflow = AirflowService(folder, ports, dags, environment)
-        self.page = WebAppService(self.state / "page", ports.page, environment) if page else None
+        self.web_app = (
+            WebAppService(self.state / "page", ports.page, environment) if web_app else None
+        )
 
     @property
     def services(self) -> tuple[Service, ...]:
         """All services, in the order in which they start."""
         first = (*self.airflow.needs, self.s3, self.torchserve, self.airflow, self.gateway)
-        return (*first, self.page) if self.page else first
+        return (*first, self.web_app) if self.web_app else first
 
     def environment(self) -> dict[str, str]:
         """Return the variables that point a client or a task at this stack."""
@@ -161,7 +163,7 @@ class Stack(Startable):
         read_meta(self._archive)
         ensure_stopped(self.state)
         busy = self.ports.busy()
-        if self.page is None:
+        if self.web_app is None:
             busy.pop("page", None)
         if busy:
             listed = ", ".join(f"{port} ({name})" for name, port in busy.items())
@@ -177,7 +179,7 @@ class Stack(Startable):
             "children": self._marks(),
             "ports": asdict(self.ports),
             "workers": self.workers,
-            "page": self.page is not None,
+            "page": self.web_app is not None,
             "archive": str(self._archive),
             "environment": self.environment(),
         }
@@ -212,7 +214,7 @@ def attach(state: Path) -> Stack:
         read_ports(record["ports"]),
         Path(record["archive"]),
         workers=record["workers"],
-        page=record["page"],
+        web_app=record["page"],
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from infra.aws.installation import Installation
     from infra.aws.stack import Change
 
-app = typer.Typer(no_args_is_help=True, help="Plan, deploy and remove an installation on AWS.")
+app = typer.Typer(no_args_is_help=True, help="Plan, deploy and destroy an installation on AWS.")
 app.command()(size)
 Name = Annotated[
     str, typer.Option(help="Name of the installation; a prefix of its resources' names.")

@@ -52,7 +52,7 @@ def up(
 
         ports = ClusterPorts if workers else Ports
         chosen = ports.free() if free_ports else ports()
-        stack = Stack(state, chosen, model, workers=workers, page=app)
+        stack = Stack(state, chosen, model, workers=workers, web_app=app)
         stack.check()
         names = ", ".join(service.name for service in stack.services)
         console.print(f"[dim]›[/] starting {names}: {'a minute' if workers else 'half a minute'}")

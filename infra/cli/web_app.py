@@ -42,12 +42,12 @@ def app(
         if images:
             environment[Settings.variable("show_images")] = "true"
         try:
-            with WebAppService(state.absolute() / "app", listening, environment, host) as page:
-                page.wait()
+            with WebAppService(state.absolute() / "app", listening, environment, host) as service:
+                service.wait()
                 console.print(
-                    f"The web app is at {page.url}. Press Ctrl-C to stop it.", soft_wrap=True
+                    f"The web app is at {service.url}. Press Ctrl-C to stop it.", soft_wrap=True
                 )
                 while not stopped.wait(_CHECK_SECONDS):
-                    page.check_alive()
+                    service.check_alive()
         except NotReady as error:
             raise UserError(str(error)) from error

@@ -17,7 +17,6 @@ def maintain(
     state: StateDir = DEFAULT_STATE,
 ) -> None:
     """Compact the tables; delete old files and leftovers of abandoned runs.
-
     Airflow runs it daily.
     """
     with report_errors():

@@ -161,7 +161,7 @@ def release(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Release without confirmation.")] = False,
 ) -> None:
-    """Compare metrics of a candidate and the released model, then replace the released archive."""
+    """Compare a candidate's metrics with the released model's, then replace that archive."""
     from moodlake.release import check_comparable, compare, promote
 
     with report_errors():

@@ -49,7 +49,7 @@ def browser() -> Iterator[Browser]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with the web app, in which two models have scored the same photos."""
     folder = tmp_path_factory.mktemp("stack")
-    with started(Stack(folder, Ports.free(), page=True)) as running:
+    with started(Stack(folder, Ports.free(), web_app=True)) as running:
         faces = {key: data for key, data in face_crops().items() if key < "sample/face-06"}
         fill(s3_client(), BUCKET, photos() | broken_files() | faces)
         assert run_dag(running, bucket=BUCKET) == "success"
@@ -63,8 +63,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="package")
 def url(stack: Stack) -> str:
     """The URL of the stack's web app, which does not show images in buckets."""
-    assert stack.page
-    return stack.page.url
+    assert stack.web_app
+    return stack.web_app.url
 
 
 @pytest.fixture(scope="package")

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.e2e
 
 def test_an_upload_is_never_written_to_disk(stack: Stack, url: str, tab: Page, files: Path) -> None:
     """Not even to an unnamed temporary file, as server libraries do."""
-    assert stack.page
-    page = psutil.Process(stack.page.children["page"].pid)
+    assert stack.web_app
+    page = psutil.Process(stack.web_app.children["page"].pid)
     large = encode(astronaut_image().resize((3000, 3000)), "PNG")
     assert len(large) > 4 * 2**20
     tab.goto(url)
@@ -59,8 +59,8 @@ def test_users_do_not_see_each_others_uploads(url: str, tab: Page, files: Path) 
 def test_secrets_never_reach_the_browser_or_the_log(
     stack: Stack, url: str, tab: Page, files: Path
 ) -> None:
-    assert stack.page
-    assert stack.page.url == url
+    assert stack.web_app
+    assert stack.web_app.url == url
     seen: list[bytes] = []
     tab.on(
         "websocket",
@@ -76,7 +76,7 @@ def test_secrets_never_reach_the_browser_or_the_log(
     token, *rest = (secret.encode() for secret in secrets if len(secret) > 20)
     everything = b"".join(seen) + tab.content().encode()
     assert b"happiness" in everything
-    log = stack.page.children["page"].log.read_bytes()
+    log = stack.web_app.children["page"].log.read_bytes()
     for secret in (token, *rest):
         assert secret not in everything
         assert secret not in log

@@ -68,4 +68,4 @@ lint: install
 	$(BIN)/lint-imports --no-logo
 
 clean:
-	rm -rf .moodlake build data/prepared data/validation
+	rm -rf .moodlake build data/prepared data/validation data/overview

@@ -17,7 +17,7 @@ SHARED_SERVERS = ("e2e", "app", "chaos")
 SLOWEST_FIRST = (
     *SHARED_SERVERS,
     "serving/test_stops.py",
-    "cluster/test_workers.py",
+    "celery/test_workers.py",
     "aws/test_arrival.py",
 )
 """Groups of tests that start first, so that none of them is left running alone at the end."""

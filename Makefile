@@ -29,7 +29,7 @@ demo: install
 test: install $(EMULATOR)/installed
 	$(PYTEST)
 
-# The tests that start no server and no browser and train nothing.
+# The tests that start no server and no browser, except those marked slow.
 test-quick: install
 	$(PYTEST) -m "not slow and not e2e"
 

@@ -18,7 +18,7 @@ from infra.local.process import Child, terminate
 from moodlake.local_stack import without_aws
 
 BIN = Path(sys.executable).parent
-_START_SECONDS = 180.0
+_START_SECONDS = 300.0
 _POLL_SECONDS = 0.2
 
 

@@ -27,7 +27,7 @@ from tests.training.published import EMOTION6_HEADER, image, write_table
 from tests.training.stages import run_stage
 
 # Tests wait for content instead of sleeping.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=120_000)
 SCREENSHOTS = PROJECT_ROOT / "build" / "screenshots"
 BUCKET = "moodlake-photos"
 IMAGES = 60
@@ -81,7 +81,7 @@ def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A browser tab. At the end, take a screenshot; fail after requests to other hosts."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(120_000)
     page = context.new_page()
     other_hosts: list[str] = []
     page.on("request", lambda sent: None if _is_local(sent.url) else other_hosts.append(sent.url))

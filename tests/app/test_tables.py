@@ -173,6 +173,6 @@ def test_unreadable_tables_are_reported(tab: Page, tmp_path: Path) -> None:
         service.wait()
         tab.goto(f"{service.url}/results")
         message = tab.get_by_text("Cannot read the tables")
-        expect(message).to_be_visible(timeout=90_000)
+        expect(message).to_be_visible(timeout=180_000)
         assert "[31m" not in (message.text_content() or "")
         assert "secret-of-nobody" not in tab.content()

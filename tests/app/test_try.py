@@ -138,7 +138,7 @@ def test_reloading_the_page_loses_no_upload(url: str, tab: Page, files: Path) ->
     upload(tab, *written(files, sixty_zip=packed))
     expect(tab.get_by_text(re.compile(r"Scored \d+ of 60"))).to_be_visible()
     tab.reload()
-    expect(tab.get_by_text("60 scored, 0 rejected")).to_be_visible(timeout=60_000)
+    expect(tab.get_by_text("60 scored, 0 rejected")).to_be_visible(timeout=180_000)
 
 
 def test_uploads_stay_until_they_are_removed(url: str, tab: Page, files: Path) -> None:

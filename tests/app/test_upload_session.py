@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def finished(session: UploadSession) -> UploadSession:
     """Wait until scoring has ended or stopped."""
-    assert session.wait(60)
+    assert session.wait(180)
     return session
 
 
@@ -126,7 +126,7 @@ def test_sessions_are_found_by_id_and_expire(model: Model) -> None:
     session.add("1", "a.jpg", jpeg(1))
     assert store.open(session.id) is session
     assert store.open("guessed") is not session
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while session.items and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not session.items

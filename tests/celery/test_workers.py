@@ -94,7 +94,7 @@ def test_a_worker_that_dies_changes_no_row(cluster: Stack, tmp_path: Path) -> No
     worker, map_index = kill_a_worker_at_work(cluster, run_id)
     with pytest.raises(NotReady, match=f"waiting for {worker}"):
         cluster.airflow.check()
-    assert wait_for_run(cluster, run_id, seconds=200) == "success"
+    assert wait_for_run(cluster, run_id, seconds=500) == "success"
     tasks = cluster.airflow.client.task_instances(DAG_ID, run_id)
     assert {task.map_index: task.attempts for task in tasks}[map_index] > 1
 

@@ -20,7 +20,7 @@ from infra.local.ports import HOST
 from infra.local.service import Startable
 
 _SLOW_SECONDS = 0.7
-_TIMEOUT = 30.0
+_TIMEOUT = 90.0
 
 
 class Fault(StrEnum):

@@ -43,7 +43,7 @@ def run_with_fault(
         proxy.on_request = count
         scheduler = Scheduler(services.environment(results, proxy.url))
         done = pool.submit(scheduler.until_done, results, params)
-        assert reached.wait(120)
+        assert reached.wait(300)
         inject()
         done.result()
     assert not scheduler.unexpected_errors

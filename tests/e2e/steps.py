@@ -48,7 +48,7 @@ def run_dag(stack: Stack, dag_id: str = DAG_ID, **conf: Any) -> str:
     return wait_for_run(stack, stack.airflow.client.trigger(dag_id, conf), dag_id)
 
 
-def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID, seconds: int = 120) -> str:
+def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID, seconds: int = 400) -> str:
     """Wait for a run to end; return its final state."""
     client = stack.airflow.client
     for _ in range(2 * seconds):
@@ -63,7 +63,7 @@ def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID, seconds: int =
 
 def scoring_process(stack: Stack, run_id: str) -> tuple[psutil.Process, TaskInstance]:
     """Wait for a running scoring task of a run; return its process and its task instance."""
-    for _ in range(1200):
+    for _ in range(4000):
         for task in stack.airflow.client.task_instances(DAG_ID, run_id):
             if task.task_id == "score" and task.state == "running":
                 for process in psutil.process_iter(["cmdline"]):

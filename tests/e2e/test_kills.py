@@ -50,7 +50,7 @@ def test_a_run_resumes_after_the_scheduler_is_killed(stack: Stack, s3: BaseClien
     for process in (scheduler, *scheduler.children(recursive=True)):
         process.kill()
     stack.airflow.start_part("scheduler")
-    assert wait_for_run(stack, run_id, seconds=240) == "success"
+    assert wait_for_run(stack, run_id, seconds=500) == "success"
     assert Counter(rows_of(stack, "killed-scheduler").index) == Counter(keys)
 
 

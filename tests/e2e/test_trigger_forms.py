@@ -18,7 +18,7 @@ from moodlake.scoring.run.params import RunParams, UpkeepParams
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
 
-_TIMEOUT_MS = 60_000
+_TIMEOUT_MS = 180_000
 
 
 def defaults(kind: type[Dataclass]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ FORMS = {
 @pytest.fixture(scope="module")
 def api(stack: Stack) -> Iterator[httpx.Client]:
     """A client of Airflow's REST API."""
-    with httpx.Client(base_url=stack.airflow.url, timeout=60) as client:
+    with httpx.Client(base_url=stack.airflow.url, timeout=180) as client:
         login = {"username": USER, "password": stack.airflow.password}
         token = client.post("/auth/token", json=login).raise_for_status().json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"

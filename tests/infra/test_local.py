@@ -72,7 +72,7 @@ def test_a_missing_stack_is_reported(tmp_path: Path) -> None:
 
 
 def wait_for_family(pid: int) -> list[psutil.Process]:
-    for _ in range(100):
+    for _ in range(600):
         if children := psutil.Process(pid).children(recursive=True):
             return [psutil.Process(pid), *children]
         time.sleep(0.05)
@@ -80,7 +80,7 @@ def wait_for_family(pid: int) -> list[psutil.Process]:
 
 
 def gone(family: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -107,7 +107,7 @@ def test_a_process_that_renames_itself_is_found(tmp_path: Path) -> None:
     rename = "import setproctitle, time; setproctitle.setproctitle('t' * 2000); time.sleep(300)"
     child = start(rename, tmp_path)
     process = psutil.Process(child.pid)
-    for _ in range(100):
+    for _ in range(600):
         if "tttt" in " ".join(process.cmdline()):
             break
         time.sleep(0.05)

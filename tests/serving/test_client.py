@@ -198,7 +198,7 @@ def test_parallel_requests_read_a_renewed_token_again(server: Server, tmp_path: 
     def refuse_the_first_two(body: bytes, number: int) -> tuple[int, object]:
         if number > 2:
             return scored(body)
-        both_sent.wait(10)
+        both_sent.wait(60)
         return 401, {"message": "send a token"}
 
     server.answer = refuse_the_first_two

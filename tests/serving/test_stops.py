@@ -52,7 +52,7 @@ def test_a_killed_worker_costs_no_image(own: ModelServer, count: int) -> None:
         for worker in own.workers()[:count]:
             worker.kill()
         try:
-            own.torchserve.wait(15)
+            own.torchserve.wait()
             assert all(future.result() == expected for future in scoring)
         finally:
             over.set()
@@ -60,7 +60,7 @@ def test_a_killed_worker_costs_no_image(own: ModelServer, count: int) -> None:
             future.result()
     assert codes[200] > 0
     assert set(codes) <= {200, *RETRYABLE}
-    own.gateway.wait(15)
+    own.gateway.wait()
 
 
 def test_the_gateway_reconnects_to_a_restarted_torchserve(own: ModelServer) -> None:

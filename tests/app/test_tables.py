@@ -60,7 +60,7 @@ def test_a_run_links_to_airflow(url: str, tab: Page, stack: Stack) -> None:
     link = tab.get_by_role("link", name="This run in Airflow")
     expect(link).to_be_visible()
     address = link.get_attribute("href") or ""
-    assert address.startswith(f"{stack.airflow.url}/dags/score_images/runs/")
+    assert address == f"{stack.airflow.url}/dags/score_images/runs/manual__2026-11-30"
 
 
 def test_results_are_filtered_and_a_row_is_traced(url: str, tab: Page) -> None:

@@ -20,6 +20,7 @@ from moodlake.scoring import pipeline
 from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.objects import SourceError
 from moodlake.scoring.sources.s3 import ObjectReader, list_bucket
+from moodlake.scoring.tables.runs import latest_run
 from moodlake.serving.client import ServerClient
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.e2e.steps import fill, rows_of, run_dag
@@ -68,6 +69,10 @@ def test_airflow_turns_photos_into_rows(stack: Stack, s3: BaseClient) -> None:
         "sixteen.png": "no_face",
         "animated.gif": "no_face",
     }
+    run_id = rows["run_id"].iloc[0]
+    record = latest_run(stack.settings.runs_table, run_id)
+    assert record
+    assert stack.airflow.client.run_state(record["dag_id"], run_id) == "success"
     assert run_dag(stack, bucket="zoo") == "success"
     assert len(rows_of(stack, "zoo")) == len(zoo)
 

@@ -79,7 +79,7 @@ def test_airflow_turns_photos_into_rows(stack: Stack, s3: BaseClient) -> None:
 
 def test_a_second_stack_does_not_disturb_the_first(stack: Stack) -> None:
     second = Stack(stack.state, Ports.free())
-    with pytest.raises(StackError, match="running already"), second:
+    with pytest.raises(StackError, match="already runs"), second:
         pass
     assert [item.ready for item in attach(stack.state).status()] == [True] * 4
 

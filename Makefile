@@ -29,9 +29,9 @@ demo: install
 test: install $(EMULATOR)/installed
 	$(PYTEST)
 
-# The tests that start no server and no browser, except those marked slow.
+# Tests of the library that start no server and no browser, except those marked slow.
 test-quick: install
-	$(PYTEST) -m "not slow and not e2e"
+	$(PYTEST) -m "not slow and not e2e" tests/inference tests/scoring tests/test_*.py
 
 # An emulator of AWS for the tests; its pinned dependencies conflict with ours.
 $(EMULATOR)/installed: infra/aws/emulator.txt

@@ -64,6 +64,7 @@ def test_dag_files_are_thin(path: Path) -> None:
     assert top <= STANDARD | {"airflow", "scoring_steps"}
 
 
+@pytest.mark.slow
 def test_dags_load_with_their_settings(tmp_path: Path) -> None:
     code = CHECK.format(path=str(PROJECT_ROOT / "dags"), schedules=SCHEDULES)
     environment = {

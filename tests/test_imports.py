@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from moodlake.settings import PROJECT_ROOT
 
 FORBIDDEN_IN_DAGS = {"app", "handlers", "infra", "pandas", "torch", "boto3"}
@@ -32,6 +34,7 @@ def test_dags_import_neither_what_serves_nor_what_is_slow() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_scoring_runs_without_torch() -> None:
     code = (
         "import sys, moodlake.inference.model, moodlake.scoring.pipeline;"
@@ -40,6 +43,7 @@ def test_scoring_runs_without_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_openvino_does_not_tell_its_maker() -> None:
     code = (
         "import sys, moodlake.inference.model, nncf; from openvino.tools.ovc import telemetry;"

@@ -76,6 +76,7 @@ def test_the_released_model_agrees_with_people_on_portraits() -> None:
     assert [prediction.dominant for prediction in read] == ["happiness", "neutral"]
 
 
+@pytest.mark.slow
 def test_a_prediction_does_not_depend_on_the_batch() -> None:
     released = Model.load(PROJECT_ROOT / "model_store" / "emotions.mar")
     photo = astronaut_image()
@@ -137,6 +138,7 @@ def test_a_rejected_image_is_freed(model: Model, data: bytes) -> None:
         gc.enable()
 
 
+@pytest.mark.slow
 def test_threads_predict_the_same(model: Model) -> None:
     photo = astronaut_image()
     images = [

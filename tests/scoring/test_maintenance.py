@@ -59,6 +59,7 @@ def age_log(settings: Settings, days: int) -> None:
             os.utime(file, (past, past))
 
 
+@pytest.mark.slow
 def test_many_small_commits_become_few_files_with_the_same_rows(settings: Settings) -> None:
     commit_small(settings, 30)
     results = ResultsTable(settings.results_table)
@@ -111,6 +112,7 @@ def test_counters_of_commits_outlive_the_log(settings: Settings) -> None:
     assert seen(settings).commits == 13
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passing", [None, Reason.VANISHED])
 def test_runs_commit_while_it_works(settings: Settings, passing: Reason | None) -> None:
     """Appends and, where rows that had vanished are replaced, merges race with compaction."""

@@ -38,6 +38,7 @@ def notification(index: int) -> str:
     return message(event | {"eventTime": f"{at:%Y-%m-%dT%H:%M:%S}.000Z"})
 
 
+@pytest.mark.slow
 def test_the_oldest_are_taken_once_each_and_the_rest_is_left_to_listings(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

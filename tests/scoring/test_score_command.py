@@ -108,6 +108,7 @@ def test_odd_names_and_members_cost_no_neighbour(archive: Path, tmp_path: Path) 
     assert rows["reason"].dropna().to_dict() == {"damaged.jpg": "truncated"}
 
 
+@pytest.mark.slow
 def test_termination_leaves_no_half_written_file(
     archive: Path, folder: Path, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def outcome(key: str, digest: str, what: str, seed: int) -> dict[str, object]:
 
 
 # Each example writes a Delta table.
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.sampled_from(OUTCOMES), st.sampled_from(OUTCOMES)), max_size=40),

@@ -143,6 +143,7 @@ def test_the_examples_are_the_extremes_however_rows_come(sizes: list[int], count
     assert [each["key"] for each in found.ambiguous] == ranked[::-1][:count]
 
 
+@pytest.mark.slow
 def test_examples_are_gathered_from_any_number_of_rows_in_the_memory_of_a_batch() -> None:
     (batch,) = rows(500).to_batches()
     copies = 400

@@ -43,6 +43,7 @@ def done(finished: list[dict], retry: bool = False) -> list[pa.RecordBatch]:
     return pa.Table.from_pylist(kept, schema=EXISTING_SCHEMA).to_batches()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(rows, st.randoms(), st.integers(0, 40))
 def test_a_backlog_is_what_is_listed_and_not_done_oldest_first(
@@ -66,6 +67,7 @@ LETTERS = st.sampled_from(["a", "é", "ü", ".", "/", "[", "]", "*", "?", "!", "
 WORDS = st.lists(LETTERS, min_size=1, max_size=5).map("".join)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.sets(WORDS, max_size=8), WORDS)
 def test_a_pattern_chooses_keys(keys: set[str], pattern: str) -> None:

@@ -15,6 +15,7 @@ def test_good_rows_pass() -> None:
     assert audit(rows, SPACE, MODEL.digest) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "expectation"),
     [

@@ -45,6 +45,7 @@ def stored(folder: Path) -> pa.Table:
     return ResultsTable(str(folder / "results")).read()
 
 
+@pytest.mark.slow
 def test_what_is_new_is_one_commit_however_many_shards(tmp_path: Path) -> None:
     made = publish(tmp_path, staged(tmp_path))
     assert (made.summary.objects, made.summary.scored, made.summary.bytes) == (12, 12, 120)
@@ -58,6 +59,7 @@ def test_what_is_new_is_one_commit_however_many_shards(tmp_path: Path) -> None:
     assert len(writes) == 2  # one of new rows, one of retried rows
 
 
+@pytest.mark.slow
 def test_publishing_again_changes_nothing_and_reports_the_same(tmp_path: Path) -> None:
     files = staged(tmp_path)
     first, again = publish(tmp_path, files), publish(tmp_path, files)
@@ -66,6 +68,7 @@ def test_publishing_again_changes_nothing_and_reports_the_same(tmp_path: Path) -
     assert first.seconds == again.seconds
 
 
+@pytest.mark.slow
 def test_what_others_committed_meanwhile_is_left_out(tmp_path: Path) -> None:
     ResultsTable(str(tmp_path / "results")).commit(table(row("two-b"), row("z")), ["other"])
     publish(tmp_path, staged(tmp_path))
@@ -73,6 +76,7 @@ def test_what_others_committed_meanwhile_is_left_out(tmp_path: Path) -> None:
     assert len(keys) == len(set(keys)) == 13
 
 
+@pytest.mark.slow
 def test_a_retried_object_replaces_its_row(tmp_path: Path) -> None:
     away = [row(f"again-{key}", reason=Reason.VANISHED) for key in "abc"]
     ResultsTable(str(tmp_path / "results")).commit(table(*away), ["before"])
@@ -80,6 +84,7 @@ def test_a_retried_object_replaces_its_row(tmp_path: Path) -> None:
     assert stored(tmp_path)["status"].to_pylist() == ["scored"] * 12
 
 
+@pytest.mark.slow
 def test_rows_that_change_after_their_audit_are_not_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,7 @@ altered = st.dictionaries(fields, anything | st.datetimes().map(datetime.isoform
 )
 
 
+@pytest.mark.slow
 @given(st.lists(anything | altered))
 def test_whatever_comes_nothing_fails(records: list[Any]) -> None:
     bodies = [json.dumps({"Records": [*records, record()]}), json.dumps(records)]

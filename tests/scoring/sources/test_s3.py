@@ -24,6 +24,7 @@ def item_of(key: str) -> SourceObject:
     return SourceObject("bucket", key, "etag", 7, "2026-01-02T03:04:05+00:00")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "reason"),
     [

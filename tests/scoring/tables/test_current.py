@@ -43,6 +43,7 @@ def store(folder: Path, rows: list[tuple[str, str, Reason | None]]) -> str:
 
 
 # Each example writes a Delta table.
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(written)
 def test_the_newest_real_row_of_each_object_and_model_is_current(

@@ -87,6 +87,7 @@ def filters() -> st.SearchStrategy[Filter]:
     )
 
 
+@pytest.mark.slow
 @given(chosen=filters())
 @settings(max_examples=60)
 def test_an_overview_is_what_pandas_counts(
@@ -119,6 +120,7 @@ def test_histograms_hold_each_value_in_its_step(stored: DeltaTable, frame: pd.Da
         assert counts == [int((steps == step).sum()) for step in range(BINS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 @given(chosen=filters())
 @settings(max_examples=10)

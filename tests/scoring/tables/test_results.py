@@ -130,6 +130,7 @@ def test_of_racing_runs_one_appends(results: ResultsTable) -> None:
     assert results.read().num_rows == 20
 
 
+@pytest.mark.slow
 def test_rows_of_many_dates_go_in_a_few_commits(results: ResultsTable) -> None:
     """Each date's file is open while it is written, and takes memory."""
     days = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(250)]
@@ -141,6 +142,7 @@ def test_rows_of_many_dates_go_in_a_few_commits(results: ResultsTable) -> None:
     assert len(done(results)) == 250
 
 
+@pytest.mark.slow
 def test_what_others_commit_between_two_commits_of_a_run_is_left_out(
     results: ResultsTable,
 ) -> None:

@@ -108,6 +108,11 @@ class Settings(BaseSettings):
         return f"{cls.model_config['env_prefix']}{field}".upper()
 
     @classmethod
+    def configured(cls, environ: Mapping[str, str] = os.environ) -> set[str]:
+        """Return the fields whose environment variables are set and not empty."""
+        return {field for field in cls.model_fields if environ.get(cls.variable(field))}
+
+    @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read the settings from environment variables; an empty one counts as unset.
 
@@ -117,7 +122,8 @@ class Settings(BaseSettings):
             SettingsError: a variable has an invalid value.
         """
         source = EnvSettingsSource(cls)
-        source.env_vars = {name.lower(): text for name, text in environ.items() if text}
+        variables = map(cls.variable, cls.configured(environ))
+        source.env_vars = {name.lower(): environ[name] for name in variables}
         try:
             return cls(**source())
         except ValidationError as error:

@@ -29,7 +29,7 @@ def doctor(state: StateDir = DEFAULT_STATE) -> None:
         from infra.doctor import examine
         from infra.stack import attach
 
-        if not any(name.startswith("MOODLAKE_") for name in os.environ):
+        if not Settings.configured():
             try:
                 attach(state).point_here()
             except UserError as error:

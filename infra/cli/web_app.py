@@ -37,7 +37,7 @@ def app(
             for name, value in os.environ.items()
             if name.startswith(("AWS_", "MOODLAKE_"))
         }
-        if Settings.variable("results_uri") not in environment:
+        if "results_uri" not in Settings.configured():
             environment[STATE_VARIABLE] = str(state.absolute())
         if images:
             environment[Settings.variable("show_images")] = "true"

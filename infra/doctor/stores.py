@@ -130,7 +130,7 @@ def tables(settings: Settings) -> Finding:
 
 def _configured(setting: str) -> bool:
     """Return whether a setting is set; a default name may belong to somebody else."""
-    return Settings.variable(setting) in os.environ
+    return setting in Settings.configured()
 
 
 def _region() -> str | None:

@@ -141,7 +141,7 @@ def point_at_tables(state: Path, *, has_uri: bool = False) -> Settings:
     Raises:
         UserError: the environment names no results, and no local stack is running.
     """
-    if Settings.variable("results_uri") not in os.environ:
+    if "results_uri" not in Settings.configured():
         try:
             point_here(environment_of(state))
         except StackError as error:

@@ -18,6 +18,8 @@ import pytest
 from infra.local.ports import HOST, Ports
 from infra.local.service import BIN
 
+pytestmark = pytest.mark.e2e
+
 
 @contextmanager
 def command(state: Path, port: int) -> Iterator[subprocess.Popen[str]]:

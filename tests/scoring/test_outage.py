@@ -15,6 +15,8 @@ from moodlake.settings import Settings
 from tests.bundles import write_archive
 from tests.scoring.sources.test_notifications import message, record
 
+pytestmark = pytest.mark.e2e
+
 OBJECTS, TWICE, SHARDS = 12_000, 1_200, 5
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -27,6 +27,8 @@ from tests.polling import until
 from tests.serving.test_server import PATH
 from tests.serving.test_stops import callers, self_signed
 
+pytestmark = pytest.mark.e2e
+
 TOKEN = "all.of+what~a_token/may-have=="
 
 

@@ -81,10 +81,7 @@ def plan_run(
     staging, stopwatch = Staging(settings.results_uri, run_id), Stopwatch()
     staging.delete_plan()
     Policy.load()  # reports a mistake in the policy before any work is done
-    with (
-        contextlib.closing(connect(settings)) as server,
-        _clear_on_failure(staging) as shard_ids,
-    ):
+    with contextlib.closing(connect(settings)) as server, _clear_on_failure(staging) as shard_ids:
         model = server.identity
         keys = None if arrived is None else arrived["key"]
         results = ResultsTable(settings.results_table)

@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-
 install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml constraints.txt
-	@echo "installing into $(VENV): some minutes, once"
+	@echo "installing into $(VENV); this takes a few minutes, only the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt torch torchvision
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'

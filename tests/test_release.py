@@ -92,5 +92,5 @@ def test_a_damaged_candidate_is_not_released(tmp_path: Path, released: Path) -> 
     candidate.write_bytes(before[: len(before) // 2])
     result = release(candidate, released, "--yes")
     assert result.exit_code == 1
-    assert "not a model bundle" in " ".join(result.output.split())
+    assert "not a model archive" in " ".join(result.output.split())
     assert released.read_bytes() == before

@@ -17,7 +17,7 @@ from moodlake.prediction import FaceMode
 SESSION_PARAMETER = "session"
 """URL parameter, and key of Streamlit's session state, for the id of the upload session."""
 _QUICK_SECONDS = 0.5
-"""Scoring that takes no longer needs no progress bar."""
+"""How long to wait before showing a progress bar."""
 _PROGRESS_SECONDS = 0.2
 _TOUCH_SECONDS = 300
 _MAX_ERRORS = 5
@@ -56,7 +56,7 @@ def page() -> None:
 
 
 def forget_widgets() -> None:
-    """Forget which files the uploader held, so that its next empty state removes no upload."""
+    """Forget the files of the uploader, so that an empty uploader does not delete the uploads."""
     st.session_state["sent"] = set()
 
 

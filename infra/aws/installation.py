@@ -115,7 +115,7 @@ class Installation:
         values = self._values("run", given)
         registry, tag = values.get("Registry"), values["ServerTag"]
         if registry is None:
-            return tag  # `plan` reports that
+            return tag  # `plan` reports the missing registry
         with translate_errors():
             found = self._session.client("ecr").batch_get_image(
                 repositoryName=registry.split("/", 1)[1], imageIds=[{"imageTag": tag}]
@@ -138,7 +138,7 @@ class Installation:
         Raises:
             CloudError: base is not deployed.
         """
-        bucket, s3 = self.base()["Dags"], self._session.client("s3")
+        bucket, s3 = self.outputs_with_base()["Dags"], self._session.client("s3")
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             build(folder)
@@ -197,7 +197,7 @@ class Installation:
         Raises:
             CloudError: it is not deployed.
         """
-        outputs = self.base()
+        outputs = self.outputs_with_base()
         return Settings(
             images_bucket=outputs["Images"],
             results_uri=f"s3://{outputs['Results']}",
@@ -240,12 +240,12 @@ class Installation:
 
     def replay(self) -> int:
         """Send the dead letters back to the queue of new objects; return their number."""
-        outputs = self.base()
+        outputs = self.outputs_with_base()
         with translate_errors():
             sqs = self._session.client("sqs")
             return replay(sqs, outputs["DeadLetters"], outputs["Arrivals"])
 
-    def base(self) -> dict[str, str]:
+    def outputs_with_base(self) -> dict[str, str]:
         """Return the outputs of all stacks; raise CloudError if base is not deployed."""
         outputs = self.deployed()
         if not self.stacks["base"].outputs():

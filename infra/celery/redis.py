@@ -12,7 +12,7 @@ from infra.local.service import NotReady, Service, write_private
 
 
 class RedisService(Service):
-    """An in-memory server with a password; Airflow's database is the record of tasks."""
+    """Redis with a password. It writes nothing to disk: Airflow's database records all tasks."""
 
     name = "Redis"
 
@@ -33,7 +33,7 @@ class RedisService(Service):
             "requirepass": self._password,
             "save": '""',
             "appendonly": "no",
-            "set-proc-title": "no",  # would overwrite the mark of a Child
+            "set-proc-title": "no",  # "yes" overwrites the title that marks a Child
         }
         write_private(config, "".join(f"{name} {value}\n" for name, value in settings.items()))
         self.spawn("redis", [find_executable("redis-server"), str(config)], {})

@@ -193,8 +193,8 @@ def _deploy_run(cloud: Installation, given: dict[str, str], yes: bool) -> None:
     with cloud.airflow_files() as (compare, upload):
         files = compare()
         _show_files(files, "to be ")
-        # A new Airflow needs its DAGs at its start; a running one gets them after the packages
-        # that they import. Other files take effect when the stack names their version.
+        # A new Airflow needs its DAGs when it starts. A running one gets new DAGs last, after the
+        # packages that they import. Other files take effect when the stack names their version.
         uploaded = upload(cloud.stacks["run"].status() is None)
         _deploy(cloud, "run", given | uploaded.versions, yes, files)
         upload(True)
@@ -205,7 +205,7 @@ def _deploy_run(cloud: Installation, given: dict[str, str], yes: bool) -> None:
 def destroy(
     name: Name = "moodlake", region: Region = None, only: Part = None, yes: Yes = False
 ) -> None:
-    """Delete the installation, except for its buckets with images, results and data."""
+    """Delete the installation, except for the buckets of images, results and DVC, and the logs."""
     from infra.aws.installation import Installation
 
     with report_errors():

@@ -24,7 +24,7 @@ def size(
     runs: Annotated[int, typer.Option(min=1, max=1440, help="Scheduled runs per day.")] = 24,
     listed: Annotated[
         int | None,
-        typer.Option(min=0, help="Keys that a run lists. Default: a month of images."),
+        typer.Option(min=0, help="Keys that each run lists. Default: the images of a month."),
     ] = None,
     inventory: Annotated[
         bool,

@@ -49,7 +49,7 @@ def add_version(
 
 @app.command("use")
 def use_version(version: VersionName, state: StateDir = DEFAULT_STATE) -> None:
-    """Make a version the default: a new one, or the previous one to roll back."""
+    """Make a loaded version the default; to roll back, name the previous version."""
     with report_errors():
         from infra.stack import attach
 

@@ -109,7 +109,7 @@ def _certificate(chain: Path | None, key: Path | None) -> Certificate | None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
     except ssl.SSLError as error:
         raise UserError(
-            f"{chain} and {key} are not a PEM certificate and its private key: {error}"
+            f"{chain} and {key} are not a PEM certificate and its private key"
         ) from error
     return Certificate(chain.absolute(), key.absolute())
 

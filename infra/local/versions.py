@@ -88,9 +88,9 @@ class Versions:
         return self._named(meta["version"])
 
     def use(self, version: str) -> Version:
-        """Make a version the default, after it answered the probe image; also to roll back.
+        """Make a version the default, if it scores the probe image correctly. Also to roll back.
 
-        The version that accepted a request answers it.
+        Requests in progress are answered by the version that accepted them.
         """
         chosen = self._named(version)
         try:

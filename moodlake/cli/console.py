@@ -50,7 +50,9 @@ def report_errors() -> Iterator[None]:
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
         if isinstance(error, TableNotFoundError):
-            raise _exit_with("there is no results table yet; score images first") from error
+            raise _exit_with(
+                f"there is no results table: {error}; check its address, or score images first"
+            ) from error
         if isinstance(error, DeltaError):
             raise _exit_with(str(error)) from error
         raise

@@ -15,11 +15,13 @@ def report(
     run_id: Annotated[str, typer.Argument(help="Id of the run, as in Airflow and in the tables.")],
     out: Annotated[
         str | None,
-        typer.Option(help="HTML file to write. Default: its location beside the tables."),
+        typer.Option(
+            help="HTML file to write. Default: reports/RUN_ID/run.html beside the tables."
+        ),
     ] = None,
     thumbnails: Annotated[
         bool | None,
-        typer.Option(help="Include small copies of some images. Default: the scoring policy."),
+        typer.Option(help="Include small images. Default: report.thumbnails of the policy."),
     ] = None,
     state: StateDir = DEFAULT_STATE,
 ) -> None:

@@ -58,7 +58,7 @@ def score(
         str | None, typer.Option(help="URL of a model server. Default: score in this process.")
     ] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="The server's key_file.json, if it requires a token.")
+        Path | None, typer.Option(help="With --endpoint: the server's key_file.json, if needed.")
     ] = None,
     model: Annotated[
         Path, typer.Option("--model", help="Model archive (.mar). Not used with --endpoint.")
@@ -101,7 +101,8 @@ def score(
 
 def table(
     out: Annotated[
-        str | None, typer.Option(help="*.csv or *.parquet file to export to, instead of printing.")
+        str | None,
+        typer.Option(help="*.csv or *.parquet file, or folder for a Delta table. Default: print."),
     ] = None,
     run: Annotated[str | None, typer.Option(help="Id of a run. Default: rows of all runs.")] = None,
     current: Annotated[
@@ -161,7 +162,7 @@ def release(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Release without confirmation.")] = False,
 ) -> None:
-    """Compare a candidate's metrics with the released model's, then replace that archive."""
+    """Compare a candidate's metrics with the released model's; on confirmation, replace it."""
     from moodlake.release import check_comparable, compare, promote
 
     with report_errors():

@@ -76,5 +76,7 @@ def _read(path: Path, names: tuple[str, ...]) -> dict[str, bytes]:
             return {name: archive.read(name) for name in names}
     except FileNotFoundError as error:
         raise BundleError(f"{error.filename} does not exist; check the path") from error
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path} is not a model bundle: {error}") from error
+    except zipfile.BadZipFile as error:
+        raise BundleError(f"{path} is not a model archive (.mar): it is not a ZIP file") from error
+    except (OSError, KeyError) as error:
+        raise BundleError(f"{path} is not a model archive (.mar): {error}") from error

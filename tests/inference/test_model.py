@@ -178,7 +178,7 @@ def test_other_files_are_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"absent\.mar does not exist"):
         Model.load(tmp_path / "absent.mar")
     (tmp_path / "photo.mar").write_bytes(b"no archive")
-    with pytest.raises(BundleError, match="not a model bundle"):
+    with pytest.raises(BundleError, match="not a model archive"):
         Model.load(tmp_path / "photo.mar")
 
 

@@ -28,7 +28,7 @@ OLDEST = 31
 NEWEST = int(kubernetes_validate.latest_version().split(".")[1])
 NAMESPACE = "moodlake"
 GIB = 1 << 30
-# Measured, in bytes: each worker; all other processes; TorchServe of these, with a small heap.
+# Measured bytes: one worker; all other processes; of these, TorchServe with a small heap.
 WORKER, BESIDE, TORCHSERVE = 520e6, 600e6, 278e6
 UNITS = {"Mi": 1 << 20, "Gi": GIB}
 
@@ -109,7 +109,7 @@ def test_selectors_find_the_server() -> None:
     assert selected(the("Service")["spec"]["selector"], LABELS)
     for spread in POD["topologySpreadConstraints"]:
         assert selected(spread["labelSelector"]["matchLabels"], LABELS)
-    # The default kind of KEDA is Deployment.
+    # Without `kind`, KEDA scales a Deployment.
     for target in (SCALING["scaleTargetRef"], KEDA["spec"]["scaleTargetRef"]):
         named = {"kind": "Deployment", **target}
         assert (named["kind"], named["name"]) == (

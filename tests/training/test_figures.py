@@ -12,7 +12,7 @@ from training.evaluation.figures import read_curves
 
 @pytest.mark.parametrize("first", [{}, {"train_loss": 9.0}])
 def test_curves_are_in_the_order_of_their_epochs(first: dict[str, float], tmp_path: Path) -> None:
-    """Before training there is no training loss, so that its file begins later than the others."""
+    """Epoch 0 may have no training loss; its file then starts one row later than the others."""
     with Live(str(tmp_path), save_dvc_exp=False, dvcyaml=None) as live:
         for epoch in range(4):
             loss = first if epoch == 0 else {"train_loss": 1 / epoch}

@@ -9,7 +9,9 @@ _DRAWS = 20
 
 
 def one_against_the_rest(votes: NDArray[np.int64]) -> float:
-    """Return how often one annotator agrees with the majority of the others; ties count in part.
+    """Return how often one annotator agrees with the majority of the others.
+
+    An emotion in a tie of n counts as 1/n.
 
     Args:
         votes: (N, E) counts; rows with one vote are left out.

@@ -202,7 +202,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         network = load_network(params, len(facts.space))
         calibration = Calibration.read()
     except OSError as error:
-        raise UserError(f"{error}; `dvc repro` trains the network that this explains") from error
+        raise UserError(
+            f"there is no trained network here: {error.filename} is missing; run `dvc repro` first"
+        ) from error
     if not chosen.out.parent.is_dir():
         raise UserError(
             f"folder {chosen.out.parent} does not exist; create it, or name another with --out"

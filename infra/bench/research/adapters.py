@@ -1,6 +1,7 @@
 """Face detectors of other packages with a common interface and their recommended settings.
 
-None is needed by the project; what is not installed is skipped and said.
+The project needs none of these packages. A detector whose package is missing is skipped with a
+message.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def mtcnn() -> Detector:
 
     try:
         import torchvision  # noqa: F401
-    except RuntimeError:  # its operators need CUDA libraries; their declaration is enough here
+    except RuntimeError:  # its operators need CUDA libraries; declaring them is enough here
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -149,7 +150,7 @@ def yunet() -> Detector:
 
 
 def _four(points: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Convert eyes, nose and mouth corners (5, 2) to eyes, nose and mouth centre."""
+    """Convert (5, 2) landmarks to (4, 2): the centre of the mouth replaces its two corners."""
     return np.array([*points[:3], points[3:].mean(axis=0)], float)
 
 

@@ -140,9 +140,9 @@ def _find(models: Sequence[ScoredModel], text: str) -> ScoredModel:
     found = [model for model in models if model.version == text or model.digest.startswith(text)]
     if len(found) == 1:
         return found[0]
-    problem = "matches more than one model" if found else "matches no model with rows here"
+    problem = "matches more than one model" if found else "matches no model in this table"
     listed = ", ".join(map(str, found or models)) or "none"
-    raise DiffError(f"{text!r} {problem}; give the digest of one of these: {listed}")
+    raise DiffError(f"{text!r} {problem}; name the version or digest of one of these: {listed}")
 
 
 def _where(bucket: str | None, prefix: str) -> pc.Expression | None:

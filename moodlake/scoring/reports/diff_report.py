@@ -73,7 +73,7 @@ def write_report(
     """
     table = open_table(settings.results_table)
     if table is None:
-        raise DiffError("there is no results table yet; score images first")
+        raise DiffError(f"there is no table at {settings.results_table}; score images first")
     diff = compare(table, old, new, bucket=bucket, prefix=prefix)
     uri = storage.join(settings.results_uri, REPORTS, run_id, "diff.html")
     storage.write_bytes(uri, render_diff(diff).encode())

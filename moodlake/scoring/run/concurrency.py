@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _FEWEST = 1
-# Requests queued at the server: below the first the limit grows, above the second it shrinks.
+# With fewer requests queued at the server the limit grows, with more it shrinks.
 _SHORT_QUEUE = 2.0
 _LONG_QUEUE = 4.0
-_REMEMBERED = 200  # latencies; older ones say nothing about a server that became slower
+_REMEMBERED = 200  # latencies; older ones do not describe a server that became slower
 
 
 class Stopped(Exception):

@@ -59,8 +59,8 @@ class RunParams:
     )
     max_broken: float | None = option(
         "Maximum share of broken images",
-        "Quarantine a shard in which more than this share of the images is broken, from 0 to 1. "
-        "Default: gate.max_broken of the scoring policy.",
+        "Quarantine a shard in which more than this share of the images is broken; above 0, at "
+        "most 1. Default: gate.max_broken of the scoring policy.",
         default=None,
         minimum=0,
         maximum=1,

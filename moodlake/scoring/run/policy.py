@@ -6,6 +6,7 @@ single values with a file, an s3:// URI, or YAML text such as "gate: {max_broken
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -30,7 +31,10 @@ class PolicyError(SetupError, ValueError):
 def _check(name: str, value: Any, lowest: float, highest: float = float("inf")) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and lowest <= value <= highest):
-        raise PolicyError(f"{name} is {value!r}; it must lie in [{lowest}, {highest}]")
+        limits = (
+            f"from {lowest} to {highest}" if math.isfinite(highest) else f"of at least {lowest}"
+        )
+        raise PolicyError(f"{name} is {value!r}; it must be a number {limits}")
 
 
 def _check_count(name: str, value: Any, lowest: int) -> None:
@@ -192,7 +196,7 @@ def _parse(text: str | bytes, source: str) -> Any:
 def _check_keys(prefix: str, values: Any, known: Iterable[str]) -> None:
     if not isinstance(values, dict):
         section = prefix.rstrip(".") or "the policy"
-        raise PolicyError(f"{section} is {values!r}; it must be a section of names and values")
+        raise PolicyError(f"{section} is {values!r}; it must be a mapping such as {{min_rows: 20}}")
     if unknown := {str(key) for key in values} - set(known):
         raise PolicyError(f"{prefix}{min(unknown)} is unknown; known are {', '.join(known)}")
 

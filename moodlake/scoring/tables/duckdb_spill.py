@@ -82,7 +82,7 @@ def fill(
 def in_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Group batches into tables of about _CHUNK_ROWS rows.
 
-    DuckDB gets whole tables: it would turn an error of a stream into one of its own.
+    DuckDB gets complete tables: from a stream, it would replace the error of the source by its own.
     """
     buffered: list[pa.RecordBatch] = []
     rows = 0

@@ -20,9 +20,9 @@ class ExistingRows:
     """Rows that a model has in a bucket.
 
     Attributes:
-        objects: their objects in EXISTING_SCHEMA, to be read once. Objects that had vanished or
-            could not be read are to be retried.
-        snapshot: number of commits when they were read.
+        objects: batches in EXISTING_SCHEMA, to be iterated once. `retry` marks objects that had
+            vanished or could not be read.
+        snapshot: bucket, model and their number of commits when the rows were read.
     """
 
     objects: Iterable[pa.RecordBatch]
@@ -78,11 +78,12 @@ class ResultsTable:
         separately. If there was no commit since `snapshot`, the table is not read.
 
         Args:
-            parts: returns the rows anew at each call, one part in memory at a time; no identity
-                occurs twice.
+            parts: function that yields all rows again on each call, one part in memory at a time.
+                No identity may occur twice.
             schema: schema of the rows.
             shard_ids: ids of their shards.
-            snapshot: commits of their one bucket and model, when the table had none of the rows.
+            snapshot: state of the table when it was known to have none of the rows, which must be
+                of one bucket and model; None if unknown.
 
         Raises:
             CommitFailedError: other writers kept committing first.

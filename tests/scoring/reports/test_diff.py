@@ -126,7 +126,7 @@ def test_a_model_is_named_by_its_version_or_digest(tmp_path: Path) -> None:
     assert compare(lake, "c").new.digest == NEW
     with pytest.raises(DiffError, match="more than one model"):
         compare(lake, "1.0")
-    with pytest.raises(DiffError, match=r"'9\.9' matches no model with rows here"):
+    with pytest.raises(DiffError, match=r"'9\.9' matches no model in this table"):
         compare(lake, "9.9")
 
 

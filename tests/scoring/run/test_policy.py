@@ -75,7 +75,7 @@ def test_an_empty_variable_overrides_nothing(monkeypatch: pytest.MonkeyPatch) ->
         ("gate: {min_rows: 2.5}", r"min_rows is 2\.5; it must be a whole number of at least 1"),
         ("prices: 3", "prices is 3"),
         ("drift: {psi: -1}", r"drift\.psi is -1"),
-        ("drift: {js_distance: 2}", r"drift\.js_distance is 2; it must lie in \[0, 1\]"),
+        ("drift: {js_distance: 2}", r"drift\.js_distance is 2; it must be a number from 0 to 1"),
         ("drift: {days: .nan}", r"drift\.days is nan"),
         ("report: {thumbnails: 1}", "thumbnails is 1; it must be true or false"),
         ("gates: {}", "gates is unknown; known are gate, prices"),

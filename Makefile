@@ -7,8 +7,8 @@ EXTRAS := train,serve,schedule,local,page,demo,dev
 FER := .bench/fer
 EMULATOR := $(VENV)/emulator
 
-# Two cores: while one test waits for a server, another one computes.
-WORKERS ?= 4
+# For two cores: while one test waits for a server, others compute.
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 .PHONY: install demo test test-quick bench bench-fer soak lint clean

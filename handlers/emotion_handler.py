@@ -19,6 +19,7 @@ from typing import Any
 from handlers.metrics import Registry, emit
 from moodlake.inference.blazeface import warm_up
 from moodlake.inference.model import Model, ProbeFailed
+from moodlake.prediction import FaceMode
 from moodlake.serving.answers import answer, describe
 from moodlake.serving.explanations import explain_request
 from moodlake.serving.options import OF_EXPLAINING, OF_SCORING, BadRequest
@@ -40,8 +41,9 @@ class EmotionHandler:
         """Load the bundle from the folder that TorchServe unpacked, and score the probe image."""
         self.model = Model.load(Path(context.system_properties["model_dir"]))
         self.model.probe()
-        # Takes seconds; requests are served meanwhile.
-        threading.Thread(target=warm_up, daemon=True).start()
+        if self.model.faces is not FaceMode.NONE:
+            # Takes seconds; requests are served meanwhile.
+            threading.Thread(target=warm_up, daemon=True).start()
 
     def handle(self, requests: list[dict[str, Any]], context: Any) -> list[str | bytes]:
         """Return one response for each request: JSON, or a PNG for heat maps."""

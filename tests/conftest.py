@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+# Several workers share the cores: more threads in each of them only wait for one another. It is
+# also Arrow's number of threads, so that all tests prove that one core is enough.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes depends on the machine more than on the code.
 settings.register_profile("untimed", deadline=None)

@@ -61,8 +61,9 @@ class AirflowService(Service):
         self._dag_id = dag_id
         # Logs are local files; a log server would listen on all interfaces.
         self._parts = {"api-server": [], "scheduler": [_NO_LOG_SERVER], "dag-processor": []}
-        if Settings.from_environment(environment).arrivals_queue:
-            self._parts["triggerer"] = [_NO_LOG_SERVER]  # watches the queue
+        self._watches_arrivals = bool(Settings.from_environment(environment).arrivals_queue)
+        if self._watches_arrivals:
+            self._parts["triggerer"] = [_NO_LOG_SERVER]
         self.client = AirflowClient(self.url, USER, self.password)
 
     @property
@@ -114,7 +115,8 @@ class AirflowService(Service):
             "API__SECRET_KEY": kept_secret(self.folder / "api-key.json"),
             "API_AUTH__JWT_SECRET": kept_secret(self.folder / "jwt-key.json"),
             "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10,
+            # A watcher of arrivals starts after the second parse. Parsing costs processor time.
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10 if self._watches_arrivals else 30,
             "SCHEDULER__ENABLE_HEALTH_CHECK": False,
             # Adopt the tasks of a killed scheduler within a minute, not five.
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 20,

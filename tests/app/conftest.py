@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from infra.browser import CHROMIUM, MISSING, chromium
 from infra.demo import broken_files, face_crops, photos
@@ -88,19 +88,29 @@ def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield service.url
 
 
+@pytest.fixture(scope="package")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A context whose cache all tabs share: the web app's scripts are loaded and compiled once."""
+    with browser.new_context(viewport={"width": 1200, "height": 900}) as context:
+        context.set_default_timeout(120_000)
+        yield context
+
+
 @pytest.fixture
-def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A browser tab. At the end, take a screenshot; fail after requests to other hosts."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    context.set_default_timeout(120_000)
+def tab(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A browser tab. Takes a screenshot if the test fails; fails after requests to other hosts."""
+    context.clear_cookies()
+    context.clear_permissions()
     page = context.new_page()
     other_hosts: list[str] = []
     page.on("request", lambda sent: None if _is_local(sent.url) else other_hosts.append(sent.url))
+    failed = request.session.testsfailed
     yield page
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    screenshot(page, SCREENSHOTS / f"{request.node.name}.png")
+    if request.session.testsfailed > failed:
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        screenshot(page, SCREENSHOTS / f"{request.node.name}.png")
     assert page.get_by_test_id("stException").count() == 0
-    context.close()
+    page.close()
     assert other_hosts == []
 
 

@@ -87,9 +87,9 @@ def test_all_processes_listen_on_the_loopback_address_only(cluster: Stack) -> No
 
 def test_a_worker_that_dies_changes_no_row(cluster: Stack, tmp_path: Path) -> None:
     photo = astronaut_image()
-    photos = {f"{n:03d}.jpg": encode(photo.rotate(n), "JPEG", quality=90) for n in range(120)}
+    photos = {f"{n:03d}.jpg": encode(photo.rotate(n), "JPEG", quality=90) for n in range(60)}
     fill(s3_client(), "shared", photos | {"broken.jpg": b"no", "small.jpg": jpeg()})
-    conf = {"shard_size": 40, "faces": "all"}
+    conf = {"shard_size": 20, "faces": "all"}
     run_id = cluster.airflow.client.trigger(DAG_ID, {"bucket": "shared", **conf})
     worker, map_index = kill_a_worker_at_work(cluster, run_id)
     with pytest.raises(NotReady, match=f"waiting for {worker}"):

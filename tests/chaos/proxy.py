@@ -45,8 +45,8 @@ class FaultProxy(Startable):
     Args:
         port: the port of the upstream server.
         share: the share of requests that get a fault, from 0 to 1.
-        faults: the faults to choose from at random.
-        seed: the seed of the random choice.
+        faults: the faults to inject, in turn.
+        seed: the seed of the choice of requests.
         paths: a regular expression; only requests whose path matches it get faults.
 
     Attributes:
@@ -71,6 +71,7 @@ class FaultProxy(Startable):
         self.on_request: RequestHook = lambda method, path: False
         self.on_response: RequestHook = lambda method, path: False
         self._rng = random.Random(seed)
+        self._turns: Counter[Fault] = Counter()
         self._lock = threading.Lock()
         self._server = _Server((HOST, 0), _Handler)
         self._server.proxy = self
@@ -85,14 +86,23 @@ class FaultProxy(Startable):
         self._server.shutdown()
         self._server.server_close()
 
-    def choose(self, path: str) -> Fault | None:
-        """Choose the fault of the next request; None for no fault."""
+    def choose(self, path: str, conditional: bool) -> Fault | None:
+        """Choose the fault of the next request: the one chosen least often; None for no fault."""
         with self._lock:
             # Only these paths draw a random number, so that the number of faults depends on the
             # seed and not on the client's other requests.
             if not self._paths.search(path) or self._rng.random() >= self.share:
                 return None
-            return self._rng.choice(self.faults)
+            apply = [
+                fault
+                for fault in self.faults
+                if conditional or fault is not Fault.FAILED_PRECONDITION
+            ]
+            if not apply:
+                return None
+            fault = min(apply, key=self._turns.__getitem__)
+            self._turns[fault] += 1
+            return fault
 
     def count(self, fault: Fault) -> None:
         """Count an injected fault."""
@@ -130,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle_request(self) -> None:
         try:
-            self._apply(self._body(), self.proxy.choose(self.path))
+            conditional = "If-Match" in self.headers or "If-None-Match" in self.headers
+            self._apply(self._body(), self.proxy.choose(self.path, conditional))
         except (_Cut, OSError, HTTPException):
             self._reset()
 
@@ -148,9 +159,6 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _apply(self, body: bytes, fault: Fault | None) -> None:
-        conditional = "If-Match" in self.headers or "If-None-Match" in self.headers
-        if fault is Fault.FAILED_PRECONDITION and not conditional:
-            fault = None
         if self.proxy.on_request(self.command, self.path) or fault is Fault.CUT:
             raise self._cut_by(fault)
         if fault is Fault.SLOW:

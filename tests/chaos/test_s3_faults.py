@@ -16,15 +16,22 @@ pytestmark = pytest.mark.e2e
 IMAGES = r"^/shared/\d"
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.SHORT])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (Fault.FAILED_PRECONDITION, Fault.OVERLOADED, Fault.SLOW),
+        (Fault.CUT, Fault.UNANSWERED, Fault.HALF),
+    ],
+    ids=["refused or slow", "cut off"],
+)
 def test_a_failing_s3_changes_no_row(
-    services: Services, undisturbed: pd.DataFrame, fault: Fault
+    services: Services, undisturbed: pd.DataFrame, faults: tuple[Fault, ...]
 ) -> None:
-    results = f"fault-{fault.name.lower()}"
-    with FaultProxy(services.s3_port, 0.1, (fault,)) as proxy:
+    results = f"fault-{faults[0].name.lower()}"
+    with FaultProxy(services.s3_port, 0.1, faults) as proxy:
         scheduler = Scheduler(services.environment(results, proxy.url))
         scheduler.until_done(results, SHARED)
-    assert proxy.injected[fault]
+    assert proxy.injected.keys() == {*faults}
     assert not scheduler.unexpected_errors
     assert_same(rows_of(services.settings(results)), undisturbed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import pandas as pd
 import pytest
 
@@ -19,60 +21,65 @@ RESULTS = "moodlake.scoring.tables.results:"
 STORAGE = "moodlake.scoring.sources.storage:"
 COMMITS = "moodlake.scoring.tables.commits:"
 KILLS = {
-    "between two shards of the plan": ("plan_run", Kill(f"{STEPS}Staging.write_shard", after=True)),
-    "before the plan is complete": ("plan_run", Kill(f"{STEPS}Staging.write_run")),
-    "planned and not reported": ("plan_run", Kill(f"{STEPS}Staging.write_run", after=True)),
-    "after a download": ("score_shard", Kill(f"{READER}.read", after=True, call=5)),
-    "during a request": ("score_shard", Kill("httpx:Client.send", call=2, delay=0.004)),
-    "after scoring": ("score_shard", Kill(f"{STEPS}Staging.write_rows")),
-    "staged and not reported": ("score_shard", Kill(f"{STEPS}Staging.write_rows", after=True)),
-    "before the commit": (
-        "publish",
-        Kill(f"{RESULTS}ResultsTable.commit_parts"),
-    ),
-    "table created and empty": ("publish", Kill(f"{COMMITS}write_deltalake")),
-    "committed and not recorded": ("publish", Kill(f"{COMMITS}write_deltalake", after=True)),
-    "before the record": ("publish", Kill("moodlake.scoring.tables.runs:write_deltalake")),
-    "recorded and not cleared": ("publish", Kill(f"{STEPS}record_run", after=True)),
-    "partly cleared": (
-        "publish",
-        Kill(f"{STORAGE}delete", after=True, call=3),
-    ),
+    "plan_run": {
+        "between two shards of the plan": Kill(f"{STEPS}Staging.write_shard", after=True),
+        "before the plan is complete": Kill(f"{STEPS}Staging.write_run"),
+        "planned and not reported": Kill(f"{STEPS}Staging.write_run", after=True),
+    },
+    "score_shard": {
+        "after a download": Kill(f"{READER}.read", after=True, call=5),
+        "during a request": Kill("httpx:Client.send", call=2, delay=0.004),
+        "after scoring": Kill(f"{STEPS}Staging.write_rows"),
+        "staged and not reported": Kill(f"{STEPS}Staging.write_rows", after=True),
+    },
+    "publish": {
+        "before the commit": Kill(f"{RESULTS}ResultsTable.commit_parts"),
+        "table created and empty": Kill(f"{COMMITS}write_deltalake"),
+        "committed and not recorded": Kill(f"{COMMITS}write_deltalake", after=True),
+        "before the record": Kill("moodlake.scoring.tables.runs:write_deltalake"),
+        "recorded and not cleared": Kill(f"{STEPS}record_run", after=True),
+        "partly cleared": Kill(f"{STORAGE}delete", after=True, call=3),
+        "cleared and not reported": Kill(f"{STEPS}Staging.clear_shards", after=True),
+    },
 }
+"""Step -> point at which its first attempt is killed."""
+ROUNDS = list(zip_longest(*KILLS.values()))
+"""A point of each step; every point is in one round."""
 
 
-@pytest.mark.parametrize("name", KILLS)
-def test_a_killed_task_is_retried(services: Services, undisturbed: pd.DataFrame, name: str) -> None:
-    step, kill = KILLS[name]
-    results = f"killed {name}".replace(" ", "-")
+@pytest.mark.parametrize("points", ROUNDS, ids=lambda points: ", ".join(filter(None, points)))
+def test_killed_tasks_are_retried(
+    services: Services, undisturbed: pd.DataFrame, points: tuple[str | None, ...]
+) -> None:
+    kills = {
+        step: kills[point]
+        for (step, kills), point in zip(KILLS.items(), points, strict=True)
+        if point
+    }
+    results = f"killed {points[-1]}".replace(" ", "-")
     scheduler = Scheduler(services.environment(results))
-    assert scheduler.run("killed", SHARED, {step: kill})
-    assert scheduler.ends[f"{step}: killed"]
+    assert scheduler.run("killed", SHARED, kills)
+    for step in kills:
+        assert scheduler.ends[f"{step}: killed"]
     assert_same(rows_of(services.settings(results)), undisturbed)
 
 
 @pytest.mark.parametrize(
-    "name", ["planned and not reported", "staged and not reported", "committed and not recorded"]
+    ("step", "point"),
+    [
+        ("plan_run", "planned and not reported"),
+        ("score_shard", "staged and not reported"),
+        ("publish", "committed and not recorded"),
+    ],
 )
 def test_a_new_run_takes_over_from_an_abandoned_one(
-    services: Services, undisturbed: pd.DataFrame, name: str
+    services: Services, undisturbed: pd.DataFrame, step: str, point: str
 ) -> None:
     """Publishing the abandoned run afterwards changes nothing."""
-    step, kill = KILLS[name]
-    results = f"abandoned {name}".replace(" ", "-")
+    results = f"abandoned {point}".replace(" ", "-")
     scheduler = Scheduler(services.environment(results), attempts=1)
-    assert not scheduler.run("old", SHARED, {step: kill})
+    assert not scheduler.run("old", SHARED, {step: KILLS[step][point]})
     assert scheduler.run("new", SHARED)
     assert scheduler.attempt("publish", "old")
     assert not scheduler.unexpected_errors
     assert_same(rows_of(services.settings(results)), undisturbed)
-
-
-def test_a_publish_killed_after_its_last_step_succeeds_when_retried(
-    services: Services, undisturbed: pd.DataFrame
-) -> None:
-    scheduler = Scheduler(services.environment("ended"))
-    kill = Kill(f"{STEPS}Staging.clear_shards", after=True)
-    assert scheduler.run("ended", SHARED, {"publish": kill})
-    assert scheduler.ends["publish: killed"]
-    assert_same(rows_of(services.settings("ended")), undisturbed)

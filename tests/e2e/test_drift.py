@@ -16,7 +16,7 @@ from moodlake.scoring import pipeline
 from moodlake.scoring.reports.drift import LAST_RUNS, TRAINING
 from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.run.policy import Policy
-from tests.e2e.steps import fill, run_dag, score_all
+from tests.e2e.steps import fill, score_all
 from tests.images_made import encode, jpeg, picture
 
 pytestmark = pytest.mark.e2e
@@ -68,12 +68,3 @@ def test_drift_is_found_in_different_images_and_not_in_similar_ones(
     stored = s3.get_object(Bucket=bucket, Key=f"{prefix}reports/drift-3/run.html")
     assert stored["ContentType"] == "text/html"
     assert "differs" in stored["Body"].read().decode()
-
-
-def test_a_dag_run_writes_its_report(stack: Stack, s3: BaseClient) -> None:
-    fill(s3, "reported", {"one.jpg": jpeg()})
-    assert run_dag(stack, bucket="reported", faces="none") == "success"
-    bucket, _, prefix = stack.settings.results_uri.removeprefix("s3://").partition("/")
-    listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}reports/")["Contents"]
-    reports = [s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read() for item in listed]
-    assert any(b"s3://reported/" in report for report in reports)

@@ -121,18 +121,19 @@ def test_concurrent_runs_commit_each_object_once(stack: Stack, s3: BaseClient) -
     assert Counter(rows_of(stack, "raced").index) == Counter(keys)
 
 
-# The last test, because it stops TorchServe and starts it again.
-def test_a_stopped_server_loses_and_duplicates_no_rows(stack: Stack, s3: BaseClient) -> None:
+def test_an_unreachable_server_loses_and_duplicates_no_rows(stack: Stack, s3: BaseClient) -> None:
     keys = [f"{number:03d}.jpg" for number in range(60)]
     fill(s3, "killed-server", {key: jpeg(number) for number, key in enumerate(keys)})
     params = RunParams("killed-server", shard_size=20, faces="none")
     shards = pipeline.plan_run("server-1", params, stack.settings)
     pipeline.score_shard("server-1", shards[0], stack.settings)
-    stack.torchserve.stop()
-    with pytest.raises(ServerError, match="moodlake up"):
-        pipeline.score_shard("server-1", shards[1], stack.settings)
-    assert not next(item for item in stack.status() if item.name == "TorchServe").ready
-    stack.torchserve.start()
-    stack.torchserve.wait()
+    stack.gateway.stop()
+    try:
+        with pytest.raises(ServerError, match="moodlake up"):
+            pipeline.score_shard("server-1", shards[1], stack.settings)
+        assert [item.name for item in stack.status() if not item.ready] == ["nginx"]
+    finally:
+        stack.gateway.start()
+        stack.gateway.wait()
     finish(stack, "server-2", params)
     assert Counter(rows_of(stack, "killed-server").index) == Counter(keys)

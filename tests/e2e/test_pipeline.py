@@ -18,12 +18,13 @@ from moodlake.cli import app
 from moodlake.inference.model import Model
 from moodlake.scoring import pipeline
 from moodlake.scoring.run.params import RunParams
+from moodlake.scoring.sources import storage
 from moodlake.scoring.sources.objects import SourceError
 from moodlake.scoring.sources.s3 import ObjectReader, list_bucket
 from moodlake.scoring.tables.runs import latest_run
 from moodlake.serving.client import ServerClient
 from moodlake.settings import RELEASED_ARCHIVE
-from tests.e2e.steps import fill, rows_of, run_dag
+from tests.e2e.steps import fill, finish, rows_of, run_dag
 from tests.images_made import (
     animated_gif,
     astronaut,
@@ -73,7 +74,10 @@ def test_airflow_turns_photos_into_rows(stack: Stack, s3: BaseClient) -> None:
     record = latest_run(stack.settings.runs_table, run_id)
     assert record
     assert stack.airflow.client.run_state(record["dag_id"], run_id) == "success"
-    assert run_dag(stack, bucket="zoo") == "success"
+    report = storage.read_bytes(f"{stack.settings.results_uri}/reports/{run_id}/run.html")
+    assert report
+    assert b"s3://zoo/" in report
+    finish(stack, "zoo-again", RunParams("zoo"))
     assert len(rows_of(stack, "zoo")) == len(zoo)
 
 

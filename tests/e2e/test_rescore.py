@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from infra.stack import Stack
 from moodlake.cli import app
 from moodlake.inference.bundle import read_meta
+from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources import storage
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.bundles import write_archive
-from tests.e2e.steps import fill, run_dag, wait_for_run
+from tests.e2e.steps import fill, finish, wait_for_run
 from tests.images_made import astronaut, jpeg
 
 pytestmark = pytest.mark.e2e
@@ -27,7 +28,7 @@ def test_a_rescore_with_a_new_model_is_reported(
 ) -> None:
     images = {key: jpeg(number) for number, key in enumerate(KEYS)}
     fill(s3, "rescored", images | {"old/astronaut.png": astronaut(), "old/text.jpg": b"no"})
-    assert run_dag(stack, bucket="rescored", faces="none") == "success"
+    finish(stack, "scored", RunParams("rescored", faces="none"))
     archive = write_archive(tmp_path / "eight.mar", version="8.0")
     released, newer = read_meta(RELEASED_ARCHIVE), read_meta(archive)
     stack.versions.add(archive)

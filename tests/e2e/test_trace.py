@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from infra.stack import Stack
 from moodlake.cli import app
 from moodlake.inference.bundle import read_meta
+from moodlake.scoring.run.params import RunParams
 from moodlake.settings import RELEASED_ARCHIVE
 from tests.bundles import write_archive
-from tests.e2e.steps import fill, run_dag
+from tests.e2e.steps import fill, finish
 from tests.images_made import jpeg
 
 pytestmark = pytest.mark.e2e
@@ -29,14 +30,14 @@ def trace(*arguments: str) -> str:
 
 def test_every_row_of_an_object_is_traced(stack: Stack, s3: BaseClient, tmp_path: Path) -> None:
     fill(s3, "traced", {KEY: jpeg(), "other.jpg": jpeg(1)})
-    assert run_dag(stack, bucket="traced", faces="none") == "success"
+    finish(stack, "traced-1", RunParams("traced", faces="none"))
     provenance = {"data_name": "made up", "data_digest": "d1", "params": {"train": {"epochs": 3}}}
     archive = write_archive(tmp_path / "nine.mar", version="9.0", provenance=provenance)
     released, newer = read_meta(RELEASED_ARCHIVE), read_meta(archive)
     stack.versions.add(archive)
     stack.use_version("9.0")
     try:
-        assert run_dag(stack, bucket="traced", prefix="2026/", faces="none") == "success"
+        finish(stack, "traced-2", RunParams("traced", prefix="2026/", faces="none"))
     finally:
         stack.use_version(released["version"])
         stack.versions.remove("9.0")
@@ -56,9 +57,9 @@ def test_every_row_of_an_object_is_traced(stack: Stack, s3: BaseClient, tmp_path
 
 def test_an_overwritten_object_keeps_its_older_row(stack: Stack, s3: BaseClient) -> None:
     fill(s3, "overwritten", {"one.jpg": jpeg()})
-    assert run_dag(stack, bucket="overwritten", faces="none") == "success"
+    finish(stack, "written", RunParams("overwritten", faces="none"))
     s3.put_object(Bucket="overwritten", Key="one.jpg", Body=jpeg(1))
-    assert run_dag(stack, bucket="overwritten", faces="none") == "success"
+    finish(stack, "overwritten", RunParams("overwritten", faces="none"))
     output = trace("one.jpg", "--bucket", "overwritten")
     assert output.count("overwritten/one.jpg") == 2
     assert output.count("superseded by a newer version") == 1

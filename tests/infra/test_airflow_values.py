@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from airflow.cli.cli_parser import get_parser
 from celery import Celery
 
 from infra.celery.airflow import CeleryAirflow
@@ -148,6 +147,8 @@ def test_nothing_needs_scripts_of_the_official_image(part: str) -> None:
 
 @pytest.mark.parametrize(("part", "probe"), PROBES)
 def test_probes_are_commands_that_airflow_and_celery_know(part: str, probe: str) -> None:
+    from airflow.cli.cli_parser import get_parser  # takes seconds: not while collecting tests
+
     command = VALUES[part][probe]["command"]
     if part != "workers":
         assert command[0] == "airflow"

@@ -53,7 +53,10 @@ def scan(
     )
     batches = files.to_batches(columns=schema.names, batch_readahead=1, fragment_readahead=2)
     wanted = dict(columns) if isinstance(columns, Mapping) else columns and list(columns)
-    return ds.Scanner.from_batches(batches, schema=schema, columns=wanted, filter=where)
+    # With threads, one that waits for the inner scan could be the only one of its pool.
+    return ds.Scanner.from_batches(
+        batches, schema=schema, columns=wanted, filter=where, use_threads=False
+    )
 
 
 def starts_with(column: str, prefix: str) -> pc.Expression:

@@ -109,4 +109,4 @@ def task_quota(settings: Settings) -> Finding:
 
 def _client(service: str) -> Any:
     # boto3 itself only reads AWS_DEFAULT_REGION.
-    return boto3.client(service, region_name=os.environ.get("AWS_REGION"))
+    return boto3.session.Session(region_name=os.environ.get("AWS_REGION")).client(service)

@@ -74,7 +74,8 @@ def emit(settings: Settings, bucket: str, collect: Callable[[], Mapping[str, flo
             for name, value in collect().items()
         ]
         # boto3 itself reads only AWS_DEFAULT_REGION.
-        client = boto3.client("cloudwatch", region_name=os.environ.get("AWS_REGION"), config=_QUICK)
+        session = boto3.session.Session(region_name=os.environ.get("AWS_REGION"))
+        client = session.client("cloudwatch", config=_QUICK)
         client.put_metric_data(Namespace=settings.metrics, MetricData=data)
     except (ClientError, BotoCoreError, UserError) as error:
         log.warning(

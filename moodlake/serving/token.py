@@ -52,7 +52,9 @@ def _secret(arn: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        client = boto3.client("secretsmanager", region_name=arn.split(":")[3])
+        # A new session: the default one keeps old credentials, and threads must not share it.
+        session = boto3.session.Session()
+        client = session.client("secretsmanager", region_name=arn.split(":")[3])
         return str(client.get_secret_value(SecretId=arn)["SecretString"])
     except (BotoCoreError, ClientError, IndexError) as error:
         raise ServerError(

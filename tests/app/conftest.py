@@ -25,7 +25,7 @@ from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 from tests.bundles import write_archive
 from tests.e2e.steps import fill, finish, started
 from tests.training.published import EMOTION6_HEADER, image, write_table
-from tests.training.stages import run_stage
+from tests.training.stages import run_stages
 
 # Tests wait for content instead of sleeping.
 expect.set_options(timeout=120_000)
@@ -145,8 +145,7 @@ def data_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text("utf-8"))
     params["data"] |= {"name": "emotion6", "path": str(write_emotion6(folder / "emotion6"))}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    for stage in ("prepare", "validate", "overview"):
-        run_stage(stage, folder)
+    run_stages(("prepare", "validate", "overview"), folder)
     settings = Settings(
         results_uri=str(folder / "lake"), data_overview=folder / "data" / "overview"
     )

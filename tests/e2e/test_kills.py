@@ -1,14 +1,8 @@
-"""Kills and concurrent runs: in the end, each object has one row."""
+"""Kills while Airflow runs: in the end, each object has one row. More are in tests/chaos."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -17,11 +11,9 @@ from botocore.client import BaseClient
 from infra.local.airflow import DAG_ID
 from infra.stack import Stack
 from moodlake.scoring import pipeline
-from moodlake.scoring.run import staging
 from moodlake.scoring.run.params import RunParams
-from moodlake.scoring.sources import storage
 from moodlake.serving.client import ServerError
-from tests.e2e.steps import fill, finish, rows_of, score_all, scoring_process, wait_for_run
+from tests.e2e.steps import fill, finish, rows_of, scoring_process, wait_for_run
 from tests.images_made import jpeg
 
 pytestmark = pytest.mark.e2e
@@ -52,73 +44,6 @@ def test_a_run_resumes_after_the_scheduler_is_killed(stack: Stack, s3: BaseClien
     stack.airflow.start_part("scheduler")
     assert wait_for_run(stack, run_id, seconds=500) == "success"
     assert Counter(rows_of(stack, "killed-scheduler").index) == Counter(keys)
-
-
-def test_a_killed_scoring_task_loses_and_duplicates_no_rows(stack: Stack, s3: BaseClient) -> None:
-    keys = [f"{number:03d}.jpg" for number in range(120)]
-    fill(s3, "killed-task", {key: jpeg(number) for number, key in enumerate(keys)})
-    params = RunParams("killed-task", shard_size=20, faces="none")
-    shards = pipeline.plan_run("killed-1", params, stack.settings)
-    task = multiprocessing.get_context("spawn").Process(target=score_all, args=("killed-1", shards))
-    task.start()
-    while not staged(stack, "killed-1", shards):
-        time.sleep(0.02)
-    assert task.pid
-    os.kill(task.pid, signal.SIGKILL)
-    task.join()
-    assert 0 < staged(stack, "killed-1", shards) < len(shards)
-    with pytest.raises(pipeline.RunIncomplete, match="was not scored"):
-        pipeline.publish("killed-1", stack.settings)
-    finish(stack, "killed-2", params)
-    assert Counter(rows_of(stack, "killed-task").index) == Counter(keys)
-
-
-def staged(stack: Stack, run_id: str, shards: list[str]) -> int:
-    """Return the number of shards whose rows are staged."""
-    folder = f"{stack.settings.results_uri}/work/{run_id}"
-    return sum(storage.read_bytes(f"{folder}/{shard}.arrow") is not None for shard in shards)
-
-
-def test_publishing_resumes_after_a_kill(
-    stack: Stack, s3: BaseClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = [f"{number}.jpg" for number in range(6)]
-    fill(s3, "half-published", {key: jpeg(number) for number, key in enumerate(keys)})
-    params = RunParams("half-published", shard_size=2, faces="none")
-    score_all("half-1", pipeline.plan_run("half-1", params, stack.settings))
-
-    deleted = []
-
-    def delete_one_then_die(uri: str) -> None:
-        if deleted:
-            raise KeyboardInterrupt
-        deleted.append(uri)
-        storage.delete(uri)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(staging, "storage", SimpleNamespace(**vars(storage)))
-        patch.setattr(staging.storage, "delete", delete_one_then_die)
-        with pytest.raises(KeyboardInterrupt):
-            pipeline.publish("half-1", stack.settings)
-    assert pipeline.publish("half-1", stack.settings)["objects"] == len(keys)
-    assert Counter(rows_of(stack, "half-published").index) == Counter(keys)
-    assert pipeline.publish("half-1", stack.settings)["objects"] == len(keys)
-
-
-def test_concurrent_runs_commit_each_object_once(stack: Stack, s3: BaseClient) -> None:
-    keys = [f"{number}.jpg" for number in range(12)]
-    fill(s3, "raced", {key: jpeg(number) for number, key in enumerate(keys)})
-    runs = {
-        f"raced-{size}": pipeline.plan_run(
-            f"raced-{size}", RunParams("raced", shard_size=size, faces="none"), stack.settings
-        )
-        for size in (3, 5)
-    }
-    for run_id, shards in runs.items():
-        score_all(run_id, shards)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda run_id: pipeline.publish(run_id, stack.settings), runs))
-    assert Counter(rows_of(stack, "raced").index) == Counter(keys)
 
 
 def test_an_unreachable_server_loses_and_duplicates_no_rows(stack: Stack, s3: BaseClient) -> None:

@@ -42,7 +42,7 @@ def send_dead_letters(queue: str, letters: Iterable[DeadLetter]) -> None:
     """
     try:
         # boto3 itself reads only AWS_DEFAULT_REGION.
-        client = boto3.client("sqs", region_name=os.environ.get("AWS_REGION"))
+        client = boto3.session.Session(region_name=os.environ.get("AWS_REGION")).client("sqs")
         for letter in letters:
             reason = {"DataType": "String", "StringValue": letter.reason[:_LONGEST_REASON]}
             client.send_message(

@@ -17,11 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-SHARED_SERVERS = ("e2e", "app", "chaos")
+SHARED_SERVERS = ("e2e", "chaos", "app", "serving")
 """Folders whose tests share servers, and so a worker. The tests of any other file share one."""
 SLOWEST_FIRST = (
     *SHARED_SERVERS,
-    "serving/test_stops.py",
     "celery/test_workers.py",
     "aws/test_arrival.py",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, Request, ViewportSize, expect
 
 from infra.browser import CHROMIUM, MISSING, chromium
 from infra.demo import broken_files, face_crops, photos
@@ -30,6 +30,7 @@ from tests.training.stages import run_stages
 # Tests wait for content instead of sleeping.
 expect.set_options(timeout=120_000)
 SCREENSHOTS = PROJECT_ROOT / "build" / "screenshots"
+VIEWPORT: ViewportSize = {"width": 1200, "height": 900}
 BUCKET = "moodlake-photos"
 IMAGES = 60
 """Images in the data set that the page Data shows."""
@@ -89,28 +90,35 @@ def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="package")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A context whose cache all tabs share: the web app's scripts are loaded and compiled once."""
-    with browser.new_context(viewport={"width": 1200, "height": 900}) as context:
+def shared_tab(browser: Browser) -> Iterator[Page]:
+    """One tab for all tests: it compiles the scripts of the web app once."""
+    with browser.new_context(viewport=VIEWPORT, reduced_motion="reduce") as context:
         context.set_default_timeout(120_000)
-        yield context
+        yield context.new_page()
 
 
 @pytest.fixture
-def tab(context: BrowserContext, request: pytest.FixtureRequest) -> Iterator[Page]:
+def tab(shared_tab: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A browser tab. Takes a screenshot if the test fails; fails after requests to other hosts."""
-    context.clear_cookies()
-    context.clear_permissions()
-    page = context.new_page()
+    shared_tab.context.clear_cookies()
+    shared_tab.context.clear_permissions()
+    shared_tab.set_viewport_size(VIEWPORT)
+    shared_tab.emulate_media(color_scheme="light")
     other_hosts: list[str] = []
-    page.on("request", lambda sent: None if _is_local(sent.url) else other_hosts.append(sent.url))
+
+    def check(sent: Request) -> None:
+        if not _is_local(sent.url):
+            other_hosts.append(sent.url)
+
+    shared_tab.on("request", check)
     failed = request.session.testsfailed
-    yield page
+    yield shared_tab
     if request.session.testsfailed > failed:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        screenshot(page, SCREENSHOTS / f"{request.node.name}.png")
-    assert page.get_by_test_id("stException").count() == 0
-    page.close()
+        screenshot(shared_tab, SCREENSHOTS / f"{request.node.name}.png")
+    assert shared_tab.get_by_test_id("stException").count() == 0
+    shared_tab.goto("about:blank")
+    shared_tab.remove_listener("request", check)
     assert other_hosts == []
 
 

@@ -50,7 +50,7 @@ def settings(
     """A model server with a tiny model, and Airflow in its role."""
     folder = tmp_path_factory.mktemp("arrival")
     outputs = cloud.outputs()
-    server = ModelServer(folder / "server", write_archive(folder / "tiny.mar"))
+    server = ModelServer(folder / "server", write_archive(folder / "tiny.mar"), workers=1)
     found = cloud.settings().model_copy(update={"server_url": server.gateway.url})
     environment = aws.acting_as(outputs["AirflowRole"]) | found.to_environment()
     airflow = AirflowService(folder / "airflow", Ports.free(), only(folder, DAG), environment, DAG)

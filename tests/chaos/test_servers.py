@@ -120,13 +120,13 @@ def test_objects_added_deleted_or_changed_during_a_run_have_rows(
 ) -> None:
     """A version that stays has its row; one that is gone was scored or is `vanished`."""
     s3.create_bucket(Bucket="moving")
-    before = objects(60)
+    before = objects(36)
     put(s3, "moving", before)
 
     def inject() -> None:
         client = s3_client()
-        put(client, "moving", objects(10, start=60))
-        for number in range(20, 60, 3):
+        put(client, "moving", objects(6, start=36))
+        for number in range(15, 36, 3):
             client.delete_object(Bucket="moving", Key=f"{number:05d}.jpg")
             client.put_object(Bucket="moving", Key=f"{number + 1:05d}.jpg", Body=jpeg(1000))
 

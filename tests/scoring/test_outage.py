@@ -24,7 +24,7 @@ BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     folder = tmp_path_factory.mktemp("outage")
-    with ModelServer(folder / "server", write_archive(folder / "tiny.mar")) as server:
+    with ModelServer(folder / "server", write_archive(folder / "tiny.mar"), workers=1) as server:
         server.gateway.wait()
         yield Settings(
             images_bucket="photos",

@@ -126,7 +126,7 @@ def _edge(nginx: psutil.Process) -> str:
 
 
 @pytest.mark.parametrize("part", ["java", "nginx"])
-def test_the_command_fails_when_a_part_dies(
+def test_the_command_rejects_a_second_server_and_fails_when_a_part_dies(
     tmp_path: Path, archive: Path, port: int, part: str
 ) -> None:
     chain, key = self_signed(tmp_path)
@@ -135,22 +135,16 @@ def test_the_command_fails_when_a_part_dies(
         trusting = ssl.create_default_context(cafile=str(chain))
         assert httpx.get(f"https://{HOST}:{port}/ready", verify=trusting).status_code == 200
         started = family(process)
+        second = start(tmp_path / "state", archive, Ports.free().gateway)
+        output, _ = second.communicate(timeout=180)
+        assert second.returncode == 1
+        assert f"another model server is running in {tmp_path / 'state'}" in output
         next(each for each in started if each.name() == part and each.children()).kill()
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 1
         assert "is gone" in output
         _, alive = psutil.wait_procs(started, timeout=60)
         assert alive == []
-
-
-def test_a_second_server_in_one_folder_is_an_error(
-    tmp_path: Path, archive: Path, port: int
-) -> None:
-    with served(tmp_path, archive, port, "--workers", "1"):
-        other = start(tmp_path, archive, Ports.free().gateway)
-        output, _ = other.communicate(timeout=180)
-    assert other.returncode == 1
-    assert f"another model server is running in {tmp_path}" in output
 
 
 def test_a_port_in_use_is_an_error(tmp_path: Path, archive: Path) -> None:

@@ -118,7 +118,7 @@ def tables(settings: Settings) -> Finding:
         remedy = "put images into the bucket, then trigger the DAG score_images"
         return Finding(State.ABSENT, "there are no tables yet", remedy)
     ResultsTable(settings.results_table).open()
-    records = scan(table, ["run_id", "ended_at", "problem"]).to_table().to_pylist()
+    records = scan(table, ["run_id", "ended_at", "problem"]).read_all().to_pylist()
     if not records:
         return Finding(State.ABSENT, "no run has ended yet")
     last = max(records, key=lambda record: record["ended_at"])

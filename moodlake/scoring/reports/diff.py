@@ -113,7 +113,7 @@ def compare(
     both = pc.field("model_digest").isin([older.digest, newer.digest])
     rows = scan(table, [*columns, *emotions], both if where is None else both & where)
     with database() as connection:
-        fill(connection, "outcomes", rows.projected_schema, rows.to_batches())
+        fill(connection, "outcomes", rows.schema, rows)
         for side, model in (("old", older), ("new", newer)):
             connection.execute(
                 f"CREATE VIEW {side} AS SELECT *, coalesce(reason, status) AS outcome "

@@ -101,7 +101,7 @@ def _present(table: DeltaTable, parts: Iterable[pa.Table]) -> Iterator[duckdb.Du
         connection.execute(
             "CREATE TABLE present AS SELECT *, true AS retryable FROM sought LIMIT 0"
         )
-        for chunk in in_chunks(stored.to_batches()):
+        for chunk in in_chunks(stored):
             connection.register("chunk", chunk)
             connection.execute(
                 f"INSERT INTO present SELECT {_SAME}, retryable FROM chunk SEMI JOIN sought "

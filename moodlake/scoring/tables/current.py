@@ -54,7 +54,7 @@ def ordered_rows(
     newest = f"SEMI JOIN ({current_sql(schema.names)}) USING ({', '.join(IDENTITY)})"
     chosen = f"FROM results {newest if current else ''} {wrote}"
     with database() as connection:
-        fill(connection, "results", schema, scan(table, where=needed).to_batches())
+        fill(connection, "results", schema, scan(table, where=needed))
         count = connection.sql(f"SELECT count(*) {chosen}", params=given).fetchall()[0][0]
         ordered = f"SELECT * {chosen} ORDER BY bucket, key, model_digest, scored_at, etag"
         batches = connection.sql(ordered, params=given).to_arrow_reader(batch_rows)

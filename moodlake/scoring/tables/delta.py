@@ -12,6 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from pyarrow.acero import (
+    Declaration,
+    FilterNodeOptions,
+    ProjectNodeOptions,
+    TableSourceNodeOptions,
+)
 
 _ATTEMPTS = 12
 _LONGEST_WAIT = 5.0
@@ -32,8 +38,8 @@ def scan(
     columns: Sequence[str] | Mapping[str, pc.Expression] | None = None,
     where: pc.Expression | None = None,
     uses: Sequence[str] = (),
-) -> ds.Scanner:
-    """Scan rows of a table once, in batches, with little read-ahead, to save memory.
+) -> pa.RecordBatchReader:
+    """Read rows of a table as a stream of batches, with little read-ahead, to save memory.
 
     Delta's statistics skip files; rows are filtered after reading. In files that delta-rs merges,
     strings have a type that Arrow reads but cannot compare (apache/arrow issue 49368).
@@ -52,11 +58,27 @@ def scan(
         dataset.get_fragments(filter=where), dataset.schema, dataset.format, dataset.filesystem
     )
     batches = files.to_batches(columns=schema.names, batch_readahead=1, fragment_readahead=2)
-    wanted = dict(columns) if isinstance(columns, Mapping) else columns and list(columns)
-    # With threads, one that waits for the inner scan could be the only one of its pool.
-    return ds.Scanner.from_batches(
-        batches, schema=schema, columns=wanted, filter=where, use_threads=False
-    )
+    chosen = schema.names if columns is None else columns
+    if not isinstance(chosen, Mapping):
+        chosen = {name: pc.field(name) for name in chosen}
+    # Not a second scanner around the first: it would wait for it in one of Arrow's threads, perhaps
+    # the only one.
+    rows = (part for batch in batches for part in _rows(batch, chosen, where).to_batches())
+    schema = _rows(pa.RecordBatch.from_pylist([], schema), chosen, where).schema
+    return pa.RecordBatchReader.from_batches(schema, rows)
+
+
+def _rows(
+    batch: pa.RecordBatch, columns: Mapping[str, pc.Expression], where: pc.Expression | None
+) -> pa.Table:
+    """Filter rows of a batch, and compute columns."""
+    source = TableSourceNodeOptions(pa.Table.from_batches([batch]))
+    steps = [Declaration("table_source", source)]
+    if where is not None:
+        steps.append(Declaration("filter", FilterNodeOptions(where)))
+    computed = ProjectNodeOptions([*columns.values()], [*columns])
+    steps.append(Declaration("project", computed))
+    return Declaration.from_sequence(steps).to_table(use_threads=False)
 
 
 def starts_with(column: str, prefix: str) -> pc.Expression:

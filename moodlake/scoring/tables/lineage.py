@@ -110,7 +110,7 @@ def _not_found(key: str, bucket: str | None, uri: str) -> UserError:
     message = f"no row of {key!r}{where} in {uri}"
     like = (pc.field("key") == key) | pc.ends_with(pc.field("key"), f"/{key}")
     similar: set[str] = set()
-    for batch in scan(DeltaTable(uri), ["bucket", "key"], like).to_batches():
+    for batch in scan(DeltaTable(uri), ["bucket", "key"], like):
         similar.update(f"{row['key']!r} of bucket {row['bucket']!r}" for row in batch.to_pylist())
         if len(similar) >= _MAX_SUGGESTIONS:
             break

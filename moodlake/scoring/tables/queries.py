@@ -189,7 +189,7 @@ def _rows(
     where = reduce(and_, (condition for _, condition in conditions)) if conditions else None
     rows = scan(table, columns, where, uses=[name for name, _ in conditions])
     with database() as connection:
-        connection.register("results", rows.to_reader())
+        connection.register("results", rows)
         yield connection
 
 
@@ -213,7 +213,7 @@ class Choices:
 def choices(table: DeltaTable) -> Choices | None:
     """Return the values that the table can be filtered by; None if it has no rows."""
     buckets: set[str] = set()
-    for batch in scan(table, ["bucket"]).to_batches():
+    for batch in scan(table, ["bucket"]):
         buckets.update(pc.unique(batch["bucket"]).to_pylist())
     days = [date.fromisoformat(partition["data_date"]) for partition in table.partitions()]
     if not buckets or not days:
@@ -242,7 +242,7 @@ def models_in(table: DeltaTable, where: pc.Expression | None = None) -> list[Sco
     """Return the models of the chosen rows, the one that scored last first."""
     last: dict[str, ScoredModel] = {}
     uses = () if where is None else ("bucket", "key")
-    for batch in scan(table, [*_MODEL, "scored_at"], where, uses).to_batches():
+    for batch in scan(table, [*_MODEL, "scored_at"], where, uses):
         grouped = pa.table([*batch.columns], names=batch.schema.names).group_by(list(_MODEL))
         for row in grouped.aggregate([("scored_at", "max")]).to_pylist():
             model = ScoredModel(*(row[name] for name in (*_MODEL, "scored_at_max")))

@@ -57,7 +57,7 @@ class ResultsTable:
         columns = {"key": pc.field("key"), "etag": pc.field("etag"), "retry": retry}
         rows = scan(table, columns, wanted, uses=["bucket", "model_digest", "reason"])
         commits = commits_of(table, bucket, model_digest)
-        return ExistingRows(rows.to_batches(), CommitSnapshot(bucket, model_digest, commits))
+        return ExistingRows(rows, CommitSnapshot(bucket, model_digest, commits))
 
     def commit_parts(
         self,
@@ -105,7 +105,7 @@ class ResultsTable:
         wanted = pc.field("key") == key
         if bucket is not None:
             wanted &= pc.field("bucket") == bucket
-        return scan(DeltaTable(self.uri), where=wanted).to_table()
+        return scan(DeltaTable(self.uri), where=wanted).read_all()
 
     def of_run(self, run_id: str, started_at: datetime) -> Iterator[pa.RecordBatch]:
         """Yield the rows that a run wrote, in batches."""
@@ -113,7 +113,7 @@ class ResultsTable:
         if table is None:
             return iter(())
         wanted = (pc.field("run_id") == run_id) & (pc.field("scored_at") >= started_at)
-        return scan(table, where=wanted).to_batches()
+        return scan(table, where=wanted)
 
     def read(self) -> pa.Table:
         """Read all rows into memory, ordered by bucket and key.
@@ -121,7 +121,7 @@ class ResultsTable:
         Raises:
             TableNotFoundError: there was no commit yet.
         """
-        rows = scan(DeltaTable(self.uri)).to_table()
+        rows = scan(DeltaTable(self.uri)).read_all()
         return rows.sort_by([("bucket", "ascending"), ("key", "ascending")])
 
 

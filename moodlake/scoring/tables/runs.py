@@ -79,7 +79,7 @@ def _named(uri: str, run_id: str) -> list[dict[str, Any]]:
     table = open_table(uri)
     if table is None:
         return []
-    named = scan(table, where=pc.field("run_id") == run_id).to_table()
+    named = scan(table, where=pc.field("run_id") == run_id).read_all()
     return named.sort_by("ended_at").to_pylist()
 
 
@@ -94,7 +94,7 @@ def last_runs(uri: str, bucket: str, model_digest: str, since: datetime) -> list
         & (pc.field("ended_at") > since)
     )
     uses = ["bucket", "model_digest", "ended_at"]
-    return scan(table, ["params", "profile"], wanted, uses).to_table().to_pylist()
+    return scan(table, ["params", "profile"], wanted, uses).read_all().to_pylist()
 
 
 def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | None:
@@ -106,9 +106,9 @@ def find_run(uri: str, run_id: str, started_at: datetime) -> dict[str, Any] | No
     if table is None:
         return None
     same = (pc.field("run_id") == run_id) & (pc.field("started_at") == started_at)
-    if not scan(table, ["run_id"], same, ["started_at"]).to_table().num_rows:  # cheap: few columns
+    if not scan(table, ["run_id"], same, ["started_at"]).read_all().num_rows:  # cheap: few columns
         return None
-    return next(iter(scan(table, where=same).to_table().to_pylist()), None)
+    return next(iter(scan(table, where=same).read_all().to_pylist()), None)
 
 
 def newest_runs(uri: str, count: int) -> list[dict[str, Any]]:
@@ -119,5 +119,5 @@ def newest_runs(uri: str, count: int) -> list[dict[str, Any]]:
     existing = table.to_pyarrow_dataset().schema.names
     long = ("provenance", "params", "profile", "drift", "seconds")
     columns = [name for name in RUNS_SCHEMA.names if name in existing and name not in long]
-    rows = scan(table, columns).to_table().sort_by([("ended_at", "descending")])
+    rows = scan(table, columns).read_all().sort_by([("ended_at", "descending")])
     return rows.slice(0, count).to_pylist()

@@ -28,7 +28,7 @@ def test_a_failing_s3_changes_no_row(
     services: Services, undisturbed: pd.DataFrame, faults: tuple[Fault, ...]
 ) -> None:
     results = f"fault-{faults[0].name.lower()}"
-    with FaultProxy(services.s3_port, 0.1, faults) as proxy:
+    with FaultProxy(services.s3_port, 0.2, faults) as proxy:
         scheduler = Scheduler(services.environment(results, proxy.url))
         scheduler.until_done(results, SHARED)
     assert proxy.injected.keys() == {*faults}

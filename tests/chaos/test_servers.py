@@ -49,15 +49,16 @@ def run_with_fault(
     assert not scheduler.unexpected_errors
 
 
+@pytest.mark.parametrize("count", [1, 2])
 def test_killed_torchserve_workers_lose_no_row(
-    services: Services, undisturbed: pd.DataFrame
+    services: Services, undisturbed: pd.DataFrame, count: int
 ) -> None:
     def inject() -> None:
-        for worker in services.model_server.workers():
+        for worker in services.model_server.workers()[:count]:
             worker.kill()
 
-    run_with_fault(services, "workers", inject)
-    assert_same(rows_of(services.settings("workers")), undisturbed)
+    run_with_fault(services, f"workers-{count}", inject)
+    assert_same(rows_of(services.settings(f"workers-{count}")), undisturbed)
     services.model_server.torchserve.wait()
 
 

@@ -64,9 +64,14 @@ def _runs(page: Page) -> None:
     screenshot(page, _DOCS / "look-runs.png")
 
 
+def wait_until_drawn(page: Page) -> None:
+    """Wait until the page has run to its end and all its charts are drawn."""
+    page.wait_for_function(_IS_DRAWN)
+
+
 def screenshot(page: Page, path: Path) -> None:
     """Take a screenshot of the page in its full height, once it is drawn completely."""
-    page.wait_for_function(_IS_DRAWN)
+    wait_until_drawn(page)
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     assert page.viewport_size
     page.set_viewport_size({"width": page.viewport_size["width"], "height": height})

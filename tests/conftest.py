@@ -9,8 +9,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-# Several workers share the cores: more threads in each of them only wait for one another. It is
-# also Arrow's number of threads, so that all tests prove that one core is enough.
+# Several workers share the cores: more threads in each of them only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DVC_NO_ANALYTICS"] = "1"  # in the repositories that tests create, too
 

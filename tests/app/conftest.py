@@ -15,7 +15,7 @@ from infra.demo import broken_files, face_crops, photos
 from infra.local.ports import Ports
 from infra.local.service import Service
 from infra.local.web_app import WebAppService
-from infra.pictures import screenshot
+from infra.pictures import screenshot, wait_until_drawn
 from infra.stack import Stack
 from moodlake.emotions import label_space
 from moodlake.inference.bundle import read_meta
@@ -25,7 +25,7 @@ from moodlake.settings import PROJECT_ROOT, RELEASED_ARCHIVE, Settings
 from tests.bundles import write_archive
 from tests.e2e.steps import fill, finish, started
 from tests.training.published import EMOTION6_HEADER, image, write_table
-from tests.training.stages import run_stages
+from tests.training.stages import run_stage
 
 # Tests wait for content instead of sleeping.
 expect.set_options(timeout=120_000)
@@ -92,7 +92,7 @@ def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="package")
 def shared_tab(browser: Browser) -> Iterator[Page]:
     """One tab for all tests: it compiles the scripts of the web app once."""
-    with browser.new_context(viewport=VIEWPORT, reduced_motion="reduce") as context:
+    with browser.new_context(viewport=VIEWPORT) as context:
         context.set_default_timeout(120_000)
         yield context.new_page()
 
@@ -116,6 +116,7 @@ def tab(shared_tab: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
     if request.session.testsfailed > failed:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         screenshot(shared_tab, SCREENSHOTS / f"{request.node.name}.png")
+    wait_until_drawn(shared_tab)
     assert shared_tab.get_by_test_id("stException").count() == 0
     shared_tab.goto("about:blank")
     shared_tab.remove_listener("request", check)
@@ -153,7 +154,8 @@ def data_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text("utf-8"))
     params["data"] |= {"name": "emotion6", "path": str(write_emotion6(folder / "emotion6"))}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    run_stages(("prepare", "validate", "overview"), folder)
+    for stage in ("prepare", "validate", "overview"):
+        run_stage(stage, folder)
     settings = Settings(
         results_uri=str(folder / "lake"), data_overview=folder / "data" / "overview"
     )

@@ -24,6 +24,8 @@ SHOWN = {
     "data": "Excluded images and checks",
     "about": "What a score means",
 }
+IS_DARK = """getComputedStyle(document.querySelector("[data-testid=stApp]"))
+    .backgroundColor.match(/\\d+/g).slice(0, 3).every(value => value < 60)"""
 
 
 @pytest.mark.parametrize("name", list(SHOWN))
@@ -36,6 +38,7 @@ def test_axe_finds_no_violations(
         upload(tab, *written(files, astronaut_png=astronaut(), words_png=b"only words"))
     for shade in ("light", "dark"):
         tab.emulate_media(color_scheme=shade)
+        tab.wait_for_function(IS_DARK if shade == "dark" else f"!({IS_DARK})")
         expect(tab.get_by_text(SHOWN[name]).first).to_be_visible()
         expect(tab.get_by_test_id("stApp")).to_have_attribute(
             "data-test-script-state", "notRunning"

@@ -12,7 +12,7 @@ from tests.bundles import write_archive
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
     """A real TorchServe with a tiny model behind nginx, for tests that do not change it."""
     folder = tmp_path_factory.mktemp("server")
-    with ModelServer(folder, write_archive(folder / "tiny.mar"), workers=1) as shared:
+    with ModelServer(folder, write_archive(folder / "tiny.mar")) as shared:
         yield shared
 
 

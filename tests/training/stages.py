@@ -1,10 +1,9 @@
-"""The stages of dvc.yaml run in another folder than the project's."""
+"""The stages of dvc.yaml as commands, in another folder than the project's."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,11 @@ from moodlake.settings import PROJECT_ROOT
 STAGES: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
 
 
-_RUN = """
-import runpy, sys
-for module in sys.argv[1:]:
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-"""
-
-
-def run_stages(stages: Iterable[str], folder: Path) -> str:
-    """Run stages, one after another, in one new process; return what they printed."""
-    commands = [STAGES[stage]["cmd"].split() for stage in stages]
-    assert all(command[:2] == ["python", "-m"] for command in commands)
+def run_stage(stage: str, folder: Path) -> str:
+    """Run the stage of that name; returns what it printed."""
+    command = [sys.executable, *STAGES[stage]["cmd"].split()[1:]]
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, *(module for _, _, module in commands)],
+        command,
         cwd=folder,
         env={"PATH": "", "PYTHONPATH": str(PROJECT_ROOT), "HOME": str(folder)},
         capture_output=True,

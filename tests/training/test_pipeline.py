@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml one after the other, in another folder."""
+"""The stages of dvc.yaml one after the other, as commands, in a folder of their own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from moodlake.inference.model import Model
 from moodlake.settings import PROJECT_ROOT
 from tests.images_made import jpeg
-from tests.training.stages import STAGES, run_stages
+from tests.training.stages import STAGES, run_stage
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["calibrate"]["method"] = "vector"
     (made / "params.yaml").write_text(yaml.safe_dump(params))
     (made / "handlers").mkdir()
-    run_stages(STAGES, made)
+    for stage in STAGES:
+        run_stage(stage, made)
     return made
 
 

@@ -108,8 +108,8 @@ def dead_letters(aws: Emulator, queue: str) -> dict[str, str]:
     return dict(letters)
 
 
-def sum_of(aws: Emulator, bucket: str, metric: str) -> float:
-    """Return the sum of a metric for a bucket."""
+def sum_if(aws: Emulator, bucket: str, metric: str, least: float) -> float | None:
+    """Return the sum of a metric for a bucket if it is at least `least`."""
     now = datetime.now(UTC)
     points = aws.client("cloudwatch").get_metric_statistics(
         Namespace=METRICS,
@@ -120,7 +120,8 @@ def sum_of(aws: Emulator, bucket: str, metric: str) -> float:
         Period=60,
         Statistics=["Sum"],
     )["Datapoints"]
-    return sum(point["Sum"] for point in points)
+    total = float(sum(point["Sum"] for point in points))
+    return total if total >= least else None
 
 
 def test_new_objects_are_scored_without_a_listing(
@@ -164,8 +165,7 @@ def test_new_objects_are_scored_without_a_listing(
     assert f"bucket is 'photos', not '{bucket}'" in reasons[foreign]
     # Runs emit their metrics after publishing their rows.
     for metric, least in {"ImagesScored": 2, "ImagesRejected": 1, "RunsPublished": 1}.items():
-        enough = partial(lambda name, low: sum_of(aws, bucket, name) >= low or None, metric, least)
-        wait_for(enough, remind, metric)
+        wait_for(partial(sum_if, aws, bucket, metric, least), remind, f"{metric} of {least}")
     # Replayed notifications become dead letters again.
     assert cloud.replay() == 2
     remind = partial(put, Key="plain.jpg", Body=jpeg(3))

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-"""Path of the executable; None if it is not installed. The shell, without a browser's own windows,
-takes a fraction of the processor time."""
+"""Path of the executable; None if it is not installed. The shell draws no windows of its own."""
 MISSING = "Chromium is not installed; run apt-get install chromium-headless-shell"
 
 

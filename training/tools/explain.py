@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         calibration = Calibration.read()
     except OSError as error:
         raise UserError(
-            f"there is no trained network here: {error.filename} is missing; run `dvc repro` first"
+            f"cannot read the trained network: {error}; run `dvc repro` first"
         ) from error
     if not chosen.out.parent.is_dir():
         raise UserError(

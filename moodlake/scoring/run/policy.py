@@ -196,7 +196,7 @@ def _parse(text: str | bytes, source: str) -> Any:
 def _check_keys(prefix: str, values: Any, known: Iterable[str]) -> None:
     if not isinstance(values, dict):
         section = prefix.rstrip(".") or "the policy"
-        raise PolicyError(f"{section} is {values!r}; it must be a mapping such as {{min_rows: 20}}")
+        raise PolicyError(f"{section} is {values!r}; it must be a mapping of names to values")
     if unknown := {str(key) for key in values} - set(known):
         raise PolicyError(f"{prefix}{min(unknown)} is unknown; known are {', '.join(known)}")
 

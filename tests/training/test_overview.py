@@ -11,7 +11,7 @@ import pytest
 from moodlake.emotions import label_space
 from training.data_report.overview import examples, overview
 from training.data_set.preparation import prepare
-from training.datasets import load_dataset
+from training.datasets import drawn, load_dataset
 from training.params import DataParams
 
 SPACE = label_space("ferplus")
@@ -20,8 +20,10 @@ SPACE = label_space("ferplus")
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("prepared")
-    params = DataParams("drawn", limit=200)
-    prepare(load_dataset(params), params, folder / "samples.parquet", folder / "facts.json")
+    params = DataParams("drawn")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawn, "_COUNTS", {"train": 160, "valid": 40})
+        prepare(load_dataset(params), params, folder / "samples.parquet", folder / "facts.json")
     return pd.read_parquet(folder / "samples.parquet")
 
 

@@ -18,12 +18,18 @@ from tests.bundles import write_archive, write_bundle
 from tests.images_made import encode, picture
 from training.data_set.preparation import prepare
 from training.data_set.samples import SCHEMA
-from training.datasets import load_dataset
+from training.datasets import drawn, load_dataset
 from training.packaging.reference import reference_of
 from training.params import DataParams
 from training.tools.add_reference import main, repack
 
 DATA = DataParams("drawn", limit=120)
+
+
+@pytest.fixture(autouse=True)
+def few_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw hardly more faces than the limit: a face takes milliseconds."""
+    monkeypatch.setattr(drawn, "_COUNTS", {"train": 100, "valid": 40})
 
 
 def samples(folder: Path, *sizes: tuple[int, int]) -> Path:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+import moodlake  # noqa: F401  # switches off OpenVINO's telemetry before a test imports it
+
 # Several workers share the cores: more threads in each of them only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DVC_NO_ANALYTICS"] = "1"  # in the repositories that tests create, too

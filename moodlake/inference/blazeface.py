@@ -8,12 +8,13 @@ input can have the shape of the image.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 
 from moodlake.inference.crop import Square
 from moodlake.inference.openvino_config import on_cores
+
+if TYPE_CHECKING:
+    import openvino
 
 _FOLDER = Path(__file__).parent / "detector"
 _SEARCH = "blazeface_back.tflite"
@@ -32,7 +36,8 @@ _SHA256 = {
 # (stride, anchors per cell) of the two output grids: the layout of MediaPipe's SSD anchors.
 _GRIDS = {_SEARCH: ((16, 2), (32, 6)), _LOOK: ((8, 2), (16, 6))}
 
-_SHAPES = ((224, 224), (224, 288), (192, 288), (192, 352), (160, 480), (128, 768))
+_USUAL_SHAPES = ((224, 224), (224, 288), (192, 288), (192, 352))  # up to 16:9
+_SHAPES = (*_USUAL_SHAPES, (160, 480), (128, 768))
 _MARGIN = 0.25
 _MARGIN_SHAPE = (128, 128)
 _FILLED_SIDE = 256
@@ -187,28 +192,35 @@ def _overlaps(face: NDArray[np.float64], others: Faces) -> NDArray[np.float64]:
     return both / np.maximum(face[1].prod() + others[:, 1].prod(axis=1) - both, 1e-9)
 
 
-class _Network:
-    """One of the networks, compiled for one input shape. Safe to share between threads.
+@functools.cache
+def _read(name: str) -> openvino.Model:
+    """Read one of the networks.
 
     Raises:
         RuntimeError: its file has changed.
     """
+    import openvino
+
+    file = _FOLDER / name
+    if hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256[name]:
+        raise RuntimeError(f"{file} has the wrong SHA-256; install moodlake again")
+    return openvino.Core().read_model(file)
+
+
+class _Network:
+    """One of the networks, compiled for one input shape. Safe to share between threads."""
 
     def __init__(self, name: str, shape: tuple[int, int]) -> None:
         # Slow to import; commands that only name the face modes do without it.
         import openvino
         from openvino.preprocess import PrePostProcessor
 
-        file = _FOLDER / name
-        if hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256[name]:
-            raise RuntimeError(f"{file} has the wrong SHA-256; install moodlake again")
-        core = openvino.Core()
-        model = core.read_model(file)
+        model = _read(name).clone()
         model.reshape([1, *shape, 3])
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type.u8)
         steps.input().preprocess().convert_element_type(openvino.Type.f32).mean(127.5).scale(127.5)
-        self._compiled = core.compile_model(steps.build(), "CPU", on_cores(1))
+        self._compiled = openvino.Core().compile_model(steps.build(), "CPU", on_cores(1))
         self._requests = threading.local()
         self._anchors = anchors(_GRIDS[name], shape)
 
@@ -255,10 +267,13 @@ def decode(
 
 
 def warm_up() -> None:
-    """Compile the networks for all input shapes, so that no image waits for it."""
+    """Compile the networks for the usual input shapes.
+
+    An image of another shape waits for its network, 0.4 s, once per process.
+    """
     _network(_LOOK, (_LOOK_SIDE,) * 2)
     _network(_SEARCH, _MARGIN_SHAPE)
-    for shape in _SHAPES:
+    for shape in _USUAL_SHAPES:
         _network(_SEARCH, shape)
         _network(_SEARCH, shape[::-1])
 

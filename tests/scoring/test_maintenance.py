@@ -116,13 +116,12 @@ def test_counters_of_commits_outlive_the_log(settings: Settings) -> None:
 @pytest.mark.parametrize("passing", [None, Reason.VANISHED])
 def test_runs_commit_while_it_works(settings: Settings, passing: Reason | None) -> None:
     """Appends and, where rows that had vanished are replaced, merges race with compaction."""
-    keys = [f"{writer}-{number}" for writer in range(3) for number in range(8)]
+    keys = [f"{writer}-{number}" for writer in range(3) for number in range(6)]
     results = ResultsTable(settings.results_table)
-    for key in keys:
-        results.commit(table(row(f"old-{key}", reason=passing)), [f"old-{key}"])
+    results.commit(table(*(row(f"old-{key}", reason=passing) for key in keys)), ["old"])
 
     def write(writer: int) -> None:
-        for key in keys[writer * 8 : writer * 8 + 8]:
+        for key in keys[writer * 6 : writer * 6 + 6]:
             results.commit(table(row(f"old-{key}"), row(f"new-{key}")), [f"new-{key}"])
 
     def work() -> None:

@@ -186,7 +186,9 @@ class _Form:
 def _parameter(header: Message, name: str, of: str) -> str:
     """Return a header's parameter in either spelling of RFC 2231; "" if it has none."""
     try:
-        return collapse_rfc2231_value(header.get_param(name, "", header=of))
+        value = header.get_param(name, "", header=of)
+        # Text is unquoted already; a second time would strip the brackets of "<name>".
+        return value if isinstance(value, str) else collapse_rfc2231_value(value)
     except (
         TypeError,
         ValueError,

@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moodlake.reasons import Rejected
@@ -93,6 +93,7 @@ def test_json_is_recognised_without_its_type(kind: str) -> None:
 
 
 @given(st.lists(st.tuples(NAMES, st.binary()), min_size=1, max_size=20))
+@example([("<in brackets>", b"")])
 def test_a_form_keeps_names_order_and_bytes(parts: list[tuple[str, bytes]]) -> None:
     boundary = "boundary-that-is-in-no-part"
     body = b"".join(

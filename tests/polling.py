@@ -11,4 +11,4 @@ def until(condition: Callable[[], object], failure: str, seconds: float = 20) ->
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{failure} within {seconds:g} s"
-        time.sleep(0.01)
+        time.sleep(0.05)

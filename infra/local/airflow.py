@@ -43,6 +43,8 @@ class AirflowService(Service):
     """
 
     name = "Airflow"
+    PARSE_SECONDS = 30
+    """Time between two readings of a DAG file."""
 
     def __init__(
         self,
@@ -116,7 +118,9 @@ class AirflowService(Service):
             "API_AUTH__JWT_SECRET": kept_secret(self.folder / "jwt-key.json"),
             "DAG_PROCESSOR__REFRESH_INTERVAL": 5,
             # A watcher of arrivals starts after the second parse. Parsing costs processor time.
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 10 if self._watches_arrivals else 30,
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": (
+                10 if self._watches_arrivals else self.PARSE_SECONDS
+            ),
             "SCHEDULER__ENABLE_HEALTH_CHECK": False,
             # Adopt the tasks of a killed scheduler within a minute, not five.
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 20,

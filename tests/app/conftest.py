@@ -91,8 +91,8 @@ def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="package")
 def shared_tab(browser: Browser) -> Iterator[Page]:
-    """One tab for all tests: it compiles the scripts of the web app once."""
-    with browser.new_context(viewport=VIEWPORT) as context:
+    """One tab for all tests: it compiles the web app's scripts once. Animations only take time."""
+    with browser.new_context(viewport=VIEWPORT, reduced_motion="reduce") as context:
         context.set_default_timeout(120_000)
         yield context.new_page()
 

@@ -76,12 +76,12 @@ def wait_for(
     An event that arrives in the moment in which Airflow starts a run waits for the next event:
     `remind` causes one.
     """
-    for attempt in range(1, 2 * SECONDS + 1):
+    for attempt in range(1, SECONDS + 1):
         if (found := look()) is not None:
             return found
-        if attempt % (2 * REMIND_SECONDS) == 0:
+        if attempt % REMIND_SECONDS == 0:
             remind()
-        time.sleep(0.5)
+        time.sleep(1)
     raise AssertionError(f"no {expected} after {SECONDS} s")
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from botocore.client import BaseClient
 
-from infra.local.airflow import DAG_ID
+from infra.local.airflow import DAG_ID, AirflowService
 from infra.local.airflow_client import TaskInstance
 from infra.stack import Stack
 from moodlake.scoring import pipeline
@@ -24,10 +24,12 @@ from moodlake.settings import Settings
 @contextmanager
 def started(stack: Stack) -> Iterator[Stack]:
     """Start the stack, and point this process at it."""
-    with pytest.MonkeyPatch.context() as patch, stack:
-        for name, value in stack.environment().items():
-            patch.setenv(name, value)
-        yield stack
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AirflowService, "PARSE_SECONDS", 600)  # no test changes a DAG file
+        with stack:
+            for name, value in stack.environment().items():
+                patch.setenv(name, value)
+            yield stack
 
 
 def fill(s3: BaseClient, bucket: str, objects: dict[str, bytes]) -> None:
@@ -51,11 +53,11 @@ def run_dag(stack: Stack, dag_id: str = DAG_ID, **conf: Any) -> str:
 def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID, seconds: int = 400) -> str:
     """Wait for a run to end; return its final state."""
     client = stack.airflow.client
-    for _ in range(2 * seconds):
+    for _ in range(seconds):
         state = client.run_state(dag_id, run_id)
         if state in ("success", "failed"):
             return state
-        time.sleep(0.5)
+        time.sleep(1)
     raise AssertionError(
         f"{run_id} is not done after {seconds} s: {client.task_instances(dag_id, run_id)}"
     )
@@ -63,14 +65,14 @@ def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID, seconds: int =
 
 def scoring_process(stack: Stack, run_id: str) -> tuple[psutil.Process, TaskInstance]:
     """Wait for a running scoring task of a run; return its process and its task instance."""
-    for _ in range(4000):
+    for _ in range(400):
         for task in stack.airflow.client.task_instances(DAG_ID, run_id):
             if task.task_id == "score" and task.state == "running":
                 for process in psutil.process_iter(["cmdline"]):
                     title = " ".join(process.info["cmdline"] or ()).strip()
                     if title == f"airflow worker -- {task.id}":
                         return process, task
-        time.sleep(0.1)
+        time.sleep(0.3)
     raise AssertionError(f"no scoring task of {run_id} is running after 120 s")
 
 

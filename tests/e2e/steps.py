@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pandas as pd
@@ -30,6 +30,30 @@ def started(stack: Stack) -> Iterator[Stack]:
             for name, value in stack.environment().items():
                 patch.setenv(name, value)
             yield stack
+
+
+def processes(stack: Stack) -> list[psutil.Process]:
+    """Return all running processes of a stack."""
+    roots = [
+        psutil.Process(child.pid)
+        for service in stack.services
+        for child in service.children.values()
+        if child.exit_code() is None
+    ]
+    return [*roots, *(child for root in roots for child in root.children(recursive=True))]
+
+
+def addresses_of(stack: Stack) -> set[str]:
+    """Return the addresses that the processes of a stack listen on."""
+    addresses = set()
+    for process in processes(stack):
+        with suppress(psutil.NoSuchProcess):  # it has ended
+            addresses.update(
+                connection.laddr.ip.removeprefix("::ffff:")
+                for connection in process.net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            )
+    return addresses
 
 
 def fill(s3: BaseClient, bucket: str, objects: dict[str, bytes]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import moodlake.scoring.sources.s3
-from infra.local.ports import Ports
+from infra.local.ports import HOST, Ports
 from infra.stack import Stack, StackError, attach
 from moodlake.cli import app
 from moodlake.inference.model import Model
@@ -24,7 +24,7 @@ from moodlake.scoring.sources.s3 import ObjectReader, list_bucket
 from moodlake.scoring.tables.runs import latest_run
 from moodlake.serving.client import ServerClient
 from moodlake.settings import RELEASED_ARCHIVE
-from tests.e2e.steps import fill, finish, rows_of, run_dag
+from tests.e2e.steps import addresses_of, fill, finish, rows_of, run_dag
 from tests.images_made import (
     animated_gif,
     astronaut,
@@ -79,6 +79,10 @@ def test_airflow_turns_photos_into_rows(stack: Stack, s3: BaseClient) -> None:
     assert b"s3://zoo/" in report
     finish(stack, "zoo-again", RunParams("zoo"))
     assert len(rows_of(stack, "zoo")) == len(zoo)
+
+
+def test_all_processes_listen_on_the_loopback_address_only(stack: Stack) -> None:
+    assert addresses_of(stack) == {HOST}
 
 
 def test_a_second_stack_does_not_disturb_the_first(stack: Stack) -> None:

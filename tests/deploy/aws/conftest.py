@@ -9,7 +9,7 @@ import pytest
 
 from infra.aws.installation import Installation
 from infra.local.ports import Ports
-from tests.aws.emulator import PROGRAM, Emulator
+from tests.deploy.aws.emulator import PROGRAM, Emulator
 
 
 @pytest.fixture(scope="module")

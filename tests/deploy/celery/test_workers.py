@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,14 @@ from moodlake.scoring import pipeline
 from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
 from moodlake.scoring.tables.results import ResultsTable
-from tests.e2e.steps import fill, scoring_process, started, wait_for_run
+from tests.e2e.steps import (
+    addresses_of,
+    fill,
+    processes,
+    scoring_process,
+    started,
+    wait_for_run,
+)
 from tests.images_made import astronaut_image, encode, jpeg
 
 pytestmark = pytest.mark.e2e
@@ -51,16 +57,6 @@ def cluster() -> Iterator[Stack]:
     assert alive == []
 
 
-def processes(stack: Stack) -> list[psutil.Process]:
-    roots = [
-        psutil.Process(child.pid)
-        for service in stack.services
-        for child in service.children.values()
-        if child.exit_code() is None
-    ]
-    return [*roots, *(child for root in roots for child in root.children(recursive=True))]
-
-
 def test_the_status_includes_postgresql_and_redis(cluster: Stack) -> None:
     done = CliRunner().invoke(app, ["status", "--state", str(cluster.state)])
     assert done.exit_code == 0, done.output
@@ -75,15 +71,7 @@ def test_the_pool_has_a_slot_for_each_worker_of_the_server(cluster: Stack) -> No
 
 
 def test_all_processes_listen_on_the_loopback_address_only(cluster: Stack) -> None:
-    addresses = set()
-    for process in processes(cluster):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended
-            addresses.update(
-                connection.laddr.ip.removeprefix("::ffff:")
-                for connection in process.net_connections()
-                if connection.status == psutil.CONN_LISTEN
-            )
-    assert addresses == {HOST}
+    assert addresses_of(cluster) == {HOST}
 
 
 def test_a_worker_that_dies_changes_no_row(cluster: Stack, tmp_path: Path) -> None:

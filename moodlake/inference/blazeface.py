@@ -36,7 +36,7 @@ _SHA256 = {
 # (stride, anchors per cell) of the two output grids: the layout of MediaPipe's SSD anchors.
 _GRIDS = {_SEARCH: ((16, 2), (32, 6)), _LOOK: ((8, 2), (16, 6))}
 
-_USUAL_SHAPES = ((224, 224), (224, 288), (192, 288), (192, 352))  # up to 16:9
+_USUAL_SHAPES = ((224, 224), (224, 288), (192, 288), (192, 352))  # for images up to 2.2:1
 _SHAPES = (*_USUAL_SHAPES, (160, 480), (128, 768))
 _MARGIN = 0.25
 _MARGIN_SHAPE = (128, 128)
@@ -192,6 +192,9 @@ def _overlaps(face: NDArray[np.float64], others: Faces) -> NDArray[np.float64]:
     return both / np.maximum(face[1].prod() + others[:, 1].prod(axis=1) - both, 1e-9)
 
 
+_reading = threading.Lock()
+
+
 @functools.cache
 def _read(name: str) -> openvino.Model:
     """Read one of the networks.
@@ -208,14 +211,19 @@ def _read(name: str) -> openvino.Model:
 
 
 class _Network:
-    """One of the networks, compiled for one input shape. Safe to share between threads."""
+    """One of the networks, compiled for one input shape. Safe to share between threads.
+
+    Raises:
+        RuntimeError: its file has changed.
+    """
 
     def __init__(self, name: str, shape: tuple[int, int]) -> None:
         # Slow to import; commands that only name the face modes do without it.
         import openvino
         from openvino.preprocess import PrePostProcessor
 
-        model = _read(name).clone()
+        with _reading:
+            model = _read(name).clone()
         model.reshape([1, *shape, 3])
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type.u8)
@@ -269,7 +277,7 @@ def decode(
 def warm_up() -> None:
     """Compile the networks for the usual input shapes.
 
-    An image of another shape waits for its network, 0.4 s, once per process.
+    The first image of another shape waits for its network to be compiled.
     """
     _network(_LOOK, (_LOOK_SIDE,) * 2)
     _network(_SEARCH, _MARGIN_SHAPE)

@@ -24,8 +24,13 @@ SHOWN = {
     "data": "Excluded images and checks",
     "about": "What a score means",
 }
-IS_DARK = """getComputedStyle(document.querySelector("[data-testid=stApp]"))
-    .backgroundColor.match(/\\d+/g).slice(0, 3).every(value => value < 60)"""
+IS_SHADE = """shade => {
+    const app = document.querySelector("[data-testid=stApp]");
+    if (!app) return false;
+    const [red, green, blue, alpha = "1"] = getComputedStyle(app).backgroundColor.match(/[\\d.]+/g);
+    const dark = red < 60 && green < 60 && blue < 60;
+    return alpha === "1" && dark === (shade === "dark");
+}"""
 
 
 @pytest.mark.parametrize("name", list(SHOWN))
@@ -38,7 +43,7 @@ def test_axe_finds_no_violations(
         upload(tab, *written(files, astronaut_png=astronaut(), words_png=b"only words"))
     for shade in ("light", "dark"):
         tab.emulate_media(color_scheme=shade)
-        tab.wait_for_function(IS_DARK if shade == "dark" else f"!({IS_DARK})")
+        tab.wait_for_function(IS_SHADE, arg=shade)
         expect(tab.get_by_text(SHOWN[name]).first).to_be_visible()
         expect(tab.get_by_test_id("stApp")).to_have_attribute(
             "data-test-script-state", "notRunning"

@@ -12,6 +12,7 @@ import pytest
 from botocore.client import BaseClient
 
 from infra.local.s3 import S3Service
+from infra.local.torchserve import TorchServeService
 from moodlake.reasons import Reason
 from moodlake.scoring.run.params import RunParams
 from moodlake.scoring.sources.s3 import s3_client
@@ -49,12 +50,14 @@ def run_with_fault(
     assert not scheduler.unexpected_errors
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, TorchServeService.WORKERS])
 def test_killed_torchserve_workers_lose_no_row(
     services: Services, undisturbed: pd.DataFrame, count: int
 ) -> None:
     def inject() -> None:
-        for worker in services.model_server.workers()[:count]:
+        workers = services.model_server.workers()
+        assert len(workers) == TorchServeService.WORKERS
+        for worker in workers[:count]:
             worker.kill()
 
     run_with_fault(services, f"workers-{count}", inject)

@@ -89,7 +89,7 @@ def wait_for_run(stack: Stack, run_id: str, dag_id: str = DAG_ID, seconds: int =
 
 def scoring_process(stack: Stack, run_id: str) -> tuple[psutil.Process, TaskInstance]:
     """Wait for a running scoring task of a run; return its process and its task instance."""
-    for _ in range(400):
+    for _ in range(1400):
         for task in stack.airflow.client.task_instances(DAG_ID, run_id):
             if task.task_id == "score" and task.state == "running":
                 for process in psutil.process_iter(["cmdline"]):
@@ -97,7 +97,7 @@ def scoring_process(stack: Stack, run_id: str) -> tuple[psutil.Process, TaskInst
                     if title == f"airflow worker -- {task.id}":
                         return process, task
         time.sleep(0.3)
-    raise AssertionError(f"no scoring task of {run_id} is running after 120 s")
+    raise AssertionError(f"no scoring task of {run_id} is running after 420 s")
 
 
 def score_all(run_id: str, shards: list[str]) -> None:

@@ -15,7 +15,7 @@ STAGES: dict[str, Any] = yaml.safe_load((PROJECT_ROOT / "dvc.yaml").read_text("u
 
 
 def run_stage(stage: str, folder: Path) -> str:
-    """Run the stage of that name; returns what it printed."""
+    """Run a stage of dvc.yaml; return what it printed."""
     command = [sys.executable, *STAGES[stage]["cmd"].split()[1:]]
     done = subprocess.run(
         command,

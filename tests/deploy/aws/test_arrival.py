@@ -165,7 +165,11 @@ def test_new_objects_are_scored_without_a_listing(
     assert f"bucket is 'photos', not '{bucket}'" in reasons[foreign]
     # Runs emit their metrics after publishing their rows.
     for metric, least in {"ImagesScored": 2, "ImagesRejected": 1, "RunsPublished": 1}.items():
-        wait_for(partial(sum_if, aws, bucket, metric, least), remind, f"{metric} of {least}")
+        wait_for(
+            partial(sum_if, aws, bucket, metric, least),
+            remind,
+            f"sum of {metric} of at least {least}",
+        )
     # Replayed notifications become dead letters again.
     assert cloud.replay() == 2
     remind = partial(put, Key="plain.jpg", Body=jpeg(3))

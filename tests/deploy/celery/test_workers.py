@@ -49,7 +49,8 @@ def cluster() -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # PostgreSQL runs as another user
         patch.setattr(CeleryAirflow, "LOST_AFTER", 15)
-        patch.setenv("AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE", "False")  # they only take time
+        # Scheduled runs would only take time.
+        patch.setenv("AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE", "False")
         with started(Stack(Path(folder), ClusterPorts.free(), workers=2)) as stack:
             yield stack
             family = processes(stack)

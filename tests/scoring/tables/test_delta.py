@@ -1,4 +1,4 @@
-"""Streams of rows: they run in their reader's thread alone."""
+"""Streams of rows: neither their use nor their end needs a free thread of Arrow."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 READ = """
 import sys
 from datetime import UTC, datetime, timedelta
+from moodlake.scoring.tables.queries import Filter, overview
 from moodlake.scoring.tables.results import ResultsTable
 from tests.scoring.rows import MODEL, row, table
 
@@ -19,7 +20,9 @@ results = ResultsTable(sys.argv[1])
 days = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(60)]
 results.commit(table(*(row(f"{day:%j}", modified=day.isoformat()) for day in days)), ["shard"])
 abandoned = [results.existing_rows("bucket", MODEL.digest).objects for _ in range(3)]
-begun = next(iter(results.existing_rows("bucket", MODEL.digest).objects))
+begun = iter(results.existing_rows("bucket", MODEL.digest).objects)
+next(begun)
+assert overview(results.open(), Filter(), 2.0).rows == 60
 print(sum(map(len, results.existing_rows("bucket", MODEL.digest).objects)))
 """
 

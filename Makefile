@@ -29,7 +29,7 @@ demo: install
 test: install
 	$(PYTEST) --ignore tests/deploy
 
-# Tests of the deployments: AWS on an emulator, Celery workers, container images, Kubernetes.
+# Tests of the deployments: AWS on an emulator, Celery workers, images, Kubernetes, sizing.
 test-deploy: install $(EMULATOR)/installed
 	$(PYTEST) tests/deploy
 

@@ -39,7 +39,7 @@ def scan(
     where: pc.Expression | None = None,
     uses: Sequence[str] = (),
 ) -> pa.RecordBatchReader:
-    """Read rows of a table as a stream of batches, with little read-ahead, to save memory.
+    """Read rows of a table as a stream, which can be consumed once; little read-ahead saves memory.
 
     Delta's statistics skip files; rows are filtered after reading. In files that delta-rs merges,
     strings have a type that Arrow reads but cannot compare (apache/arrow issue 49368).
@@ -61,8 +61,8 @@ def scan(
     chosen = schema.names if columns is None else columns
     if not isinstance(chosen, Mapping):
         chosen = {name: pc.field(name) for name in chosen}
-    # Not a second scanner around the first: it would wait for it in one of Arrow's threads, perhaps
-    # the only one.
+    # A second scanner around this one would block a thread of Arrow, perhaps the only one, while it
+    # waits for the first.
     rows = (part for batch in batches for part in _rows(batch, chosen, where).to_batches())
     schema = _rows(pa.RecordBatch.from_pylist([], schema), chosen, where).schema
     return pa.RecordBatchReader.from_batches(schema, rows)

@@ -12,12 +12,6 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
-from pyarrow.acero import (
-    Declaration,
-    FilterNodeOptions,
-    ProjectNodeOptions,
-    TableSourceNodeOptions,
-)
 
 _ATTEMPTS = 12
 _LONGEST_WAIT = 5.0
@@ -58,27 +52,16 @@ def scan(
         dataset.get_fragments(filter=where), dataset.schema, dataset.format, dataset.filesystem
     )
     batches = files.to_batches(columns=schema.names, batch_readahead=1, fragment_readahead=2)
-    chosen = schema.names if columns is None else columns
-    if not isinstance(chosen, Mapping):
-        chosen = {name: pc.field(name) for name in chosen}
-    # A second scanner around this one would block a thread of Arrow, perhaps the only one, while it
-    # waits for the first.
-    rows = (part for batch in batches for part in _rows(batch, chosen, where).to_batches())
-    schema = _rows(pa.RecordBatch.from_pylist([], schema), chosen, where).schema
-    return pa.RecordBatchReader.from_batches(schema, rows)
+    wanted = dict(columns) if isinstance(columns, Mapping) else columns and list(columns)
 
+    def chosen(part: pa.RecordBatch) -> pa.Table:
+        return ds.dataset(part).to_table(columns=wanted, filter=where, use_threads=False)
 
-def _rows(
-    batch: pa.RecordBatch, columns: Mapping[str, pc.Expression], where: pc.Expression | None
-) -> pa.Table:
-    """Filter rows of a batch, and compute columns."""
-    source = TableSourceNodeOptions(pa.Table.from_batches([batch]))
-    steps = [Declaration("table_source", source)]
-    if where is not None:
-        steps.append(Declaration("filter", FilterNodeOptions(where)))
-    computed = ProjectNodeOptions([*columns.values()], [*columns])
-    steps.append(Declaration("project", computed))
-    return Declaration.from_sequence(steps).to_table(use_threads=False)
+    # A second scanner around the first would block a thread of Arrow, perhaps the only one, while
+    # it waits for it. Scanners of batches in memory wait for nothing.
+    empty = pa.RecordBatch.from_pylist([], schema)
+    rows = (part for batch in batches for part in chosen(batch).to_batches())
+    return pa.RecordBatchReader.from_batches(chosen(empty).schema, rows)
 
 
 def starts_with(column: str, prefix: str) -> pc.Expression:

@@ -11,7 +11,7 @@ EMULATOR := $(VENV)/emulator
 WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: install demo test test-deploy test-quick bench bench-fer soak lint clean
+.PHONY: install demo test test-quick bench bench-fer soak lint clean
 
 install: $(VENV)/installed
 
@@ -25,13 +25,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/moodlake demo
 
-# Tests against real servers and a real browser: all but those of the deployments.
-test: install
-	$(PYTEST) --ignore tests/deploy
-
-# Tests of the deployments: AWS on an emulator, Celery workers, images, Kubernetes, sizing.
-test-deploy: install $(EMULATOR)/installed
-	$(PYTEST) tests/deploy
+# All tests, against real servers and a real browser.
+test: install $(EMULATOR)/installed
+	$(PYTEST)
 
 # Tests of the library that start no server and no browser, except those marked slow.
 test-quick: install

@@ -23,8 +23,8 @@ SHARED_SERVERS = ("e2e", "chaos", "app", "serving")
 """Folders whose tests share servers, and so a worker. The tests of any other file share one."""
 SLOWEST_FIRST = (
     *SHARED_SERVERS,
-    "deploy/celery/test_workers.py",
-    "deploy/aws/test_arrival.py",
+    "celery/test_workers.py",
+    "aws/test_arrival.py",
 )
 """Groups of tests that start first, so that none of them is left running alone at the end."""
 SERVERS = {"aws", "browser", "own", "s3", "server", "services", "stack"}

@@ -12,7 +12,7 @@ from infra.aws.installation import Installation
 from infra.aws.stack import CloudError
 from infra.aws.template import STACKS, invalid_value, template
 from moodlake.cli import app
-from tests.deploy.aws.emulator import ACCOUNT, REGION, Emulator
+from tests.aws.emulator import ACCOUNT, REGION, Emulator
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -19,7 +19,7 @@ from infra.sizing.simulation import Setup, daily, simulate
 from moodlake.cli import app
 from moodlake.scoring.run.policy import Policy
 from moodlake.settings import PROJECT_ROOT
-from tests.deploy.aws.test_template import resources
+from tests.aws.test_template import resources
 
 RATES = Rates(
     image=0.02,

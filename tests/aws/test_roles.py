@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from infra.aws.installation import Installation
 from moodlake.serving.token import ServerError, read_token
-from tests.deploy.aws.emulator import Emulator
+from tests.aws.emulator import Emulator
 
 
 @pytest.fixture(scope="module")

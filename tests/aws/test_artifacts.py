@@ -33,8 +33,8 @@ from infra.aws.installation import Installation
 from infra.aws.stack import CloudError
 from moodlake.scoring.run.code_version import COMMIT_VARIABLE, LOCK_VARIABLE
 from moodlake.settings import PROJECT_ROOT, Settings
-from tests.deploy.aws.emulator import ACCOUNT, REGION, Emulator
-from tests.deploy.aws.test_template import resources
+from tests.aws.emulator import ACCOUNT, REGION, Emulator
+from tests.aws.test_template import resources
 from tests.test_dags import CHECK, SCHEDULES
 
 SETTINGS = Settings(

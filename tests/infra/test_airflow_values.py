@@ -16,7 +16,7 @@ from infra.local.airflow import POOL
 from infra.local.ports import ClusterPorts
 from moodlake import __version__
 from moodlake.settings import PROJECT_ROOT, Settings
-from tests.deploy.test_kubernetes import FOLDER, NAMESPACE, SCALING, the, workers
+from tests.infra.test_kubernetes import FOLDER, NAMESPACE, SCALING, the, workers
 
 VALUES = yaml.safe_load((FOLDER / "airflow-values.yaml").read_text("utf-8"))
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "infra" / "compose.yaml").read_text("utf-8"))

@@ -9,14 +9,14 @@ import pytest
 
 from infra.aws.installation import Installation
 from infra.local.ports import Ports
-from tests.deploy.aws.emulator import PROGRAM, Emulator
+from tests.aws.emulator import PROGRAM, Emulator
 
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """An emulator of AWS; the environment of this process points at it."""
     if not PROGRAM.exists():
-        pytest.skip("AWS's emulator is absent: `make test-deploy` installs it")
+        pytest.skip("AWS's emulator is absent: `make test` installs it")
     with Emulator(tmp_path_factory.mktemp("aws"), Ports.free().s3) as running:
         running.wait()
         with pytest.MonkeyPatch.context() as patch:

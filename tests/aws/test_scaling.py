@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.aws.template import template
-from tests.deploy.aws.test_template import resources
+from tests.aws.test_template import resources
 
 SCALING = template("run")["Mappings"]["Scaling"]
 ALARMS = resources("AWS::CloudWatch::Alarm")

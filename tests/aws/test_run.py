@@ -14,7 +14,7 @@ from infra.aws.template import STACKS, required, template
 from infra.local.gateway import ANSWER_SECONDS, DRAIN_SECONDS, KEEP_SECONDS
 from moodlake.scoring.cloudwatch import BUCKET, UNITS
 from moodlake.settings import Settings
-from tests.deploy.aws.test_template import listed, resources
+from tests.aws.test_template import listed, resources
 
 UPLOADED = {"RequirementsVersion", "PluginsVersion", "StartupVersion"}
 NAMESPACE = resources("AWS::MWAA::Environment")["Airflow"]["AirflowConfigurationOptions"][

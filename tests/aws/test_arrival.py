@@ -25,8 +25,8 @@ from moodlake.scoring.cloudwatch import BUCKET
 from moodlake.scoring.sources.dead_letters import REASON
 from moodlake.scoring.tables.results import ResultsTable
 from moodlake.settings import PROJECT_ROOT, Settings
+from tests.aws.emulator import Emulator
 from tests.bundles import write_archive
-from tests.deploy.aws.emulator import Emulator
 from tests.images_made import jpeg
 from tests.scoring.sources.test_notifications import message, record
 

@@ -8,13 +8,12 @@ input can have the shape of the image.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,9 +21,6 @@ from numpy.typing import NDArray
 
 from moodlake.inference.crop import Square
 from moodlake.inference.openvino_config import on_cores
-
-if TYPE_CHECKING:
-    import openvino
 
 _FOLDER = Path(__file__).parent / "detector"
 _SEARCH = "blazeface_back.tflite"
@@ -192,24 +188,6 @@ def _overlaps(face: NDArray[np.float64], others: Faces) -> NDArray[np.float64]:
     return both / np.maximum(face[1].prod() + others[:, 1].prod(axis=1) - both, 1e-9)
 
 
-_reading = threading.Lock()
-
-
-@functools.cache
-def _read(name: str) -> openvino.Model:
-    """Read one of the networks.
-
-    Raises:
-        RuntimeError: its file has changed.
-    """
-    import openvino
-
-    file = _FOLDER / name
-    if hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256[name]:
-        raise RuntimeError(f"{file} has the wrong SHA-256; install moodlake again")
-    return openvino.Core().read_model(file)
-
-
 class _Network:
     """One of the networks, compiled for one input shape. Safe to share between threads.
 
@@ -222,13 +200,16 @@ class _Network:
         import openvino
         from openvino.preprocess import PrePostProcessor
 
-        with _reading:
-            model = _read(name).clone()
+        file = _FOLDER / name
+        if hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256[name]:
+            raise RuntimeError(f"{file} has the wrong SHA-256; install moodlake again")
+        core = openvino.Core()
+        model = core.read_model(file)
         model.reshape([1, *shape, 3])
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type.u8)
         steps.input().preprocess().convert_element_type(openvino.Type.f32).mean(127.5).scale(127.5)
-        self._compiled = openvino.Core().compile_model(steps.build(), "CPU", on_cores(1))
+        self._compiled = core.compile_model(steps.build(), "CPU", on_cores(1))
         self._requests = threading.local()
         self._anchors = anchors(_GRIDS[name], shape)
 

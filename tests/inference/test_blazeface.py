@@ -48,7 +48,6 @@ def test_nothing_merges_to_nothing() -> None:
 
 def test_a_changed_network_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(blazeface._SHA256, blazeface._LOOK, "0" * 64)
-    blazeface._read.cache_clear()
     with pytest.raises(RuntimeError, match="short_range"):
         blazeface._Network(blazeface._LOOK, (64, 64))
 

@@ -91,7 +91,7 @@ def open_url(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="package")
 def shared_tab(browser: Browser) -> Iterator[Page]:
-    """One tab for all tests, which compiles the scripts once, without animations, to save time."""
+    """One tab for all tests: it compiles the scripts once, and shows no animations."""
     with browser.new_context(viewport=VIEWPORT, reduced_motion="reduce") as context:
         context.set_default_timeout(120_000)
         yield context.new_page()

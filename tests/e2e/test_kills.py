@@ -35,7 +35,7 @@ def test_airflow_retries_a_killed_task(stack: Stack, s3: BaseClient) -> None:
 def test_a_run_resumes_after_the_scheduler_is_killed(stack: Stack, s3: BaseClient) -> None:
     keys = [f"{number:03d}.jpg" for number in range(60)]
     fill(s3, "killed-scheduler", {key: jpeg(number) for number, key in enumerate(keys)})
-    conf = {"bucket": "killed-scheduler", "shard_size": 20, "faces": "none"}
+    conf = {"bucket": "killed-scheduler", "shard_size": 10, "faces": "none"}
     run_id = stack.airflow.client.trigger(DAG_ID, conf)
     scoring_process(stack, run_id)
     scheduler = psutil.Process(stack.airflow.children["airflow-scheduler"].pid)
@@ -52,14 +52,15 @@ def test_a_stopped_server_loses_and_duplicates_no_rows(stack: Stack, s3: BaseCli
     params = RunParams("killed-server", shard_size=20, faces="none")
     shards = pipeline.plan_run("server-1", params, stack.settings)
     pipeline.score_shard("server-1", shards[0], stack.settings)
-    stack.torchserve.stop()
-    try:
-        with pytest.raises(ServerError, match="moodlake up"):
-            pipeline.score_shard("server-1", shards[1], stack.settings)
-        assert [item.name for item in stack.status() if not item.ready] == ["TorchServe", "nginx"]
-    finally:
-        stack.torchserve.start()
-        stack.torchserve.wait()
-        stack.gateway.wait()
+    for service, down in ((stack.gateway, ["nginx"]), (stack.torchserve, ["TorchServe", "nginx"])):
+        service.stop()
+        try:
+            with pytest.raises(ServerError, match="moodlake up"):
+                pipeline.score_shard("server-1", shards[1], stack.settings)
+            assert [item.name for item in stack.status() if not item.ready] == down
+        finally:
+            service.start()
+            service.wait()
+            stack.gateway.wait()
     finish(stack, "server-2", params)
     assert Counter(rows_of(stack, "killed-server").index) == Counter(keys)

@@ -116,14 +116,13 @@ def test_counters_of_commits_outlive_the_log(settings: Settings) -> None:
 @pytest.mark.parametrize("passing", [None, Reason.VANISHED])
 def test_runs_commit_while_it_works(settings: Settings, passing: Reason | None) -> None:
     """Appends and, where rows that had vanished are replaced, merges race with compaction."""
-    keys = [f"{writer}-{number}" for writer in range(3) for number in range(6)]
+    keys = [f"{writer}-{number}" for writer in range(3) for number in range(8)]
     results = ResultsTable(settings.results_table)
-    for first, second in zip(keys[::2], keys[1::2], strict=True):
-        rows = (row(f"old-{key}", reason=passing) for key in (first, second))
-        results.commit(table(*rows), [f"old-{first}"])
+    for key in keys:
+        results.commit(table(row(f"old-{key}", reason=passing)), [f"old-{key}"])
 
     def write(writer: int) -> None:
-        for key in keys[writer * 6 : writer * 6 + 6]:
+        for key in keys[writer * 8 : writer * 8 + 8]:
             results.commit(table(row(f"old-{key}"), row(f"new-{key}")), [f"new-{key}"])
 
     with ThreadPoolExecutor(3) as pool:

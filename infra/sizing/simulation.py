@@ -128,7 +128,7 @@ class _Simulation:
 
     def _arrive(self, arrivals: list[tuple[float, int]]) -> Steps:
         for at, count in arrivals:
-            yield self.env.timeout(at - self.env.now)
+            yield self.env.timeout(max(0.0, at - self.env.now))  # rounding may overshoot `at`
             self._queue.append((at, count))
             self._arrived.append((at, count))
             self._in_bucket += count

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -71,6 +71,9 @@ def test_the_simulation_agrees_with_measured_runs() -> None:
     st.integers(1, 3),
     st.sampled_from([math.inf, 3600.0, 600.0]),
     st.sampled_from([math.inf, 300.0]),
+)
+@example(
+    [(1.420378920341136, 1), (8193.50274766068, 1), (8193.50274766068, 1)], 1, math.inf, math.inf
 )
 def test_every_image_gets_one_row_despite_failures(
     arrived: list[tuple[float, int]], servers: int, server_dies: float, task_dies: float
